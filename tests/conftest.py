@@ -1,4 +1,4 @@
-"""What every tier shares: one real PostgreSQL and one real Temporal server per run, a fresh database per test."""
+"""Fixtures of all tiers: one PostgreSQL and one Temporal server per run, a fresh database per test."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from temporalio.client import Client
 from activities.outgoing.client import HttpClient
 from store.database import Database
 from tests.support.databases import Databases, databases_on
-from tests.support.databases import databases_of_own_server as own_server
+from tests.support.databases import databases_of_own_server as own_databases
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_FOLDER = "TENURE_TEST_RUN"
 ALONE = "pytest.mark.alone"
 MAX_WORKERS = 8
-"""PostgreSQL has 250 connections for all of them."""
+"""All workers together share the 250 connections of PostgreSQL."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Servers:
     temporal: str
 
 
-# A busy machine is no fault of a property: none fails by the time that an example took, or its making.
+# No property fails because its examples are slow to make or to run: the machine may be busy.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the controller; xdist's workers inherit its environment
         os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="tenure-test-")
         os.environ["TENURE_TEST_OWNER"] = str(os.getpid())
-        # Nobody is outside an allow-list here: the relay of a test is no sink that the settings could know of.
+        # In production no allow-list applies. Elsewhere it would, because the settings do not recognise the relay of a test as a sink.
         os.environ["TENURE_ENVIRONMENT"] = "production"
 
 
@@ -63,7 +63,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Only files with a test to run alone are imported for `-m alone`: importing all takes longer than some tests."""
+    """For `-m alone`, ignore files without such a test: importing all files takes longer than some tests."""
     if config.option.markexpr == "alone" and collection_path.suffix == ".py":
         return ALONE not in collection_path.read_text("utf-8") or None
     return None
@@ -100,13 +100,13 @@ def run_folder() -> Path:
 
 @pytest.fixture
 def home(run_folder: Path) -> Path:
-    """A TENURE_HOME for one test. Not in `tmp_path`: under root PostgreSQL is another user, whom the next pytest locks out."""
+    """A TENURE_HOME for one test. Not in `tmp_path`: under root PostgreSQL is another user, who has no access there."""
     return run_folder / f"home-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
 def servers(run_folder: Path) -> Servers:
-    """The run's servers, started by whoever needs them first."""
+    """The run's servers, started by the first worker that needs them."""
     with fasteners.InterProcessLock(run_folder / "servers.lock"):
         if not (run_folder / "servers.json").exists():
             _start_servers(run_folder)
@@ -123,7 +123,7 @@ def _start_servers(folder: Path) -> None:
         if process.poll() is not None:
             pytest.exit(f"the test servers did not start:\n{log.read_text()}", returncode=3)
         time.sleep(0.05)
-    # It ends with the run, not with this object, which would warn when it is dropped before that.
+    # The process ends with the run. Without a return code the object would warn when it is garbage-collected before.
     process.returncode = 0
 
 
@@ -138,15 +138,15 @@ def templates_parsed_once() -> Iterator[None]:
 
 @pytest_asyncio.fixture(scope="session")
 async def databases(servers: Servers, run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
-    async with databases_on(servers.postgres, run_folder) as found:
-        yield found
+    async with databases_on(servers.postgres, run_folder) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session")
 async def databases_of_own_server(run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
-    """For modules whose tests wait for the oldest transaction of all PostgreSQL: their `databases` are these."""
-    async with own_server(run_folder / f"postgres-{uuid.uuid4().hex[:8]}") as found:
-        yield found
+    """Databases of a server of their own, for modules that wait for the oldest transaction of all of PostgreSQL."""
+    async with own_databases(run_folder / f"postgres-{uuid.uuid4().hex[:8]}") as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture
@@ -158,10 +158,10 @@ async def database_url(databases: Databases) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """The test's own database, by the store."""
-    found = Database(database_url)
-    yield found
-    await found.close()
+    """The test's own database, as `store.database.Database`."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -179,17 +179,17 @@ async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture
 async def local() -> AsyncIterator[LocalProvider]:
-    """The local provider, which behaves like all of them."""
-    async with local_provider() as made:
-        yield made
+    """The local provider, which simulates all vendors."""
+    async with local_provider() as provider:
+        yield provider
 
 
 @pytest_asyncio.fixture
-async def way(local: LocalProvider) -> AsyncIterator[HttpClient]:
-    """A way out that may go there."""
-    made = HttpClient(frozenset({local.origin}))
-    yield made
-    await made.close()
+async def http_client(local: LocalProvider) -> AsyncIterator[HttpClient]:
+    """An HTTP client that may call the local provider."""
+    client = HttpClient(frozenset({local.origin}))
+    yield client
+    await client.close()
 
 
 @pytest.fixture(scope="session")
@@ -204,12 +204,12 @@ async def temporal_client(temporal_address: str) -> Client:
 
 @pytest.fixture
 def task_queue() -> str:
-    """A queue of this test alone, because all tests share one server."""
+    """A task queue of this test alone, because all tests share one Temporal server."""
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No TENURE_ variable of the person who runs the tests."""
-    for name in [each for each in os.environ if each.startswith("TENURE_") and each != RUN_FOLDER]:
+    """Remove the TENURE_ variables of the person who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("TENURE_") and name != RUN_FOLDER]:
         monkeypatch.delenv(name)

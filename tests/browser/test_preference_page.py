@@ -34,21 +34,21 @@ element => {
 
 @pytest.fixture(scope="module")
 def url(module_database_url: str) -> Iterator[str]:
-    with served(application(module_database_url)) as found:
-        yield found
+    with served(application(module_database_url)) as address:
+        yield address
 
 
 @pytest_asyncio.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        made = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        await made.close()
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        await launched.close()
 
 
 @pytest.fixture(scope="module")
 def address(url: str) -> str:
-    """Of the page of somebody about whom a journey wants to write."""
+    """The address of the preference page of a person in a journey."""
     with httpx.Client(base_url=url, auth=(OPERATE, "")) as api:
         text = (CATALOG / "journeys" / "setup-and-activation.yaml").read_bytes()
         api.put("/v1/journeys/setup-and-activation", content=text).raise_for_status()
@@ -64,16 +64,16 @@ async def page_in(browser: Browser, width: int, *, dark: bool = False, script: b
     return await context.new_page()
 
 
-async def picture(page: Page, name: str) -> None:
-    """For a person to look at, where one asked for it."""
+async def save_picture(page: Page, name: str) -> None:
+    """Save a screenshot to the folder in TENURE_TEST_PICTURES, if it is set."""
     if folder := os.environ.get("TENURE_TEST_PICTURES"):
         await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
-async def test_C5_choices_are_made_by_keyboard_without_javascript(browser: Browser, url: str, address: str) -> None:
+async def test_C5_choices_can_be_made_by_keyboard_without_javascript(browser: Browser, url: str, address: str) -> None:
     page = await page_in(browser, 360)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     await page.goto(address)
     box = page.get_by_role("group", name="Getting started").get_by_role("checkbox", name="By e-mail")
     assert await box.is_checked()
@@ -83,7 +83,7 @@ async def test_C5_choices_are_made_by_keyboard_without_javascript(browser: Brows
         await page.keyboard.press("Tab")
     await page.keyboard.press("Space")
     assert not await box.is_checked()
-    await picture(page, "choosing-360")
+    await save_picture(page, "choosing-360")
     await page.keyboard.press("Enter")
     status = page.get_by_role("status")
     await status.wait_for()
@@ -91,20 +91,20 @@ async def test_C5_choices_are_made_by_keyboard_without_javascript(browser: Brows
     assert await page.title() == "Saved – Your messages"
     assert not await box.is_checked()
     assert "you said no to “Getting started” by e-mail" in await page.content()
-    await picture(page, "saved-360")
-    assert {httpx.URL(each).host for each in asked} == {httpx.URL(url).host}
-    wide = await page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= 360
+    await save_picture(page, "saved-360")
+    assert {httpx.URL(request_url).host for request_url in requested} == {httpx.URL(url).host}
+    width = await page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 360
     await page.context.close()
 
 
-async def test_C5_stopping_everything_and_lifting_it(browser: Browser, address: str) -> None:
+async def test_C5_stop_clears_every_box_and_resume_restores_them(browser: Browser, address: str) -> None:
     page = await page_in(browser, 1024)
     await page.goto(address)
     await page.get_by_role("button", name="Stop all messages").click()
     await page.get_by_role("heading", name="You have unsubscribed from everything").wait_for()
     assert await page.get_by_role("checkbox", checked=True).count() == 0
-    await picture(page, "stopped-1024")
+    await save_picture(page, "stopped-1024")
     await page.get_by_role("button", name="Resume messages").click()
     await page.get_by_text("Messages are resumed").wait_for()
     assert await page.get_by_role("checkbox", checked=True).count() > 0
@@ -112,27 +112,29 @@ async def test_C5_stopping_everything_and_lifting_it(browser: Browser, address: 
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_everything_written_stands_out_enough_to_be_read(browser: Browser, address: str, dark: bool) -> None:
+async def test_text_has_the_wcag_contrast_and_buttons_are_44_pixels_high(
+    browser: Browser, address: str, dark: bool
+) -> None:
     """WCAG 2.2 AA, 1.4.3: 4.5 to 1."""
     page = await page_in(browser, 800, dark=dark)
     await page.goto(address)
-    await picture(page, f"page-800-{'dark' if dark else 'light'}")
+    await save_picture(page, f"page-800-{'dark' if dark else 'light'}")
     written = page.locator("h1, h2, p, legend, label, button, .why, a")
-    ratios = [await each.evaluate(RATIO) for each in await written.all()]
+    ratios = [await element.evaluate(RATIO) for element in await written.all()]
     assert len(ratios) > 10
     assert min(ratios) >= 4.5
-    sizes = [await each.bounding_box() for each in await page.get_by_role("button").all()]
+    sizes = [await button.bounding_box() for button in await page.get_by_role("button").all()]
     assert all(size is not None and size["height"] >= 44 for size in sizes)
     await page.context.close()
 
 
-async def test_the_page_has_no_errors_with_scripting_on_either(browser: Browser, address: str) -> None:
-    """A policy that forbids what the page itself needs would show here: its style is allowed by its hash."""
+async def test_the_page_has_no_console_errors_with_scripts_enabled(browser: Browser, address: str) -> None:
+    """The content security policy allows the page's own style by its hash; a mistake there is a console error."""
     page = await page_in(browser, 800, script=True)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     await page.goto(address)
     assert await page.locator("button").first.evaluate("element => getComputedStyle(element).borderRadius") == "8px"
-    assert [each for each in said if "favicon" not in each] == []
+    assert [message for message in messages if "favicon" not in message] == []
     await page.context.close()

@@ -1,6 +1,6 @@
-"""Records `tests/histories` anew: every shipped journey, lived through on real servers. `python -m tests.durability.record_histories`.
+"""Record `tests/histories`: every shipped journey on real servers. `python -m tests.durability.record_histories`.
 
-Kept histories are never recorded over while a run of theirs may be open: give a new case a new name.
+Never replace a history while a run of its definition may be open: give a new case a new name.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ async def shop(stage: Rehearsal) -> None:
 
 async def confirmed(stage: Rehearsal) -> None:
     await stage.identify("ada", email="ada@example.com", first_name="Ada")
-    told = {"request": "7", "channel": "email", "topic": "offers"}
-    await stage.signal("ada", "consent_requested", link="https://tenure.example/y/t", **told)
+    request = {"request": "7", "channel": "email", "topic": "offers"}
+    await stage.signal("ada", "consent_requested", link="https://tenure.example/y/t", **request)
     await stage.forward(hours=1)
-    await stage.signal("ada", "consent_confirmed", **told)
+    await stage.signal("ada", "consent_confirmed", **request)
 
 
 CASES: dict[tuple[str, str], Callable[[Rehearsal], Awaitable[None]]] = {
@@ -100,22 +100,22 @@ async def record(postgres: str, temporal: str) -> None:
                 await live(stage)
                 for number, handle in enumerate(await chain(stage, journey), 1):
                     write_history(await handle.fetch_history(), HISTORIES / journey / f"{case}-{number}.json.gz")
-    found = sorted(path.parent.name for path in HISTORIES.rglob("*.json.gz"))
-    counts = {name: found.count(name) for name in found}
+    names = sorted(path.parent.name for path in HISTORIES.rglob("*.json.gz"))
+    counts = {name: names.count(name) for name in names}
     (HISTORIES / "expected_counts").write_text("".join(f"{name} {count}\n" for name, count in counts.items()))
 
 
 async def chain(stage: Rehearsal, journey: str) -> list[WorkflowHandle[object, object]]:
-    """Every Temporal run of the journey's run, the first first, and every outreach that ended."""
-    identity = next(each["id"] for each in await stage.runs() if each["journey"] == journey)
-    found: list[WorkflowHandle[object, object]] = []
+    """The workflow executions of the journey's run, in order."""
+    identity = next(run["id"] for run in await stage.runs() if run["journey"] == journey)
+    handles: list[WorkflowHandle[object, object]] = []
     run_id: str | None = (await stage.client.get_workflow_handle(identity).describe()).run_id
     while run_id:
         handle = stage.client.get_workflow_handle(identity, run_id=run_id)
-        found.insert(0, handle)
+        handles.insert(0, handle)
         first = await anext(aiter(handle.fetch_history_events(page_size=1)))
         run_id = first.workflow_execution_started_event_attributes.continued_execution_run_id
-    return found
+    return handles
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""`docs/testing-journeys.md` is true: its example runs, with the plugin, in a pytest of its own."""
+"""The example of `docs/testing-journeys.md` passes, with the plugin, in a pytest of its own."""
 
 from __future__ import annotations
 

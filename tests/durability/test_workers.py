@@ -1,4 +1,4 @@
-"""Workers come and go: nothing is lost or doubled, whatever they had cached, and a drained one ends what it holds."""
+"""Stopped and replaced workers lose and double nothing, and finish the step in hand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from journeys.protocol import wire
-from tests.support.live_stack import Living, until
-from tests.support.worker_parts import relaying, worker, worker_process, workless
+from tests.support.live_stack import LiveStack, until
+from tests.support.worker_parts import running_relay, stack_without_workers, worker, worker_process
 
 JOURNEY = """
 journey: counting
@@ -32,48 +32,51 @@ states:
 SEEN = "SELECT min((memory->'variables'->>'seen')::int) FROM runs"
 
 
-async def _begin(deps: Living, people: int) -> None:
-    await deps.publish(JOURNEY)
+async def _begin(stack: LiveStack, people: int) -> None:
+    await stack.publish(JOURNEY)
     for n in range(people):
-        await deps.accept(deps.track(f"u{n}", "began"))
-    await deps.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == people)
+        await stack.accept(stack.track(f"u{n}", "began"))
+    await stack.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == people)
 
 
 @pytest.mark.parametrize("cached", [0, 1, 100])
-async def test_workers_stopped_in_the_middle_lose_and_double_nothing(
+async def test_workers_stopped_in_the_middle_lose_and_double_no_message(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, cached: int
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
-        async with worker(deps, max_cached_workflows=cached):
-            await _begin(deps, 4)
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+    ):
+        async with worker(stack, max_cached_workflows=cached):
+            await _begin(stack, 4)
         for _ in range(3):
-            async with worker(deps, max_cached_workflows=cached):
+            async with worker(stack, max_cached_workflows=cached):
                 for n in range(4):
-                    await deps.accept(*(deps.track(f"u{n}", "ping") for _ in range(5)))
-        async with worker(deps, max_cached_workflows=cached):
-            await deps.until(SEEN, lambda seen: seen == 15)
+                    await stack.accept(*(stack.track(f"u{n}", "ping") for _ in range(5)))
+        async with worker(stack, max_cached_workflows=cached):
+            await stack.until(SEEN, lambda seen: seen == 15)
             for n in range(4):
-                await deps.accept(deps.track(f"u{n}", "stop"))
-            await deps.until("SELECT count(*) FROM runs WHERE outcome = 'done'", lambda count: count == 4)
-        messages = await deps.rows("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM messages")
+                await stack.accept(stack.track(f"u{n}", "stop"))
+            await stack.until("SELECT count(*) FROM runs WHERE outcome = 'done'", lambda count: count == 4)
+        messages = await stack.rows("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM messages")
         assert dict(messages[0]) == {"n": 60, "keys": 60}
 
 
-async def test_a_worker_told_to_stop_finishes_the_step_in_hand_and_exits_with_0(
+async def test_a_worker_finishes_the_step_in_hand_on_sigterm_and_exits_with_0(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        async with worker_process(deps) as process:
-            await _begin(deps, 1)
-            await deps.accept(*(deps.track("u0", "ping") for _ in range(40)))
-            await deps.until(SEEN, lambda seen: seen > 0)
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        async with worker_process(stack) as process:
+            await _begin(stack, 1)
+            await stack.accept(*(stack.track("u0", "ping") for _ in range(40)))
+            await stack.until(SEEN, lambda seen: seen > 0)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-        stopped_at = (await deps.rows(SEEN))[0]["min"]
-        rows = await deps.rows("SELECT count(*) AS n FROM messages")
+        stopped_at = (await stack.rows(SEEN))[0]["min"]
+        rows = await stack.rows("SELECT count(*) AS n FROM messages")
         assert rows[0]["n"] == stopped_at
-        async with worker(deps), relaying(deps):
-            await deps.until(SEEN, lambda seen: seen == 40)
+        async with worker(stack), running_relay(stack):
+            await stack.until(SEEN, lambda seen: seen == 40)
 
 
 async def _make_current(client: Client, deployment: str, build: str) -> None:
@@ -83,7 +86,7 @@ async def _make_current(client: Client, deployment: str, build: str) -> None:
         )
         try:
             await client.workflow_service.set_worker_deployment_current_version(request)
-        except RPCError:  # its pollers are not known to every queue yet
+        except RPCError:  # not every queue has its pollers yet
             return False
         return True
 
@@ -91,8 +94,8 @@ async def _make_current(client: Client, deployment: str, build: str) -> None:
 
 
 async def _build_of(client: Client, run: str) -> str:
-    found = await client.get_workflow_handle(run).describe()
-    return str(found.raw_description.workflow_execution_info.versioning_info.deployment_version.build_id)
+    description = await client.get_workflow_handle(run).describe()
+    return str(description.raw_description.workflow_execution_info.versioning_info.deployment_version.build_id)
 
 
 async def test_a_run_stays_on_its_build_and_moves_to_the_new_one_at_continue_as_new(
@@ -100,23 +103,23 @@ async def test_a_run_stays_on_its_build_and_moves_to_the_new_one_at_continue_as_
 ) -> None:
     name = f"tenure-{uuid.uuid4().hex[:8]}"
     async with (
-        workless(database_url, temporal_address, task_queue, tmp_path, worker_deployment=name) as deps,
-        relaying(deps),
-        worker(deps, build_id="one"),
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path, worker_deployment=name) as stack,
+        running_relay(stack),
+        worker(stack, build_id="one"),
     ):
-        await _make_current(deps.client, name, "one")
-        await _begin(deps, 1)
-        run = (await deps.rows("SELECT id FROM runs"))[0]["id"]
-        await until(lambda: _build_of(deps.client, run), lambda build: build == "one")
-        first = (await deps.client.get_workflow_handle(run).describe()).run_id
-        async with worker(deps, build_id="two"):
-            await _make_current(deps.client, name, "two")
+        await _make_current(stack.client, name, "one")
+        await _begin(stack, 1)
+        run = (await stack.rows("SELECT id FROM runs"))[0]["id"]
+        await until(lambda: _build_of(stack.client, run), lambda build: build == "one")
+        first = (await stack.client.get_workflow_handle(run).describe()).run_id
+        async with worker(stack, build_id="two"):
+            await _make_current(stack.client, name, "two")
 
             async def nudged() -> str:
-                await deps.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
-                return await _build_of(deps.client, run)
+                await stack.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
+                return await _build_of(stack.client, run)
 
             await until(nudged, lambda build: build == "two")
-            assert (await deps.client.get_workflow_handle(run).describe()).run_id != first
-            await deps.accept(deps.track("u0", "ping"))
-            await deps.until(SEEN, lambda seen: seen == 1)
+            assert (await stack.client.get_workflow_handle(run).describe()).run_id != first
+            await stack.accept(stack.track("u0", "ping"))
+            await stack.until(SEEN, lambda seen: seen == 1)

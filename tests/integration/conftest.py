@@ -1,4 +1,4 @@
-"""What several files of this tier begin with."""
+"""Fixtures of several files of this tier."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.support.sending import Sending, sending_at
 
 @pytest_asyncio.fixture
 async def sending(database_url: str, tmp_path: Path) -> AsyncIterator[Sending]:
-    async with sending_at(database_url, tmp_path) as made:
-        yield made
+    async with sending_at(database_url, tmp_path) as prepared_sending:
+        yield prepared_sending

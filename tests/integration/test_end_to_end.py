@@ -1,4 +1,4 @@
-"""One way through the house: an accepted event becomes a durable run, a decision, a message, a row a person can read."""
+"""End to end: an accepted event becomes a run, a decision, a message and a timeline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 
 JOURNEY = """
 journey: welcome
@@ -26,20 +26,20 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
 
 
-async def test_an_accepted_event_becomes_a_message_and_a_row_that_explains_it(deps: Living) -> None:
-    await deps.publish(JOURNEY)
-    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"))
-    await deps.accept(deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'in_app'")
-    await deps.accept(deps.track("ada", "setup_completed"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'email'")
-    assert deps.mail.count() == 1
-    await deps.accept(deps.track("ada", "activated"))
-    assert await deps.until("SELECT outcome FROM runs") == "reached"
-    lines = [row["text"] for row in await deps.rows("SELECT text FROM timeline ORDER BY step, n")]
+async def test_an_accepted_event_becomes_messages_and_a_timeline(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(stack.identify("ada", email="ada@example.com", first_name="Ada"))
+    await stack.accept(stack.track("ada", "signed_up"))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'in_app'")
+    await stack.accept(stack.track("ada", "setup_completed"))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'email'")
+    assert stack.mail.count() == 1
+    await stack.accept(stack.track("ada", "activated"))
+    assert await stack.until("SELECT outcome FROM runs") == "reached"
+    lines = [row["text"] for row in await stack.rows("SELECT text FROM timeline ORDER BY step, n")]
     assert "goal reached: activated" in lines

@@ -93,5 +93,5 @@ def write_catalog(folder: Path) -> Path:
     (folder / "templates" / "storm" / "ping.md").write_text(_TEMPLATE)
     (folder / "tracking-plan.yaml").write_text(yaml.safe_dump(_PLAN))
     (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
-    (folder / "consent.yaml").unlink(missing_ok=True)  # its rules refer to the shipped policy
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it belongs to the shipped policy
     return folder

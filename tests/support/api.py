@@ -1,4 +1,4 @@
-"""The API for tests: over a real database, in this process or behind a real socket; Temporal's port by hand."""
+"""The API for tests: over a real database, in this process or behind a socket, with fake run commands."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
 
 
 @dataclass
-class HandEngine:
-    """Temporal's port by hand: it knows the runs it is told of, and keeps what it was asked."""
+class FakeRunCommands:
+    """Run commands without Temporal: it has the states that a test gives it and records the commands."""
 
     states: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    asked: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    commands: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     up: bool = True
 
     async def state(self, run: str) -> Mapping[str, Any]:
@@ -59,7 +59,7 @@ class HandEngine:
 
     async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
         await self.state(run)
-        self.asked.append((run, update, wish))
+        self.commands.append((run, update, wish))
 
     async def answers(self) -> bool:
         return self.up
@@ -83,7 +83,7 @@ def application(
     return build_app(
         Parts(
             database=database,
-            engine=engine or HandEngine(),
+            engine=engine or FakeRunCommands(),
             keys=ApiKeys(write=WRITE, operator=OPERATE),
             plan=tracking or tracking_plan(catalog),
             policy=policy(catalog),
@@ -100,8 +100,8 @@ def application(
 
 @contextlib.asynccontextmanager
 async def client(app: AsgiApp, key: str = OPERATE) -> AsyncIterator[httpx.AsyncClient]:
-    """A client in the same loop, without sockets; the application lives as long as it does."""
-    transport = httpx.ASGITransport(app)  # what escapes the application fails the test
+    """A client in the same loop, without sockets; the application runs as long as the client."""
+    transport = httpx.ASGITransport(app)  # an unhandled exception fails the test
     made = httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key, ""))
     async with app.app.router.lifespan_context(app.app), made:
         yield made

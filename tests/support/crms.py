@@ -1,4 +1,4 @@
-"""The CRMs of the local provider, with what a test does in them, and the mirror of each put together as the worker does."""
+"""The CRMs of the local provider, what a person does in them, and the mirror of each as the worker builds it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _WORDS = {
 
 
 def provided_by(local: LocalProvider, *names: str) -> ProviderSettings:
-    """These CRMs as an operator configures them."""
+    """The settings of these CRMs, as an operator configures them."""
     hubspot = {"hubspot_token": KEY, "hubspot_base": f"{local.url}/hubspot"}
     salesforce = {"salesforce_base": f"{local.url}/salesforce", "salesforce_client": "c", "salesforce_secret": KEY}
-    given: dict[str, Any] = (hubspot if "hubspot" in names else {}) | (salesforce if "salesforce" in names else {})
-    return load_providers(outgoing_allow=local.origin, provider_rates="hubspot=1000,salesforce=1000", **given)
+    settings: dict[str, Any] = (hubspot if "hubspot" in names else {}) | (salesforce if "salesforce" in names else {})
+    return load_providers(outgoing_allow=local.origin, provider_rates="hubspot=1000,salesforce=1000", **settings)
 
 
 @dataclass
 class Crm:
-    """One of them."""
+    """One CRM with its mirror."""
 
     local: LocalProvider
     name: str
@@ -42,33 +42,33 @@ class Crm:
         return tasks_of(self.local.provider.accepted, self.name)
 
     @property
-    def asked(self) -> int:
-        """Calls that came through."""
+    def calls(self) -> int:
+        """The number of requests that reached it."""
         return self.local.provider.requests.get(self.name, 0)
 
-    def one(self) -> dict[str, Any]:
-        (found,) = self.tasks.values()
-        return found
+    def only_task(self) -> dict[str, Any]:
+        (task,) = self.tasks.values()
+        return task
 
     def is_open(self) -> bool:
-        """Whether any task there is."""
+        """Whether any of its tasks is open."""
         field, still, *_ = _WORDS[self.name]
         return any(task.get(field) == still for task in self.tasks.values())
 
     def close(self, outcome: str) -> None:
-        """Somebody ticks off the only one there."""
+        """A person completes the only task there."""
         field, _, done, word = _WORDS[self.name]
         (identity,) = self.tasks
         change_crm_task(self.local.provider.accepted, self.name, identity, {field: done, word: outcome})
 
     def delete(self) -> None:
-        """Somebody deletes the only one there."""
+        """A person deletes the only task there."""
         self.local.provider.accepted.add(self.name, to=next(iter(self.tasks)), content={})
 
-    def goes_wrong(self, **fault: Any) -> None:
+    def add_fault(self, **fault: Any) -> None:
         self.local.provider.faults.add(ProviderFault(provider=self.name, **fault))
 
 
-def crm(local: LocalProvider, name: str, way: HttpClient) -> Crm:
-    (mirror,) = crms(provided_by(local, name), way)
+def crm(local: LocalProvider, name: str, http_client: HttpClient) -> Crm:
+    (mirror,) = crms(provided_by(local, name), http_client)
     return Crm(local, name, mirror)

@@ -44,10 +44,10 @@ QUERIES = {
 
 
 async def database_catalog(connection: asyncpg.Connection, *, without: str = "alembic_version") -> set[tuple[str, str]]:
-    """Every object as (kind, definition), but for those of one table."""
-    found = set()
+    """Every object as (kind, definition), except those of one table."""
+    objects = set()
     for kind, query in QUERIES.items():
         for (line,) in await connection.fetch(query):
             if without not in line:
-                found.add((kind, line))
-    return found
+                objects.add((kind, line))
+    return objects

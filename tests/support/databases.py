@@ -20,7 +20,7 @@ TEMPLATE = "tenure_template"
 
 @dataclass(frozen=True)
 class Databases:
-    """Makes and drops databases over one connection, so that a test pays for none of its own."""
+    """Creates and drops databases over one connection, so that a test needs none of its own for it."""
 
     postgres: str
     """URL of the server's maintenance database."""
@@ -28,8 +28,8 @@ class Databases:
 
     @asynccontextmanager
     async def migrated(self) -> AsyncIterator[str]:
-        """A database with today's schema, for as long as the body runs."""
-        # Copied as files: through the write-ahead log, the default, a clone costs four times the CPU.
+        """A database with the current schema, for as long as the body runs."""
+        # Copied as files: the default, a copy through the write-ahead log, takes four times the CPU.
         async with self._fresh(f' TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY') as url:
             yield url
 
@@ -49,15 +49,15 @@ class Databases:
 
 @asynccontextmanager
 async def databases_on(postgres: str, folder: Path) -> AsyncIterator[Databases]:
-    """The databases of a server, for as long as the body runs. `folder` is of all processes that share the server."""
+    """The databases of a server, for as long as the body runs. `folder` belongs to all processes that share the server."""
     url = make_url(postgres)
     connection = await asyncpg.connect(user=url.username, host=url.query["host"], database=url.database)
     methods = await connection.fetchval("SELECT enumvals FROM pg_settings WHERE name = 'file_copy_method'")
-    if "clone" in (methods or ()):  # the kernel copies, and where the file system can it copies nothing
+    if "clone" in (methods or ()):  # copied by the kernel, or not at all if the file system can share blocks
         await connection.execute("SET file_copy_method = clone")
     with fasteners.InterProcessLock(folder / "template.lock"):
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE):
-            # Renamed when it is whole: a process that died while migrating leaves no template behind.
+            # Renamed when it is complete: a process that dies while migrating leaves no template.
             await connection.execute(f'CREATE DATABASE "{TEMPLATE}_draft"')
             await migrate(_url(postgres, f"{TEMPLATE}_draft"))
             await connection.execute(f'ALTER DATABASE "{TEMPLATE}_draft" RENAME TO "{TEMPLATE}"')
@@ -67,13 +67,13 @@ async def databases_on(postgres: str, folder: Path) -> AsyncIterator[Databases]:
 
 @asynccontextmanager
 async def databases_of_own_server(folder: Path) -> AsyncIterator[Databases]:
-    """Databases of a server that nobody else uses: there, no other test's transaction is the oldest one."""
+    """Databases of a server of their own, so that no other test's transaction is the oldest one."""
     folder.mkdir()
     async with (
         PostgresServer(folder / "postgres", durable=False) as server,
-        databases_on(server.url("postgres"), folder) as found,
+        databases_on(server.url("postgres"), folder) as databases,
     ):
-        yield found
+        yield databases
 
 
 def _url(postgres: str, database: str) -> str:

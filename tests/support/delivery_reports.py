@@ -1,4 +1,4 @@
-"""Reports of relays as they come in, by the shapes of those that write most of them."""
+"""Delivery status notifications in the formats of Postfix and Exchange Online, and one without the mail."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ Status: 5.1.1
 
 --000000000000b1--
 """
-"""What comes back without the mail or its head (RFC 6522 §3 makes that part a may)."""
+"""A report without the returned mail or its headers, which are optional (RFC 6522 §3)."""
 
 
 def mail(text: str) -> bytes:
-    """In the line ends of mail."""
+    """The text as bytes with CRLF line ends."""
     return text.replace("\n", "\r\n").encode()
 
 
@@ -161,18 +161,18 @@ def postfix(
     to: str = TO,
     original: str = TO,
 ) -> bytes:
-    """Postfix's, of a mail with this Message-ID."""
+    """A report of Postfix about the mail with this Message-ID. `said` is the diagnostic of the remote server."""
     subject = {"failed": "Undelivered Mail Returned to Sender", "delayed": "Delayed Mail (still being retried)"}
     title = subject.get(action, "Successful Mail Delivery Report")
-    told = {"returned": returned, "action": action, "status": status, "said": said, "to": to, "original": original}
-    return mail(POSTFIX.format(subject=title, **told))
+    fields = {"returned": returned, "action": action, "status": status, "said": said, "to": to, "original": original}
+    return mail(POSTFIX.format(subject=title, **fields))
 
 
 def exchange(returned: str, to: str = TO) -> bytes:
-    """Exchange Online's, with the whole mail."""
+    """A report of Exchange Online, with the whole mail."""
     return mail(EXCHANGE.format(returned=returned, to=to))
 
 
 def headless(returned: str, to: str = TO) -> bytes:
-    """One that names the mail as what it answers, and brings nothing of it."""
+    """A report that names the mail only in In-Reply-To."""
     return mail(HEADLESS.format(returned=returned, to=to))

@@ -1,4 +1,4 @@
-"""Where races at the gate are run: the gate's own parts on a real database, people with a run each, nobody in between."""
+"""Setup for races at the gate: its transaction on a real database, and people with a run each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from store.database import Database, execute, sql
 from store.definitions.publishing import publish_definition
 from store.messages.entries import LedgerEntry
 from worker.composition.channels import configured_channels
-from worker.composition.dependencies import dependencies as built
+from worker.composition.dependencies import dependencies as build_dependencies
 from worker.settings import Settings
 
 AT_ONCE = 12
@@ -50,10 +50,10 @@ class Arena:
 
 
 @contextlib.asynccontextmanager
-async def opened(database_url: str, policy: Policy | None = None) -> AsyncIterator[Arena]:
-    """A house with this policy, whose mails go nowhere, and one journey."""
+async def open_arena(database_url: str, policy: Policy | None = None) -> AsyncIterator[Arena]:
+    """Dependencies with this policy and an unreachable relay, and one published journey."""
     database = Database(database_url, pool=AT_ONCE)
-    deps = built(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = build_dependencies(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
     deps = Dependencies(
         database, deps.catalogue, policy or Policy(), configured_channels(Settings(smtp_url="smtp://127.0.0.1:9"))
     )
@@ -66,15 +66,15 @@ async def opened(database_url: str, policy: Policy | None = None) -> AsyncIterat
     await database.close()
 
 
-async def people(arena: Arena, first: int, count: int) -> list[str]:
-    """New people `u_1`, `u_2` and so on, each in a run `r_1`, `r_2` of the journey."""
+async def add_people(arena: Arena, first: int, count: int) -> list[str]:
+    """Insert people `u_1`, `u_2` and so on, each with a run `r_1`, `r_2` of the journey; their keys."""
     async with arena.database.transaction() as connection:
         await execute(connection, _PEOPLE, first=first, last=first + count - 1, hash=arena.definition)
     return [f"u_{n}" for n in range(first, first + count)]
 
 
-def entry(arena: Arena, person: str, number: int = 1) -> LedgerEntry:
-    """A message that its run asks for just now."""
+def new_message(arena: Arena, person: str, number: int = 1) -> LedgerEntry:
+    """A message that the person's run requests now."""
     now = datetime.now(UTC)
     return LedgerEntry(
         key=f"{person}#a.1/x.{number}>{person}", run=f"r_{person[2:]}", step=1, subject_key=person, recipient=person,
@@ -84,8 +84,8 @@ def entry(arena: Arena, person: str, number: int = 1) -> LedgerEntry:
     )  # fmt: skip
 
 
-async def without(arena: Arena, part: str, instead: str = "") -> None:
-    """Take a part out of the gate's function: the control of a race, which must let something through."""
+async def without_gate_part(arena: Arena, part: str, instead: str = "") -> None:
+    """Replace a part of the gate's SQL function, for the control of a race, which must let messages through."""
     async with arena.database.transaction() as connection:
         source = (await connection.fetch("SELECT pg_get_functiondef('gate_reads'::regproc) AS text"))[0]["text"]
         assert part in source

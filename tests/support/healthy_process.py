@@ -1,4 +1,4 @@
-"""A process that is nothing but healthy: `python -m tests.support.healthy_process PORT_VARIABLE`, to test who supervises it."""
+"""A process that only answers health checks: `python -m tests.support.healthy_process PORT_VARIABLE`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A whole worker inside a test: real Postgres, real Temporal, real relay, a real SMTP sink, in one process."""
+"""A whole worker in the process of a test: PostgreSQL, Temporal, relay and SMTP sink."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import text
 from temporalio.client import Client
 
 from activities.dependencies import Dependencies
@@ -31,12 +30,12 @@ from worker.stack.maildir import Maildir
 from worker.temporal import CONVERTER
 
 T = TypeVar("T")
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass
-class Living:
-    """What a test drives: `accept` calls as the API does, then `until` something is so."""
+class LiveStack:
+    """The stack that a test drives: `accept` events as the API does, then wait `until` a query has a result."""
 
     database: Database
     client: Client
@@ -46,7 +45,7 @@ class Living:
     sent: int = 0
 
     async def publish(self, source: str | Journey, types: Mapping[str, str] | None = None) -> str:
-        """Publish a definition without the checker; its hash."""
+        """Publish a definition without the checker; return its hash."""
         journey = source if isinstance(source, Journey) else read_journey(source)[0]
         assert journey is not None, "the test's journey does not parse"
         artifact_text = artifact_of(journey, types or {})
@@ -70,21 +69,21 @@ class Living:
             return await fetch_all(connection, sql(statement), **values)
 
     async def until(self, statement: str, accepts: Callable[[Any], bool] = bool, **values: Any) -> Any:
-        """Wait until the first value of a query is as wanted; what it is then."""
+        """Wait until the first value of a query is accepted; return it."""
 
         async def value() -> Any:
-            found = await self.rows(statement, **values)
-            return next(iter(found[0].values())) if found else None
+            rows = await self.rows(statement, **values)
+            return next(iter(rows[0].values())) if rows else None
 
-        return await until(value, accepts, what=statement)
+        return await until(value, accepts, waiting_for=statement)
 
 
 _WRITING = sql("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
 _OLDEST = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS number")
 
 
-async def certain(database: Database) -> None:
-    """Wait until what was committed just now is certain to a reader of the feed: other tests' transactions are in this PostgreSQL too."""
+async def wait_until_certain(database: Database) -> None:
+    """Wait until the feed shows everything committed so far: transactions of other tests may hold it back."""
     async with database.transaction() as connection:
         written = (await fetch_all(connection, _WRITING))[0]["number"]
     async with asyncio.timeout(60), database.reading() as connection:
@@ -93,21 +92,25 @@ async def certain(database: Database) -> None:
 
 
 async def until(
-    ask: Callable[[], Awaitable[T]], accepts: Callable[[T], bool] = bool, *, what: str = "", patience: float = PATIENCE
+    read: Callable[[], Awaitable[T]],
+    accepts: Callable[[T], bool] = bool,
+    *,
+    waiting_for: str = "",
+    timeout: float = TIMEOUT_SECONDS,
 ) -> T:
-    """Ask until the answer is accepted. Fails with the last answer after `patience` seconds."""
-    deadline = asyncio.get_running_loop().time() + patience
+    """Read until the answer is accepted; return it. Fails with the last answer after `timeout` seconds."""
+    deadline = asyncio.get_running_loop().time() + timeout
     while True:
-        answer = await ask()
+        answer = await read()
         if accepts(answer):
             return answer
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"still {answer!r} after {patience:.0f} s: {what}")
+            raise AssertionError(f"still {answer!r} after {timeout:.0f} s: {waiting_for}")
         await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
-async def living(
+async def live_stack(
     database_url: str,
     temporal_address: str,
     task_queue: str,
@@ -119,7 +122,7 @@ async def living(
     relaying: bool = True,
     faults: MailFaults = MailFaults(),
     near: bool = True,
-) -> AsyncIterator[Living]:
+) -> AsyncIterator[LiveStack]:
     """A worker with its relay and mail sink, for as long as the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
         settings = Settings(
@@ -139,14 +142,14 @@ async def living(
         stop = asyncio.Event()
         relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
-            for each in (
+            for temporal_worker in (
                 composition.worker(client, settings, deps),
                 *composition.channel_workers(client, settings, deps),
             ):
-                await running.enter_async_context(each)
+                await running.enter_async_context(temporal_worker)
             task = asyncio.create_task(relay.run(stop)) if relaying else None
             try:
-                yield Living(database, client, deps, settings, Maildir(folder / "mail"))
+                yield LiveStack(database, client, deps, settings, Maildir(folder / "mail"))
             finally:
                 stop.set()
                 if task is not None:
@@ -158,6 +161,3 @@ def utc(day: str) -> datetime:
     """An instant from `2026-05-03` or a full ISO text."""
     at = datetime.fromisoformat(day)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-__all__ = ["Living", "living", "text", "until", "utc"]

@@ -1,7 +1,7 @@
-"""Memory of parsed template files for one test process.
+"""Cache of parsed template files for one test process.
 
 Parsing is pure and slow (a quarter of a second for the shipped catalogue), and every test that builds a worker would do
-it again. Remembered by the bytes of the files, so a test that writes other templates reads those.
+it again. The key is the bytes of the files, so a test that writes other templates gets those.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def templates_parsed_once() -> Iterator[None]:
         state = (folder, b""), *((path, path.read_bytes()) for path in files)
         if state not in parsed:
             parsed[state] = read_files(folder)
-        found, problems = parsed[state]
-        return dict(found), list(problems)
+        found_templates, problems = parsed[state]
+        return dict(found_templates), list(problems)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(templates, "read_files", remembered)

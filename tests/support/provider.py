@@ -1,4 +1,4 @@
-"""The local provider in a test's own loop, and every channel that speaks to it, put together as the product does."""
+"""Every channel over HTTP, configured for the local provider; templates and messages for it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ CALM = URGENT.replace("time_sensitive: true\ntrigger: an export that the person 
 
 
 def templates(folder: Path) -> Templates:
-    """One template that may go anywhere, and the same without being time-sensitive."""
+    """A time-sensitive template for every channel, and the same one without being time-sensitive."""
     (folder / "export").mkdir(parents=True, exist_ok=True)
     (folder / "export" / "ready.md").write_text(URGENT)
     (folder / "export" / "calm.md").write_text(CALM)
@@ -66,14 +66,14 @@ def templates(folder: Path) -> Templates:
 
 @cache
 def google_key() -> str:
-    """A service account's key."""
+    """A private key of a Google service account, in PEM."""
     made = rsa.generate_private_key(65537, 2048)
     return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 @cache
 def vapid_key() -> str:
-    """An application server's key."""
+    """A private key of an application server (VAPID), in PEM."""
     made = ec.generate_private_key(ec.SECP256R1())
     return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
@@ -81,13 +81,13 @@ def vapid_key() -> str:
 def channels_at(
     local: LocalProvider,
     known: Templates,
-    way: HttpClient,
+    http_client: HttpClient,
     *,
     near: bool = True,
     google: str = "",
     clicks: ClickLinks | None = None,
 ) -> dict[str, HttpChannel]:
-    """Every channel over HTTP, by name, speaking to the local provider. `google` is a service account's key, if one is made."""
+    """Every channel over HTTP, by name, for the local provider. `google` is a service account's key; default: `google_key()`."""
     reach, url = Reach(near=near, clicks=clicks), local.url
     resend = ResendSettings(
         KEY, ("Tenure", "hello@tenure.example"), f"{url}/resend", Links("https://x.example", ("k" * 32,)), "T, Street 1"
@@ -96,13 +96,13 @@ def channels_at(
     zoom = ZoomSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
     sms = TwilioSettings("AC1", KEY, "+15005550006", f"{url}/twilio", callback="https://x.example/v1/hooks/twilio")
     return {
-        "email": ResendChannel(known, way, reach, resend),
-        "sms": TwilioChannel(known, way, reach, sms),
-        "push": PushChannel(known, way, reach, fcm=fcm, web=WebPush(vapid_key(), "mailto:ops@tenure.example")),
-        "chat": SlackChannel(known, way, reach, SlackSettings(KEY, "C0ALL", f"{url}/slack")),
-        "webhook": WebhookChannel(known, way, reach, WebhookSettings(f"{url}/receiver/", WEBHOOK_SECRET)),
-        "support": ZendeskChannel(known, way, reach, ZendeskSettings(f"{url}/zendesk", "agent@x.example", KEY)),
-        "webinar": ZoomChannel(known, way, reach, zoom),
+        "email": ResendChannel(known, http_client, reach, resend),
+        "sms": TwilioChannel(known, http_client, reach, sms),
+        "push": PushChannel(known, http_client, reach, fcm=fcm, web=WebPush(vapid_key(), "mailto:ops@tenure.example")),
+        "chat": SlackChannel(known, http_client, reach, SlackSettings(KEY, "C0ALL", f"{url}/slack")),
+        "webhook": WebhookChannel(known, http_client, reach, WebhookSettings(f"{url}/receiver/", WEBHOOK_SECRET)),
+        "support": ZendeskChannel(known, http_client, reach, ZendeskSettings(f"{url}/zendesk", "agent@x.example", KEY)),
+        "webinar": ZoomChannel(known, http_client, reach, zoom),
     }
 
 

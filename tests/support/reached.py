@@ -1,4 +1,4 @@
-"""Counts of the cases that a property's examples reach, so that none holds by saying nothing."""
+"""Counts of the cases that a property's examples reach, so that no property passes without a real case."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _counts: Counter[str] = Counter()
 
 
 def reached(case: str, count: int = 1) -> None:
-    """Note in a property that its example has reached this case."""
+    """Count a case that the current example of a property has reached."""
     if count:
         _counts[case] += count
         event(case)
 
 
 def must_reach(**least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Fail a property, above its `@given`, whose examples reach one of these cases less often than this."""
+    """Decorate a property above its `@given`: it fails if its examples reach a case less often than given here."""
 
     def decorate(prove: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(prove)

@@ -1,4 +1,4 @@
-"""A run in the hands of a test: a journey in YAML, days from its entry, and what each day decided."""
+"""One run for a test: a journey in YAML, times in days from entry, and the decisions."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def day(count: float) -> datetime:
 
 
 def chart(text: str, types: Mapping[str, str] = TYPES) -> Chart:
-    """A chart from YAML; without a `journey:` of its own it gets the least one there is."""
+    """A chart from YAML; a text without `journey:` gets the minimal head."""
     spec, source = read_journey(text if "journey:" in text else HEAD + text)
     assert spec is not None, source.problems
     return compile_chart(spec, types)
 
 
 class Play:
-    """One run; every call is one decision, `last` is what it decided, `log` and `effects` are all so far."""
+    """One run. Each call makes one decision: `last`. `log` and `effects` contain those of all decisions."""
 
     def __init__(self, text: str, *, enter: bool = True, facts: Facts | None = None, **data: Any) -> None:
         self.chart, self.state = chart(text), RunState()
@@ -86,7 +86,7 @@ class Play:
         )
 
     def wait(self, until: float) -> Play:
-        """Let the timers ring, each at its own instant, as the clock would."""
+        """Fire every timer due by this day, each at its own instant."""
         while (due := self.state.next_due()) is not None and due <= day(until):
             self.do(TimerDue(due))
         return self
@@ -99,12 +99,12 @@ class Play:
 
     @property
     def did(self) -> tuple[Any, ...]:
-        """The last decision's effects, of whatever kind the test expects."""
+        """The effects of the last decision."""
         return self.last.effects
 
     @property
     def sent(self) -> list[tuple[str, float]]:
-        """Messages asked of the gate so far, with their day."""
+        """The messages requested so far, each with its day."""
         return [(e.template, (e.at - START) / timedelta(days=1)) for e in self.effects if e.kind == "send"]
 
     def kinds(self) -> list[str]:
@@ -112,5 +112,5 @@ class Play:
         return [effect.kind for effect in self.did]
 
     def says(self, words: str) -> bool:
-        """Whether some line of the log says this."""
+        """Whether a line of the log contains these words."""
         return any(words in line.text for line in self.log)

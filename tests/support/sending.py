@@ -1,4 +1,4 @@
-"""People, a message to each, and the channel it goes by: real Postgres and the local provider, without Temporal."""
+"""People, a message to each, and its channel: PostgreSQL and the local provider, without Temporal."""
 
 from __future__ import annotations
 
@@ -45,47 +45,47 @@ _LONG_AGO = sql(
 
 @dataclass
 class Sending:
-    """Some people, a message to each, and the channel that it goes by."""
+    """Some people and a message to each; the channel is given with each call."""
 
     database: Database
     folder: Path
     local: LocalProvider
-    way: HttpClient
+    http_client: HttpClient
 
     def sms(self, base: str = "") -> TwilioChannel:
         settings = TwilioSettings("AC1", KEY, "+15005550006", base or f"{self.local.url}/twilio")
-        return TwilioChannel(templates(self.folder), self.way, Reach(near=True), settings)
+        return TwilioChannel(templates(self.folder), self.http_client, Reach(near=True), settings)
 
-    async def go(self, channel: Channel, people: int = 1, data: str = "{}", **traits: Any) -> list[Any]:
-        """Let each be sent once, with this data; the ledger."""
-        deps = self.deps(channel)
+    async def first_attempts(self, channel: Channel, people: int = 1, data: str = "{}", **traits: Any) -> list[Any]:
+        """Request a message with this data for each person and make its first attempt; the ledger."""
+        deps = self.dependencies(channel)
         await publish(self.database, JOURNEY.replace("VIA", channel.name).replace("DATA", data))
         for number in range(people):
-            known = {"first_name": "Ada", "phone": f"{PHONE[:-1]}{number}", **traits}
-            calls = [
-                InboundEvent("identify", f"i{number}", "identify", user_id=f"u{number}", traits=known),
+            profile = {"first_name": "Ada", "phone": f"{PHONE[:-1]}{number}", **traits}
+            events = [
+                InboundEvent("identify", f"i{number}", "identify", user_id=f"u{number}", traits=profile),
                 InboundEvent("track", f"e{number}", "signed_up", user_id=f"u{number}"),
             ]
-            await ingest.accept(self.database, deps.catalogue, calls, source="test")
+            await ingest.accept(self.database, deps.catalogue, events, source="test")
         for _, step in sorted((await first_steps(self.database, deps.catalogue, "signed_up")).items()):
             await steps.apply_step(deps, wire.StepInput(**step))
         return await self.ledger()
 
-    async def later(self, channel: Channel) -> list[Any]:
-        """Let everybody's outreach go on until nothing is owed."""
-        people = {each["recipient"] for each in await self.ledger()}
+    async def settle_all(self, channel: Channel) -> list[Any]:
+        """Run the outreach of everybody until nothing is due; the ledger."""
+        people = {message["recipient"] for message in await self.ledger()}
         async with asyncio.timeout(20):
-            await asyncio.gather(*(settle(self.deps(channel), person) for person in people))
+            await asyncio.gather(*(settle(self.dependencies(channel), person) for person in people))
         return await self.ledger()
 
-    async def look(self, channel: Channel) -> Any:
-        """One message, after its next attempt."""
+    async def next_attempt(self, channel: Channel) -> Any:
+        """Run the outreach until the only message has another due date; the message."""
         (before,) = await self.ledger()
         async with asyncio.timeout(20):
-            await settle(self.deps(channel), before["recipient"], enough=lambda due: due != before["due_at"])
+            await settle(self.dependencies(channel), before["recipient"], enough=lambda due: due != before["due_at"])
         return (await self.ledger())[0]
 
-    def deps(self, channel: Channel) -> Dependencies:
+    def dependencies(self, channel: Channel) -> Dependencies:
         policy = load_policy({"consent": [{"default": "granted"}]})
         return Dependencies(self.database, DefinitionRegistry(), policy, {channel.name: channel})
 
@@ -96,26 +96,26 @@ class Sending:
 
 @asynccontextmanager
 async def sending_at(database_url: str, folder: Path) -> AsyncIterator[Sending]:
-    """Nobody yet, with a provider that answers."""
+    """A `Sending` without people, with a local provider."""
     database = Database(database_url, pool=2)
     async with local_provider() as local:
-        way = HttpClient(frozenset({local.origin, f"127.0.0.1:{nobody()}"}))
-        yield Sending(database, folder, local, way)
-        await way.close()
+        http_client = HttpClient(frozenset({local.origin, f"127.0.0.1:{closed_port()}"}))
+        yield Sending(database, folder, local, http_client)
+        await http_client.close()
     await database.close()
 
 
 @cache
-def nobody() -> int:
-    """A port at which nobody listens."""
+def closed_port() -> int:
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
         return int(bound.getsockname()[1])
 
 
-async def asked_after(sending: Sending, channel: Channel, ago: timedelta) -> Any:
-    """The message, if its first attempt was so long ago, after one more look."""
+async def settled_after(sending: Sending, channel: Channel, ago: timedelta) -> Any:
+    """Move the first attempt `ago` into the past, end its lease and settle once; the message."""
     async with sending.database.transaction() as connection:
         await execute(connection, _LONG_AGO, ago=ago)
     (row,) = await sending.ledger()
-    await settle(sending.deps(channel), row["recipient"], enough=lambda _: True)
+    await settle(sending.dependencies(channel), row["recipient"], enough=lambda _: True)
     return (await sending.ledger())[0]

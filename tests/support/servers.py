@@ -23,14 +23,14 @@ FILE = "servers.json"
 
 async def serve(folder: Path, owner: int) -> None:
     stopped = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
     postgres = PostgresServer(folder / "postgres", durable=False)
     temporal = TemporalServer(folder / "temporal", time_skipping=True)
     async with postgres, temporal:
-        found = {"postgres": postgres.url("postgres"), "temporal": temporal.address}
+        addresses = {"postgres": postgres.url("postgres"), "temporal": temporal.address}
         draft = folder / "servers.draft"
-        draft.write_text(json.dumps(found))
+        draft.write_text(json.dumps(addresses))
         draft.replace(folder / FILE)
         while not stopped.is_set() and psutil.pid_exists(owner):
             await asyncio.wait([asyncio.create_task(stopped.wait())], timeout=1.0)

@@ -1,4 +1,4 @@
-"""What is shipped in `catalog/`, read once: the plan, what is known of the templates, and the journeys' texts."""
+"""The shipped catalogue, read once: tracking plan, templates, and texts of journeys."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ assert len(TEXTS) >= 5, "the shipped journeys have moved"
 
 @cache
 def plan() -> TrackingPlan:
-    found, source = read_plan((CATALOG / "tracking-plan.yaml").read_bytes())
-    assert found is not None, source.problems
-    return found
+    tracking_plan, source = read_plan((CATALOG / "tracking-plan.yaml").read_bytes())
+    assert tracking_plan is not None, source.problems
+    return tracking_plan
 
 
 @cache
@@ -36,6 +36,6 @@ def templates() -> dict[str, TemplateInfo]:
 
 @cache
 def journey(name: str) -> Journey:
-    found, source = read_journey(TEXTS[name])
-    assert found is not None, source.problems
-    return found
+    definition, source = read_journey(TEXTS[name])
+    assert definition is not None, source.problems
+    return definition

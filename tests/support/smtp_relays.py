@@ -1,4 +1,4 @@
-"""A house with several relays: one that takes mails, one that takes them and hangs up, one that says later; and a tip to send."""
+"""Dependencies with three relays: one accepts mails, one accepts and disconnects, one answers 451."""
 
 from __future__ import annotations
 
@@ -57,26 +57,28 @@ This is tip-{{ number }}.
 """
 
 
-async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, Dependencies]:
-    """The house with each of its relays, open `until` the stack is closed."""
+async def dependencies_by_relay(
+    database_url: str, folder: Path, exit_stack: contextlib.AsyncExitStack
+) -> dict[str, Dependencies]:
+    """The dependencies by relay, open until `exit_stack` is closed."""
     (folder / "templates" / "digest").mkdir(parents=True)
     shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", folder / "templates" / "digest")
     (folder / "templates" / "tip.md").write_text(TIP)
     known = load_templates(folder / "templates")
     database = Database(database_url)
-    until.push_async_callback(database.close)
+    exit_stack.push_async_callback(database.close)
     deps = Dependencies(database, DefinitionRegistry(), load_policy(POLICY), {}, clock="workflow")
     for name in JOURNEYS:
         await publish(database, journey(name))
-    houses = {}
+    by_relay = {}
     for name, faults in RELAYS.items():
-        sink = await until.enter_async_context(
+        sink = await exit_stack.enter_async_context(
             await mail_server(folder / "mails" / name.replace(" ", "-"), faults=faults)
         )
         relay = SmtpRelay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
-        patience = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
-        said = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=patience)
-        email = EmailChannel(known, said)
-        until.push_async_callback(email.close)
-        houses[name] = replace(deps, channels={"email": email, "in_app": InAppChannel(known)})
-    return houses
+        retry = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
+        settings = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=retry)
+        email = EmailChannel(known, settings)
+        exit_stack.push_async_callback(email.close)
+        by_relay[name] = replace(deps, channels={"email": email, "in_app": InAppChannel(known)})
+    return by_relay

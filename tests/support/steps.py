@@ -1,4 +1,4 @@
-"""Steps applied by hand: real Postgres and real channels without Temporal, for tests of what one step or one look does."""
+"""Steps and outreach without Temporal, on PostgreSQL and real channels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RUNS = sql(
 
 
 async def publish(database: Database, text: str, types: Mapping[str, str] | None = None) -> None:
-    """Make a journey the current one of its key, unchecked; `types` of the fields that it reads."""
+    """Publish a journey without the checker; `types` are those of the fields that it reads."""
     journey, source = read_journey(text)
     assert journey is not None, source.problems
     sealed = artifact_of(journey, types or {})
@@ -41,23 +41,23 @@ async def publish(database: Database, text: str, types: Mapping[str, str] | None
 async def first_steps(
     database: Database, known: DefinitionRegistry, opened_by: str
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """By person and journey, the step with which each run enters its first state, as `wire.StepInput` has it."""
-    found = {}
+    """By user id and journey: the first step of each run, as the fields of a `wire.StepInput`."""
+    inputs = {}
     async with database.reading() as connection:
-        for item in await fetch_all(connection, _RUNS):
-            chart = await known.chart(connection, item["definition"])
-            name = opened_by.format(journey=item["journey"])
-            made = decide(chart, RunState(), Entered(item["started_at"], name, lane=item["lane"], seq=1))
+        for run in await fetch_all(connection, _RUNS):
+            chart = await known.chart(connection, run["definition"])
+            name = opened_by.format(journey=run["journey"])
+            decision = decide(chart, RunState(), Entered(run["started_at"], name, lane=run["lane"], seq=1))
             step = wire.StepInput(
-                item["id"], 1, item["definition"], state_to_json(made.state), log_to_json(made.log),
-                effects_to_json(made.effects), datetime.now(UTC).isoformat(),
+                run["id"], 1, run["definition"], state_to_json(decision.state), log_to_json(decision.log),
+                effects_to_json(decision.effects), datetime.now(UTC).isoformat(),
             )  # fmt: skip
-            found[item["who"], item["journey"]] = asdict(step)
-    return found
+            inputs[run["who"], run["journey"]] = asdict(step)
+    return inputs
 
 
 async def settle(deps: Dependencies, person: str, enough: Callable[[datetime], bool] = lambda _: False) -> None:
-    """As the person's `OutreachWorkflow`: look, wait for what is due next, until nothing is owed or what is next is `enough`."""
+    """Settle and wait like the person's `OutreachWorkflow`, until nothing is due or the next due date is `enough`."""
     while True:
         request = wire.SettleInput(person, datetime.now(UTC).isoformat())
         settled = await outreach.settle_due(deps, request, {})

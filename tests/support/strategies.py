@@ -1,4 +1,4 @@
-"""Invented journeys and lives: hypothesis strategies for charts that the language allows and for what may happen to them."""
+"""Hypothesis strategies for charts that the language allows and for sequences of occurrences."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ GUARDS = ("profile.n > 0.5", "known.profile.n", "journey.visits < 3", "known.jou
 OF_EVENT = ("event.n > 1", "!known.event.n")
 
 
-# Each is made once: a strategy that is made anew at every draw costs more than the examples do.
+# Each strategy is built once: building one at every draw costs more than the examples.
 
 
 def _some(keys: st.SearchStrategy[Any], values: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[dict[Any, Any]]:
@@ -140,9 +140,9 @@ _WITHIN = st.sampled_from(({}, {"within": "P30D"}))
 
 @st.composite
 def charts(draw: st.DrawFn, delays: tuple[str, ...] = CALM, *, busy: bool = False) -> Chart:
-    """A journey with a goal, an exit, four states (one of them final) and whatever else comes to mind.
+    """A journey with a goal, an exit, four states (one of them final) and random transitions and actions.
 
-    A busy one sends two messages in each state and goes round on `s1`, so that there is always something to withdraw.
+    A busy one sends two messages in each state and moves on at `s1`, so that there is always something to withdraw.
     """
     states = {name: draw(_state(delays)) for name in STATES[:3]}
     for name, following in pairwise(STATES) if busy else ():
@@ -164,7 +164,7 @@ def charts(draw: st.DrawFn, delays: tuple[str, ...] = CALM, *, busy: bool = Fals
 
 @cache
 def names() -> st.SearchStrategy[str]:
-    """Signals, those that end a run more rarely."""
+    """Names of signals; those that end a run are rarer."""
     return st.sampled_from(SIGNALS * 4 + ("won", "left", "call.overdue", "elsewhere"))
 
 
@@ -182,13 +182,13 @@ JSON = st.recursive(
 
 @cache
 def lives() -> st.SearchStrategy[list[Occurrence]]:
-    """What one lane can tell a run, in order: `seq` counts up, days do not always."""
+    """Occurrences of one lane in order: `seq` grows with each, the day not always."""
     data = st.fixed_dictionaries(
         {}, optional={"n": st.integers(0, 3), "list": st.lists(st.sampled_from("xy"), max_size=2)}
     )
     facts = st.fixed_dictionaries({}, optional={"n": st.sampled_from((0.0, 1.0, 3.0)), "when": _dates()})
     happening = st.tuples(st.integers(0, 40), st.none() | names(), data, facts)
-    return st.lists(happening, max_size=12).map(_told)
+    return st.lists(happening, max_size=12).map(_occurrences)
 
 
 @cache
@@ -196,14 +196,14 @@ def _dates() -> st.SearchStrategy[str]:
     return st.integers(-10, 50).map(lambda offset: day(offset).isoformat())
 
 
-def _told(happenings: list[tuple[int, str | None, dict[str, Any], dict[str, Any]]]) -> list[Occurrence]:
-    told: list[Occurrence] = [Entered(day(0), "begin", {}, {"profile": {}}, lane="user", seq=1)]
-    for seq, (at, name, data, facts) in enumerate(sorted(happenings, key=lambda each: each[0]), 2):
+def _occurrences(happenings: list[tuple[int, str | None, dict[str, Any], dict[str, Any]]]) -> list[Occurrence]:
+    occurrences: list[Occurrence] = [Entered(day(0), "begin", {}, {"profile": {}}, lane="user", seq=1)]
+    for seq, (at, name, data, facts) in enumerate(sorted(happenings, key=lambda happening: happening[0]), 2):
         if name is None:
-            told.append(FieldsChanged(day(at), {"profile": facts}, lane="user", seq=seq))
+            occurrences.append(FieldsChanged(day(at), {"profile": facts}, lane="user", seq=seq))
         else:
-            told.append(Signal(day(at), name, data, {"profile": facts} if facts else None, lane="user", seq=seq))
-    return told
+            occurrences.append(Signal(day(at), name, data, {"profile": facts} if facts else None, lane="user", seq=seq))
+    return occurrences
 
 
 @cache

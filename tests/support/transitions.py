@@ -1,4 +1,4 @@
-"""Transitions of messages that a database has seen, held against the table of transitions."""
+"""The transitions of messages in a database, compared with the table of transitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEEN = "SELECT DISTINCT was, status FROM feed WHERE event IS NULL"
 
 
 async def transitions_outside_table(database_url: str) -> list[tuple[str | None, str]]:
-    """Changes of status that happened, as the feed's trigger has copied them, and that the table does not have."""
+    """Changes of status in the feed that the table of transitions does not contain."""
     connection = await asyncpg.connect(plain_url(database_url))
     rows = await connection.fetch(_SEEN)
     await connection.close()

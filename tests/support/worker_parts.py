@@ -1,4 +1,4 @@
-"""The house in parts, so that a test can start and stop workers and relays on their own."""
+"""The parts of a live stack: a test starts and stops workers and relays by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from store.database import Database
-from tests.support.live_stack import Living
+from tests.support.live_stack import LiveStack
 from worker.composition import worker as composition
 from worker.composition.dependencies import dependencies
 from worker.relay.relay import OutboxRelay
@@ -27,7 +27,7 @@ from worker.temporal import CONVERTER
 
 
 @contextlib.asynccontextmanager
-async def workless(
+async def stack_without_workers(
     database_url: str,
     temporal_address: str,
     task_queue: str,
@@ -35,8 +35,8 @@ async def workless(
     *,
     faults: MailFaults = MailFaults(),
     **options: Any,
-) -> AsyncIterator[Living]:
-    """Everything but a worker and a relay."""
+) -> AsyncIterator[LiveStack]:
+    """A live stack without a worker and a relay."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
         settings = Settings(
             database_url=database_url,
@@ -49,15 +49,15 @@ async def workless(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        yield Living(database, client, dependencies(settings, database), settings, Maildir(folder / "mail"))
+        yield LiveStack(database, client, dependencies(settings, database), settings, Maildir(folder / "mail"))
         await database.close()
 
 
 @contextlib.asynccontextmanager
-async def relaying(deps: Living) -> AsyncIterator[None]:
-    """A relay, for as long as the body runs."""
+async def running_relay(stack: LiveStack) -> AsyncIterator[None]:
+    """Run a relay for as long as the body runs."""
     stop = asyncio.Event()
-    relay = OutboxRelay(deps.database, deps.client, deps.deps.catalogue, deps.settings.task_queue)
+    relay = OutboxRelay(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
     task = asyncio.create_task(relay.run(stop))
     try:
         yield
@@ -66,16 +66,16 @@ async def relaying(deps: Living) -> AsyncIterator[None]:
         await task
 
 
-def worker(deps: Living, **settings: Any) -> Worker:
-    """A worker, to be used as a context; some settings replaced."""
-    return composition.worker(deps.client, deps.settings.model_copy(update=settings), deps.deps)
+def worker(stack: LiveStack, **settings: Any) -> Worker:
+    """A worker with some settings replaced, to be used as a context."""
+    return composition.worker(stack.client, stack.settings.model_copy(update=settings), stack.deps)
 
 
 @contextlib.asynccontextmanager
-async def worker_process(deps: Living, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m worker` as an operator runs it; told to stop at the end, if it has not ended, and expected to end well."""
-    known = {**os.environ, **deps.settings.environ(worker_port=0), **environ}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=known)
+async def worker_process(stack: LiveStack, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m worker` as an operator runs it. At the end it gets SIGTERM, if it still runs, and must exit with 0."""
+    environment = {**os.environ, **stack.settings.environ(worker_port=0), **environ}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environment)
     try:
         yield process
     finally:

@@ -1,4 +1,4 @@
-"""The long tail through apprise: class C, and a person's field can be no more than one part of an address."""
+"""The apprise channel: class C; a profile field fills only the part of the URL that is reserved for it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 
-async def take(asked: VendorRequest) -> Response:
-    asked.accepted.add("tail", to=asked.path("who"), content=asked.json)
+async def take(request: VendorRequest) -> Response:
+    request.accepted.add("tail", to=request.path("who"), content=request.json)
     return Response(status_code=200)
 
 
@@ -46,7 +46,7 @@ def message(address: str) -> Outgoing:
     return Outgoing("k", "export/ready", address, {"first_name": "Ada"}, {}, {}, "notices")
 
 
-async def test_a_message_goes_to_the_field_of_the_person(local, channel):
+async def test_a_message_goes_to_the_address_in_the_persons_profile_field(local, channel):
     assert channel.address({"matrix_id": "ada"}, "u") == "ada"
     assert channel.address({"matrix_id": None}, "u") is None
     assert (await channel.deliver(channel.prepare(message("ada")), "k")).result is AttemptResult.SENT
@@ -55,26 +55,26 @@ async def test_a_message_goes_to_the_field_of_the_person(local, channel):
 
 
 @pytest.mark.parametrize("address", ["../../admin", "a?b=c", "a#b", "a@evil.example:80/x", "a/b", "a b"])
-async def test_what_a_person_writes_cannot_change_where_it_goes(local, channel, address):
+async def test_an_address_cannot_change_the_host_or_path_of_the_url(local, channel, address):
     await channel.deliver(channel.prepare(message(address)), "k")
     assert [item["provider"] for item in local.provider.accepted.items] == ["tail"]
 
 
-async def test_a_no_may_be_a_yes_of_which_nobody_heard(local, channel):
+async def test_a_failed_notification_is_unknown_because_it_may_have_arrived(local, channel):
     local.provider.faults.add(ProviderFault(provider="tail", kind="status", status=500))
-    found = await channel.deliver(channel.prepare(message("ada")), "k")
-    assert (found.result, found.outage) == (AttemptResult.UNKNOWN, True)
+    receipt = await channel.deliver(channel.prepare(message("ada")), "k")
+    assert (receipt.result, receipt.outage) == (AttemptResult.UNKNOWN, True)
     assert (channel.promise, channel.ambiguity) == (Promise.BLIND, Ambiguity.AT_MOST_ONCE)
 
 
-async def test_nothing_leaves_after_the_attempts_time(local, channel):
+async def test_an_attempt_past_its_deadline_sends_nothing(local, channel):
     late = replace(channel.prepare(message("ada")), until=datetime.now(UTC) - timedelta(seconds=1))
     assert (await channel.deliver(late, "k")).result is AttemptResult.TRY_AGAIN
     assert not local.provider.accepted.items
 
 
 @pytest.mark.parametrize("url", ["", "json://host/everyone", "nonsense://{address}"])
-def test_an_address_that_is_none_is_told_at_the_start(url):
+def test_an_invalid_url_is_refused_at_the_start(url):
     with pytest.raises(ValueError, match="apprise"):
         AppriseSettings(url, "matrix_id")
 
@@ -82,13 +82,13 @@ def test_an_address_that_is_none_is_told_at_the_start(url):
 @pytest.mark.parametrize(
     "url", ["json://{address}/x", "jsons://{address}:8443/x", "json://u:p@{address}", "json://{address}.example/x?a=b"]
 )
-def test_a_person_cannot_say_whom_we_call(url):
+def test_a_url_with_the_address_in_its_host_is_refused(url):
     with pytest.raises(ValueError, match="in its host"):
         AppriseSettings(url, "matrix_id")
     assert AppriseSettings("pover://{address}@token", "matrix_id")
 
 
-async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path):
+async def test_M1_a_link_sent_by_apprise_is_tracked(local, tmp_path):
     clicks = ClickLinks(("a secret of at least sixteen",), "https://l.example")
     settings = AppriseSettings(f"json://{local.origin}/tail/{{address}}", "matrix_id", clicks=clicks)
     channel = AppriseChannel(templates(tmp_path), settings)
@@ -99,7 +99,7 @@ async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path
     assert prepared.summary["links"] == [{"url": "https://app.example.com/exports"}]
 
 
-async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensitive(local, tmp_path):
+async def test_C7_an_interrupting_service_accepts_only_time_sensitive_templates(local, tmp_path):
     url, known = f"json://{local.origin}/tail/{{address}}", templates(tmp_path)
     calm = replace(message("ada"), template="export/calm")
     assert AppriseChannel(known, AppriseSettings(url, "matrix_id")).prepare(calm)
@@ -111,7 +111,7 @@ async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensi
 
 @pytest.fixture
 def logged(capfd) -> Iterator[Callable[[], str]]:
-    """What a process of ours has written so far; how it logs is taken back afterwards."""
+    """The log output so far, with logging configured as in a process; the configuration is restored afterwards."""
     root, kept = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     configure_logging("json")
@@ -122,14 +122,14 @@ def logged(capfd) -> Iterator[Callable[[], str]]:
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_nobody_who_is_written_to_is_in_the_logs(local, channel, status, logged):
+async def test_the_logs_contain_no_recipient_address(local, channel, status, logged):
     if status == 500:
         local.provider.faults.add(ProviderFault(provider="tail", kind="status", status=500))
     number = "+4915112345678"
     await channel.deliver(channel.prepare(message(number)), "k")
     logging.getLogger("apprise").info("Sent Twilio notification to %s.", number)
     logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers (url=https://x.example/%s)", number)
-    logging.getLogger("elsewhere").warning("this is heard")
-    told = logged()
-    assert "this is heard" in told
-    assert "4915112345678" not in told
+    logging.getLogger("elsewhere").warning("this is logged")
+    output = logged()
+    assert "this is logged" in output
+    assert "4915112345678" not in output

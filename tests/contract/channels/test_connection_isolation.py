@@ -1,4 +1,4 @@
-"""Whoever hangs keeps their own connections: no provider, and no browser's service, starves another of its."""
+"""Connection limits per provider: a hanging provider or browser push service takes no connection from another."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from worker.stack.providers.serving import LocalProvider
 
 KEY = "journey/j/u_1/-/1#s.1/send.1>u_1"
 PROMPT = 5.0
-"""Seconds within which an answer is none that waited for another's attempt to end: those have fifteen."""
+"""Seconds. A call that waited for another attempt to end would take longer: an attempt has fifteen."""
 
 
 @pytest_asyncio.fixture
-async def made(local: LocalProvider, tmp_path: Path) -> AsyncIterator[Mapping[str, Channel]]:
-    """Every channel as an operator configures it, to providers that are far."""
+async def channels(local: LocalProvider, tmp_path: Path) -> AsyncIterator[Mapping[str, Channel]]:
+    """Every channel as an operator configures it, with `providers_near` off."""
     for name, key in (("fcm", google_key()), ("vapid", vapid_key())):
         (tmp_path / f"{name}.pem").write_text(key)
     templates(tmp_path / "templates")
@@ -42,16 +42,16 @@ async def made(local: LocalProvider, tmp_path: Path) -> AsyncIterator[Mapping[st
         fcm_base=f"{local.url}/fcm", fcm_token_url=f"{local.url}/fcm/token",
         vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@tenure.example",
     )  # fmt: skip
-    found = configured_channels(
+    configured = configured_channels(
         Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path), given
     )
-    yield found
-    for channel in found.values():
+    yield configured
+    for channel in configured.values():
         await channel.close()
 
 
 def elsewhere(local: LocalProvider) -> str:
-    """The same server as another host."""
+    """The same server under another host name."""
     return local.origin.replace("127.0.0.1", "localhost")
 
 
@@ -66,24 +66,24 @@ async def deliver(channel: Channel, address: str = "") -> AttemptResult:
 async def hanging(
     local: LocalProvider, calls: int, reached: int, channel: Channel, address: str = ""
 ) -> AsyncIterator[None]:
-    """So many attempts in flight that get no answer; the provider has `reached` of them."""
+    """Keep `calls` attempts in flight without an answer; `reached` of them are at the provider."""
     before = local.provider.faults.happened
     tasks = [asyncio.create_task(deliver(channel, address)) for _ in range(calls)]
     async with asyncio.timeout(PROMPT):
         while local.provider.faults.happened - before < reached:
             await asyncio.sleep(0.01)
     yield
-    assert not any(task.done() for task in tasks), "they hang still"
+    assert not any(task.done() for task in tasks), "they still hang"
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("name", ["sms", "webhook", "support", "webinar", "push"])
-async def test_a_provider_that_hangs_holds_up_no_other(local, made, name):
+async def test_a_hanging_provider_does_not_delay_another_provider(local, channels, name):
     local.provider.faults.add(ProviderFault(provider="slack", kind="hang", times=None))
-    async with hanging(local, CONNECTIONS + 16, CONNECTIONS, made["chat"]), asyncio.timeout(PROMPT):
-        assert await deliver(made[name]) is AttemptResult.SENT
+    async with hanging(local, CONNECTIONS + 16, CONNECTIONS, channels["chat"]), asyncio.timeout(PROMPT):
+        assert await deliver(channels[name]) is AttemptResult.SENT
 
 
 def browser(origin: str, device: str) -> dict[str, Any]:
@@ -92,11 +92,11 @@ def browser(origin: str, device: str) -> dict[str, Any]:
 
 
 POINT = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
-"""The generator of P-256, which is a browser's key like any other."""
+"""The generator of P-256, which is a valid browser key."""
 
 
-async def test_one_browsers_service_that_hangs_holds_up_neither_others_nor_apps(local, made):
-    push = made["push"]
+async def test_a_hanging_browser_push_service_delays_neither_other_browsers_nor_apps(local, channels):
+    push = channels["push"]
     bad = push.address(browser(local.origin, "hanging"), "u_1")
     good = push.address(browser(elsewhere(local), "well"), "u_1")
     assert bad
@@ -105,4 +105,4 @@ async def test_one_browsers_service_that_hangs_holds_up_neither_others_nor_apps(
     async with hanging(local, PUSH_CONNECTIONS + 16, PUSH_CONNECTIONS_PER_HOST, push, bad), asyncio.timeout(PROMPT):
         assert await deliver(push, good) is AttemptResult.SENT
         assert await deliver(push) is AttemptResult.SENT, "an app by FCM"
-        assert local.provider.faults.happened == PUSH_CONNECTIONS_PER_HOST, "the others wait for their turn"
+        assert local.provider.faults.happened == PUSH_CONNECTIONS_PER_HOST, "the others wait for a connection"

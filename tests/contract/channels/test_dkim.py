@@ -1,4 +1,4 @@
-"""Mails over SMTP carry a signature that others verify, over the very bytes, the one-click headers included (RFC 8058 §4)."""
+"""Mails over SMTP have a valid DKIM signature that covers the one-click headers (RFC 8058 §4)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from worker.stack.mail_sink import listen_for_mail
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[str, bytes]:
-    """A private key, and the record that a resolver would give."""
+    """A private key, and the DNS record of its public key."""
     key = rsa.generate_private_key(65537, 2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     return private, b"v=DKIM1; k=rsa; p=" + public
 
 
-async def test_a_delivered_mail_verifies_and_a_changed_one_does_not(tmp_path, pair):
+async def test_the_dkim_signature_verifies_a_delivered_mail_and_not_a_changed_one(tmp_path, pair):
     private, record = pair
     async with await listen_for_mail(tmp_path / "mail") as sink:
         settings = EmailSettings(
@@ -40,22 +40,22 @@ async def test_a_delivered_mail_verifies_and_a_changed_one_does_not(tmp_path, pa
         prepared = channel.prepare(message)
         assert (await channel.deliver(prepared, "k")).result is AttemptResult.SENT
         await channel.close()
-    kept = [path.read_bytes() for path in (tmp_path / "mail").rglob("*") if path.is_file()]
-    content = next(each for each in kept if b"DKIM-Signature" in each)
-    asked: list[bytes] = []
+    files = [path.read_bytes() for path in (tmp_path / "mail").rglob("*") if path.is_file()]
+    content = next(file for file in files if b"DKIM-Signature" in file)
+    queried: list[bytes] = []
 
     def resolver(name, timeout=5):
-        asked.append(name)
+        queried.append(name)
         return record
 
     mail = content[content.index(b"DKIM-Signature") :]
     assert dkim.verify(mail, dnsfunc=resolver)
-    assert asked == [b"s1._domainkey.tenure.example."]
+    assert queried == [b"s1._domainkey.tenure.example."]
     assert b"list-unsubscribe-post" in mail.partition(b"\r\n\r\n")[0].lower().partition(b"h=")[2].partition(b";")[0]
     assert not dkim.verify(mail.replace(b"Your export", b"Your exports"), dnsfunc=resolver)
     assert b"DKIM" not in prepared.body
 
 
-def test_a_key_that_cannot_sign_is_told_at_the_start():
+def test_an_unusable_dkim_key_is_refused_at_the_start():
     with pytest.raises(ValueError, match="DKIM needs"):
         DkimKey("tenure.example", "s1", "no key")

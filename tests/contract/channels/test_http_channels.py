@@ -1,4 +1,4 @@
-"""Every channel against a provider that really answers, and really fails: what arrives, once, and what each answer means."""
+"""Every HTTP channel against the local provider: what arrives, how often, and the result of each answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def server() -> AsyncIterator[LocalProvider]:
 
 @pytest.fixture
 def local(server: LocalProvider) -> LocalProvider:
-    """As new: the same process, with nothing kept and nothing that goes wrong."""
+    """The provider of the module, with its accepted messages, faults and counts cleared."""
     server.provider.accepted.clear()
     server.provider.faults.clear()
     server.provider.requests.clear()
@@ -67,33 +67,33 @@ def known(tmp_path: Path) -> Templates:
 
 
 @pytest.fixture
-def channels(local: LocalProvider, known: Templates, way: HttpClient):
-    return channels_at(local, known, way)
+def channels(local: LocalProvider, known: Templates, http_client: HttpClient):
+    return channels_at(local, known, http_client)
 
 
-def happened(local: LocalProvider, name: str, kind: str | None = None) -> list[dict[str, Any]]:
-    """What the vendor took for good."""
-    found = local.provider.accepted.search(provider=VENDORS[name])
-    return [item for item in found if kind is None or item.get("kind") == kind]
+def accepted_by(local: LocalProvider, name: str, kind: str | None = None) -> list[dict[str, Any]]:
+    """The messages that the vendor accepted on this channel."""
+    accepted = local.provider.accepted.search(provider=VENDORS[name])
+    return [item for item in accepted if kind is None or item.get("kind") == kind]
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_message_arrives_and_can_be_found_by_our_reference(local, channels, name):
+async def test_a_message_arrives_with_our_reference(local, channels, name):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
-    (item,) = happened(local, name)
+    (item,) = accepted_by(local, name)
     assert prepared.reference[:32] in item["key"] or name == "webinar"
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_nobody_without_an_address_is_reached(channels, name):
+async def test_an_empty_profile_has_an_address_only_on_shared_channels(channels, name):
     shared = {"chat": "C0ALL", "webhook": channels["webhook"].address({}, "u")}
     assert channels[name].address({}, "u_1") == shared.get(name)
 
 
 @pytest.mark.parametrize("name", ["sms", "push"])
-async def test_c7_what_is_not_time_sensitive_is_refused_at_sending(channels, name):
+async def test_C7_a_template_that_is_not_time_sensitive_is_refused_by_sms_and_push(channels, name):
     channel = channels[name]
     calm = replace(outgoing(channel), template="export/calm")
     with pytest.raises(TemplateFault, match="time-sensitive"):
@@ -106,41 +106,41 @@ CLICKS = ClickLinks(("a secret of at least sixteen",), "https://l.example", "htt
 URL = "https://app.example.com/exports"
 
 
-def told_of(prepared: Prepared) -> list[tuple[tuple[str, int] | None, str]]:
-    """The message and link that each of our addresses in what leaves names, and where the ledger says it leads."""
+def tracked_links(prepared: Prepared) -> list[tuple[tuple[str, int] | None, str]]:
+    """For each tracked link in the body: the message and link of its token, and the target in the ledger."""
     tokens = re.findall(r"https://l\.example/c/([A-Za-z0-9_-]+)", prepared.body.decode())
     links = [link["url"] for link in prepared.summary.get("links", [])]
     return list(zip(map(CLICKS.read, dict.fromkeys(tokens)), links, strict=True))
 
 
 @pytest.mark.parametrize("name", ["email", "sms", "push", "chat", "support"])
-async def test_M1_whatever_carries_a_link_that_a_person_opens_tells_of_the_click(local, known, way, name):
-    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+async def test_M1_links_are_tracked_on_channels_whose_links_the_recipient_opens(local, known, http_client, name):
+    channel = channels_at(local, known, http_client, clicks=CLICKS)[name]
     prepared = channel.prepare(outgoing(channel))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
-    (item,) = happened(local, name)
+    (item,) = accepted_by(local, name)
     assert URL not in str(item["content"])
     assert "https://l.example/c/" in str(item["content"])
-    assert told_of(prepared) == [((prepared.reference, 0), URL)]
+    assert tracked_links(prepared) == [((prepared.reference, 0), URL)]
     assert len(CLICKS.token(prepared.reference, 0)) == 67, "a short message has 160 characters"
 
 
 @pytest.mark.parametrize("name", ["webhook", "webinar", "support"])
-async def test_M1_what_no_person_opens_leads_straight_there(local, known, way, name):
-    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+async def test_M1_links_are_not_tracked_where_no_recipient_opens_them(local, known, http_client, name):
+    channel = channels_at(local, known, http_client, clicks=CLICKS)[name]
     prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_internal=name == "support"))
     assert (URL in prepared.body.decode()) == (name != "webinar")
     assert "links" not in prepared.summary
     assert "l.example" not in prepared.body.decode()
 
 
-async def test_M1_our_own_pages_are_led_to_straight(local, tmp_path, way):
+async def test_M1_links_to_our_own_pages_are_not_tracked(local, tmp_path, http_client):
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "ready.md").write_text(URGENT.replace(URL, "https://t.example/p/token"))
-    channel = channels_at(local, load_templates(tmp_path), way, clicks=CLICKS)["sms"]
+    channel = channels_at(local, load_templates(tmp_path), http_client, clicks=CLICKS)["sms"]
     prepared = channel.prepare(outgoing(channel))
     assert "https://t.example/p/token" in prepared.body.decode()
-    assert told_of(prepared) == []
+    assert tracked_links(prepared) == []
 
 
 # -- promises ----------------------------------------------------------------------------------------------------------
@@ -148,21 +148,21 @@ async def test_M1_our_own_pages_are_led_to_straight(local, tmp_path, way):
 LOST = ["hang_after_accept", "reset_after_accept"]
 
 
-@pytest.mark.parametrize("name", [each for each in NAMES if each in {"email", "webhook"}])
+@pytest.mark.parametrize("name", [name for name in NAMES if name in {"email", "webhook"}])
 @pytest.mark.parametrize("kind", LOST)
-async def test_class_a_an_attempt_that_arrived_unseen_is_asked_again_and_is_one_message(local, channels, name, kind):
+async def test_class_a_a_retry_after_a_lost_answer_makes_one_message(local, channels, name, kind):
     channel = channels[name]
     assert channel.promise is Promise.KEYED
     prepared = channel.prepare(outgoing(channel))
     local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind=kind))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
-    assert len(happened(local, name)) == 1
+    assert len(accepted_by(local, name)) == 1
 
 
 @pytest.mark.parametrize("name", ["chat", "support", "webinar"])
 @pytest.mark.parametrize("kind", LOST)
-async def test_class_b_an_attempt_that_arrived_unseen_is_found(local, channels, name, kind):
+async def test_class_b_a_message_whose_answer_was_lost_is_found(local, channels, name, kind):
     channel = channels[name]
     assert channel.promise is Promise.SEARCHABLE
     prepared = channel.prepare(outgoing(channel))
@@ -173,7 +173,7 @@ async def test_class_b_an_attempt_that_arrived_unseen_is_found(local, channels, 
 
 
 @pytest.mark.parametrize("name", ["chat", "support", "webinar"])
-async def test_class_b_a_provider_that_cannot_be_asked_says_neither_yes_nor_no(local, channels, name):
+async def test_class_b_a_search_at_an_unavailable_provider_returns_none(local, channels, name):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
     local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind="status", status=503, times=None))
@@ -182,38 +182,38 @@ async def test_class_b_a_provider_that_cannot_be_asked_says_neither_yes_nor_no(l
 
 @pytest.mark.parametrize("name", ["sms", "push"])
 @pytest.mark.parametrize("kind", LOST)
-async def test_class_c_an_attempt_that_arrived_unseen_is_unknown(local, channels, name, kind):
+async def test_class_c_a_message_whose_answer_was_lost_is_unknown(local, channels, name, kind):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
     if name == "push":
-        await channel.deliver(prepared, KEY)  # the access token is there
+        await channel.deliver(prepared, KEY)  # so that the access token is cached
     local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind=kind))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert channel.promise is Promise.BLIND
 
 
-def test_class_c_says_what_it_does_with_what_is_unknown(channels):
+def test_class_c_channels_declare_their_policy_for_unknown_results(channels):
     assert channels["sms"].ambiguity is Ambiguity.AT_MOST_ONCE
-    assert channels["push"].ambiguity is Ambiguity.AT_LEAST_ONCE  # a device shows one of a tag
+    assert channels["push"].ambiguity is Ambiguity.AT_LEAST_ONCE  # a device shows one notification of a tag
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_connection_that_is_refused_is_tried_again_for_nothing_has_left(tmp_path, local, known, name):
+async def test_a_refused_connection_is_retried_because_nothing_left(tmp_path, local, known, name):
     dead = replace(local, url="http://127.0.0.1:9")
-    way = HttpClient(frozenset({dead.origin}))
-    channel = channels_at(dead, known, way)[name]
-    found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
-    assert (found.result, found.outage, found.left) == (AttemptResult.TRY_AGAIN, True, False)
-    await way.close()
+    http_client = HttpClient(frozenset({dead.origin}))
+    channel = channels_at(dead, known, http_client)[name]
+    receipt = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
+    assert (receipt.result, receipt.outage, receipt.left) == (AttemptResult.TRY_AGAIN, True, False)
+    await http_client.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_nothing_leaves_after_the_attempts_time(local, channels, name):
+async def test_an_attempt_past_its_deadline_sends_nothing(local, channels, name):
     channel = channels[name]
     prepared = replace(channel.prepare(outgoing(channel)), until=datetime.now(UTC) - timedelta(seconds=1))
-    found = await channel.deliver(prepared, KEY)
-    assert found.result is AttemptResult.TRY_AGAIN
-    assert not happened(local, name)
+    receipt = await channel.deliver(prepared, KEY)
+    assert receipt.result is AttemptResult.TRY_AGAIN
+    assert not accepted_by(local, name)
 
 
 # -- error tables ------------------------------------------------------------------------------------------------------
@@ -235,8 +235,8 @@ def rows() -> list[tuple[str, ReplyRow]]:
     return [(kind.name, row) for kind in kinds for row in kind.table]
 
 
-@pytest.mark.parametrize(("name", "row"), rows(), ids=lambda each: getattr(each, "status", each))
-async def test_an_answer_means_what_its_row_says(local, channels, name, row):
+@pytest.mark.parametrize(("name", "row"), rows(), ids=lambda value: getattr(value, "status", value))
+async def test_every_reply_has_the_result_of_its_row_in_the_reply_table(local, channels, name, row):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
     if name in {"push", "webinar"}:
@@ -249,24 +249,24 @@ async def test_an_answer_means_what_its_row_says(local, channels, name, row):
         local.provider.faults.add(
             ProviderFault(provider=VENDORS[name], kind="status", status=status, code=code, retry_after=7)
         )
-    found = await channel.deliver(prepared, KEY)
-    assert found.result is _RESULT[row.means]
-    assert found.outage is (row.means in {ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
+    receipt = await channel.deliver(prepared, KEY)
+    assert receipt.result is _RESULT[row.means]
+    assert receipt.outage is (row.means in {ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
     if row.means in {ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN} and row.code != "unreadable":
-        assert found.after == timedelta(seconds=7)
+        assert receipt.after == timedelta(seconds=7)
 
 
-async def test_a_wrong_key_is_the_operators_turn_and_not_the_persons(local, known, way):
+async def test_a_wrong_api_key_is_an_outage_and_not_a_refusal(local, known, http_client):
     local.provider.key = "another"
-    for name, channel in channels_at(local, known, way).items():
-        if name in {"webhook", "push"}:  # these are signed, and their signatures are asked about below
+    for name, channel in channels_at(local, known, http_client).items():
+        if name in {"webhook", "push"}:  # these have signatures, which are tested below
             continue
-        found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
-        assert (found.result, found.outage) == (AttemptResult.TRY_AGAIN, True), name
-        assert not happened(local, name)
+        receipt = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
+        assert (receipt.result, receipt.outage) == (AttemptResult.TRY_AGAIN, True), name
+        assert not accepted_by(local, name)
 
 
-async def test_people_who_cannot_be_reached_are_told_apart(channels):
+async def test_a_recipient_whom_the_provider_cannot_reach_is_refused(channels):
     async def sent(name, address, **data):
         channel = channels[name]
         message = replace(outgoing(channel, **data), address=address)
@@ -281,7 +281,7 @@ async def test_people_who_cannot_be_reached_are_told_apart(channels):
     assert await sent("support", "ada@example.com", ticket_id=MISSING_ID) is AttemptResult.REFUSED
 
 
-async def test_a_refusal_is_kept_without_the_persons_address(channels):
+async def test_the_detail_of_a_refusal_does_not_contain_the_address(channels):
     for name, address in (("sms", STOPPED), ("email", "eve@bounce.example")):
         channel = channels[name]
         message = replace(outgoing(channel), address=address)
@@ -290,11 +290,11 @@ async def test_a_refusal_is_kept_without_the_persons_address(channels):
         assert "…" in detail
 
 
-async def test_retries_end_before_a_provider_forgets_the_key(channels):
+async def test_retries_end_before_the_provider_forgets_the_idempotency_key(channels):
     assert channels["email"].retry.within < timedelta(hours=24)
 
 
-async def test_webhooks_keep_to_the_standards_schedule(channels):
+async def test_webhooks_are_retried_on_the_standard_webhooks_schedule(channels):
     retry = channels["webhook"].retry
     waits = [retry.wait(attempt).total_seconds() for attempt in range(1, 10)]
     assert waits == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
@@ -304,18 +304,18 @@ async def test_webhooks_keep_to_the_standards_schedule(channels):
 # -- support -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_message_comments_on_and_tags_the_ticket_that_it_names(local, channels):
+async def test_a_message_with_a_ticket_id_comments_on_and_tags_that_ticket(local, channels):
     channel = channels["support"]
     prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="onboarding, at-risk"))
     assert await channel.find(prepared) is False
     local.provider.faults.add(ProviderFault(provider="zendesk", kind="reset_after_accept", to="comment"))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert await channel.find(prepared) is True
-    (comment,), (tags,) = happened(local, "support", "comment"), happened(local, "support", "tags")
+    (comment,), (tags,) = accepted_by(local, "support", "comment"), accepted_by(local, "support", "tags")
     assert (comment["to"], tags["content"]) == ("77", ["at-risk", "onboarding"])
 
 
-async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their_end_denies_it(local, channels):
+async def test_a_comment_is_searched_in_all_audits_and_the_result_is_none_beyond_the_limit(local, channels):
     channel = channels["support"]
     ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
     for number in range(60):
@@ -328,30 +328,32 @@ async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their
     assert (await channel.find(ours), await channel.find(another)) == (True, None)
 
 
-async def test_a_comment_is_found_among_long_ones(local, channels):
+async def test_a_comment_is_found_among_long_comments(local, channels):
     channel = channels["support"]
     ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
     for number in range(30):
-        said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
-        local.provider.accepted.add("zendesk", to="77", content=said, kind="comment")
+        comment = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
+        local.provider.accepted.add("zendesk", to="77", content=comment, kind="comment")
     assert (await channel.deliver(ours, f"{KEY}0")).result is AttemptResult.SENT
     assert (await channel.find(ours), await channel.find(another)) == (True, False)
 
 
-async def test_tags_and_comment_have_the_time_of_one_attempt_together(local, channels):
-    """Each is slow, and quick enough by itself: after the attempt's time another one would comment beside it."""
+async def test_tags_and_comment_share_the_time_of_one_attempt(local, channels):
+    """Each call alone fits into the attempt, both together do not: another attempt could then comment again."""
     channel = channels["support"]
     prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="at-risk"))
-    each = channel.attempt.total_seconds() * 0.6
-    local.provider.faults.add(ProviderFault(provider="zendesk", kind="slow", seconds=each, times=None))
-    found = await channel.deliver(prepared, KEY)
-    assert (found.result, found.left) == (AttemptResult.UNKNOWN, True), "the comment was on its way"
-    again = replace(prepared, until=datetime.now(UTC) + timedelta(seconds=each / 2))
+    delay = channel.attempt.total_seconds() * 0.6
+    local.provider.faults.add(ProviderFault(provider="zendesk", kind="slow", seconds=delay, times=None))
+    receipt = await channel.deliver(prepared, KEY)
+    assert (receipt.result, receipt.left) == (AttemptResult.UNKNOWN, True), "the comment may have arrived"
+    again = replace(prepared, until=datetime.now(UTC) + timedelta(seconds=delay / 2))
     early = await channel.deliver(again, KEY)
-    assert (early.result, early.left) == (AttemptResult.TRY_AGAIN, False), "the tags were not through in what was left"
+    assert (early.result, early.left) == (AttemptResult.TRY_AGAIN, False), (
+        "setting the tags took all the time that was left"
+    )
 
 
-async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels):
+async def test_a_chat_message_is_found_behind_later_messages(local, channels):
     channel = channels["chat"]
     prepared = channel.prepare(outgoing(channel))
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
@@ -361,7 +363,7 @@ async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels
     assert await channel.find(prepared) is True
 
 
-async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
+async def test_a_registrant_is_found_among_hundreds(local, channels):
     channel = channels["webinar"]
     prepared = channel.prepare(outgoing(channel))
     person = {"first_name": "Grace", "custom_questions": [{"title": "Why?", "value": "w" * 500}]}
@@ -381,8 +383,8 @@ async def test_a_ticket_number_that_is_a_path_is_refused(channels):
 # -- the guard ---------------------------------------------------------------------------------------------------------
 
 
-class Moment:
-    """A clock that is moved by hand."""
+class ManualClock:
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 5, 3, 10, tzinfo=UTC)
@@ -391,8 +393,8 @@ class Moment:
         return self.now
 
 
-async def test_a_provider_that_is_down_is_left_alone_and_asked_by_one_probe(local, channels):
-    moment = Moment()
+async def test_the_breaker_opens_for_a_provider_that_is_down_and_closes_after_one_probe(local, channels):
+    moment = ManualClock()
     guarded = GuardedChannel(channels["email"], clock=moment)
     prepared = guarded.prepare(outgoing(channels["email"]))
     local.provider.faults.add(ProviderFault(provider="resend", kind="status", status=500, times=None))
@@ -409,8 +411,8 @@ async def test_a_provider_that_is_down_is_left_alone_and_asked_by_one_probe(loca
     assert local.provider.requests["resend"] == 1
 
 
-async def test_a_pause_that_one_answer_asks_for_holds_for_all(local, channels):
-    moment = Moment()
+async def test_a_retry_after_of_one_answer_pauses_the_whole_channel(local, channels):
+    moment = ManualClock()
     guarded = GuardedChannel(channels["sms"], clock=moment)
     prepared = guarded.prepare(outgoing(channels["sms"]))
     local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=429, retry_after=30))
@@ -422,8 +424,8 @@ async def test_a_pause_that_one_answer_asks_for_holds_for_all(local, channels):
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 
-async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
-    guarded = GuardedChannel(channels["sms"], clock=Moment())
+async def test_refusals_of_one_recipient_do_not_open_the_breaker(channels):
+    guarded = GuardedChannel(channels["sms"], clock=ManualClock())
     message = replace(outgoing(channels["sms"]), address=STOPPED)
     for _ in range(20):
         assert (await guarded.deliver(guarded.prepare(message), KEY)).result is AttemptResult.REFUSED
@@ -431,44 +433,46 @@ async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
 
 
 @pytest.mark.parametrize("code", ["21408", "21606", "21659"])
-async def test_what_twilio_says_of_the_country_of_one_number_closes_sms_for_nobody_else(local, channels, code):
-    guarded = GuardedChannel(channels["sms"], clock=Moment())
+async def test_twilio_errors_about_one_country_do_not_open_the_breaker(local, channels, code):
+    guarded = GuardedChannel(channels["sms"], clock=ManualClock())
     prepared = guarded.prepare(outgoing(channels["sms"]))
     local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=400, code=code, times=5))
-    found = [await guarded.deliver(prepared, KEY) for _ in range(5)]
-    assert {each.result for each in found} == {AttemptResult.REFUSED if code == "21408" else AttemptResult.TRY_AGAIN}
+    receipts = [await guarded.deliver(prepared, KEY) for _ in range(5)]
+    assert {receipt.result for receipt in receipts} == {
+        AttemptResult.REFUSED if code == "21408" else AttemptResult.TRY_AGAIN
+    }
     assert guarded.state == "closed"
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 
-async def test_what_is_too_fast_is_told_when_to_come_back_and_waits_nowhere(local, channels):
-    moment = Moment()
+async def test_attempts_over_the_rate_limit_return_at_once_with_the_time_to_wait(local, channels):
+    moment = ManualClock()
     guarded = GuardedChannel(channels["chat"], rate=Rate(1, 2), clock=moment)
     prepared = guarded.prepare(outgoing(channels["chat"]))
-    found = [await guarded.deliver(prepared, f"journey/a/{n}") for n in range(4)]
-    assert [each.result for each in found] == [AttemptResult.SENT] * 2 + [AttemptResult.TRY_AGAIN] * 2
-    assert [round(each.after.total_seconds()) for each in found[2:]] == [1, 2]
+    receipts = [await guarded.deliver(prepared, f"journey/a/{n}") for n in range(4)]
+    assert [receipt.result for receipt in receipts] == [AttemptResult.SENT] * 2 + [AttemptResult.TRY_AGAIN] * 2
+    assert [round(receipt.after.total_seconds()) for receipt in receipts[2:]] == [1, 2]
     moment.now += timedelta(seconds=1)
     assert (await guarded.deliver(prepared, "journey/a/2")).result is AttemptResult.SENT
 
 
-async def test_what_a_person_writes_cannot_become_a_mention_or_a_link(local, channels):
+async def test_profile_text_cannot_become_a_mention_or_a_link_in_chat(local, channels):
     channel = channels["chat"]
     message = replace(outgoing(channel), profile={**ADA, "first_name": "<!channel> <https://evil.example|you>"})
     assert (await channel.deliver(channel.prepare(message), KEY)).result is AttemptResult.SENT
-    (item,) = happened(local, "chat")
+    (item,) = accepted_by(local, "chat")
     assert "<!channel>" not in item["content"]["text"]
     assert "<https://evil" not in item["content"]["text"]
 
 
-async def test_a_webhook_with_another_secret_is_not_taken(local, channels, known, way):
+async def test_a_webhook_signed_with_another_secret_is_rejected(local, channels, known, http_client):
     other = WebhookSettings(f"{local.url}/receiver/", "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlLXNlbmRlcg==")
-    channel = WebhookChannel(known, way, Reach(near=True), other)
+    channel = WebhookChannel(known, http_client, Reach(near=True), other)
     assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is AttemptResult.TRY_AGAIN
-    assert not happened(local, "webhook")
+    assert not accepted_by(local, "webhook")
 
 
-async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
+async def test_the_trace_is_sent_in_headers_of_webhooks_and_mails(channels):
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     hook, mail = channels["webhook"], channels["email"]
     prepared = hook.prepare(outgoing(hook))
@@ -483,13 +487,13 @@ async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
 
 
 def browser(url: str) -> tuple[dict[str, Any], ec.EllipticCurvePrivateKey, bytes]:
-    """A browser's subscription, with what only the browser knows."""
+    """A browser's push subscription, with its private key and its secret."""
     key, secret = ec.generate_private_key(ec.SECP256R1()), b"0123456789abcdef"
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return {"endpoint": url, "keys": {"p256dh": padless(point), "auth": padless(secret)}}, key, secret
 
 
-async def test_a_browser_reads_what_was_encrypted_for_it_and_sees_who_sent_it(local, channels):
+async def test_a_browser_decrypts_its_push_message_and_verifies_the_vapid_signature(local, channels):
     subscription, key, secret = browser(f"{local.url}/webpush/browser-of-ada")
     channel = channels["push"]
     profile = {"first_name": "Ada", "push_subscription": subscription}
@@ -507,39 +511,37 @@ async def test_a_browser_reads_what_was_encrypted_for_it_and_sees_who_sent_it(lo
     assert claims["sub"] == "mailto:ops@tenure.example"
 
 
-async def test_a_browser_that_is_gone_is_not_tried_again(local, channels):
+async def test_a_push_to_a_gone_browser_is_refused(local, channels):
     subscription, _, _ = browser(f"{local.url}/webpush/{GONE}")
     channel = channels["push"]
     message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
     assert (await channel.deliver(channel.prepare(message), KEY)).result is AttemptResult.REFUSED
 
 
-async def test_a_subscription_that_leads_inside_is_never_called(local, channels):
+async def test_a_push_subscription_with_an_internal_address_is_never_called(local, channels):
     subscription, _, _ = browser("https://169.254.169.254/latest/meta-data")
     channel = channels["push"]
     message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
-    found = await channel.deliver(channel.prepare(message), KEY)
-    assert (found.result, found.left) == (AttemptResult.REFUSED, False)
-    assert "not public" in found.detail
+    receipt = await channel.deliver(channel.prepare(message), KEY)
+    assert (receipt.result, receipt.left) == (AttemptResult.REFUSED, False)
+    assert "not public" in receipt.detail
 
 
-def off_its_curve(url: str) -> dict[str, Any]:
-    """A subscription whose key has the right length and is no point of P-256."""
+def subscription_off_the_curve(url: str) -> dict[str, Any]:
+    """A subscription whose key has the right length and is not a point of P-256."""
     subscription, _, _ = browser(url)
     return {**subscription, "keys": {**subscription["keys"], "p256dh": padless(b"\x04" + b"\x01" * 64)}}
 
 
-async def test_a_key_that_is_no_point_of_its_curve_is_no_address_and_what_waits_for_it_is_refused_for_good(
-    local, channels
-):
-    channel, subscription = channels["push"], off_its_curve(f"{local.url}/webpush/odd")
+async def test_a_subscription_key_off_its_curve_is_no_address_and_an_attempt_is_refused(local, channels):
+    channel, subscription = channels["push"], subscription_off_the_curve(f"{local.url}/webpush/odd")
     assert channel.address({"push_subscription": subscription}, "u_1") is None
     waiting = replace(channel.prepare(outgoing(channel)), address=json.dumps(subscription))
-    found = await channel.deliver(waiting, KEY)
-    assert (found.result, found.left, found.outage) == (AttemptResult.REFUSED, False, False)
+    receipt = await channel.deliver(waiting, KEY)
+    assert (receipt.result, receipt.left, receipt.outage) == (AttemptResult.REFUSED, False, False)
     assert not local.provider.accepted.items
 
 
 @pytest.mark.parametrize("given", [None, 7, "x", "{}", {"endpoint": "https://x"}, {"endpoint": "ftp://x", "keys": {}}])
-def test_what_is_no_subscription_is_no_address(channels, given):
+def test_a_malformed_push_subscription_is_no_address(channels, given):
     assert channels["push"].address({"push_subscription": given}, "u_1") is None

@@ -1,4 +1,4 @@
-"""E-mail against servers that really answer, refuse, hang and hang up."""
+"""The SMTP channel against servers that accept, refuse, hang and disconnect."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def parsed(prepared: Prepared) -> email.message.EmailMessage:
 
 
 class Inbox:
-    """A real server's handler. Addresses choose the fault."""
+    """The handler of a real SMTP server. The local part of the recipient chooses the fault."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[str, list[str], bytes]] = []
@@ -128,7 +128,7 @@ async def real_server(**options) -> AsyncIterator[tuple[Inbox, int]]:
 
 
 class Scripted(asyncio.Protocol):
-    """A server that says the next line of its script to each command, then does what the last word says."""
+    """A server that answers each command with the next line of its script, or closes, waits or stops reading."""
 
     def __init__(self, script: list[str]) -> None:
         self._script = list(script)
@@ -166,7 +166,7 @@ UP_TO_DATA = ("220 hi", "250 hello", "250 sender", "250 recipient", "354 go on")
 # -- delivering ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_mail_arrives_just_as_it_was_prepared(channel):
+async def test_a_mail_arrives_with_the_bytes_that_were_prepared(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing("Hi", body=".dots\n..more\n.\nend"))
@@ -175,7 +175,7 @@ async def test_a_mail_arrives_just_as_it_was_prepared(channel):
     assert inbox.mails == [("hello@tenure.example", ["ada@example.com"], prepared.body)]
 
 
-async def test_it_works_on_the_loop_that_the_worker_runs_on(channel):
+async def test_delivery_works_on_uvloop(channel):
     async def once() -> tuple[AttemptResult, AttemptResult]:
         async with real_server() as (_, port):
             email_channel = channel(port)
@@ -190,7 +190,7 @@ async def test_it_works_on_the_loop_that_the_worker_runs_on(channel):
     assert await asyncio.to_thread(uvloop.run, once()) == (AttemptResult.SENT, AttemptResult.SENT)
 
 
-async def test_a_retry_sends_the_very_same_bytes_and_message_id(channel):
+async def test_a_retry_sends_the_same_bytes_and_message_id(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing())
@@ -201,7 +201,7 @@ async def test_a_retry_sends_the_very_same_bytes_and_message_id(channel):
     assert channel().prepare(outgoing()).body == prepared.body
 
 
-async def test_connections_are_kept_and_renewed_after_so_many_mails(channel):
+async def test_a_connection_is_reused_and_replaced_after_its_limit_of_mails(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port, mails_each=3)
         for _ in range(6):
@@ -210,18 +210,18 @@ async def test_connections_are_kept_and_renewed_after_so_many_mails(channel):
         await email_channel.close()
 
 
-async def test_many_at_once_share_a_few_connections(channel):
+async def test_concurrent_mails_share_a_limited_number_of_connections(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port, keep=2)
         prepared = email_channel.prepare(outgoing())
         receipts = await asyncio.gather(*(email_channel.deliver(prepared, KEY) for _ in range(20)))
-        assert {each.result for each in receipts} == {AttemptResult.SENT}
+        assert {receipt.result for receipt in receipts} == {AttemptResult.SENT}
         assert len(inbox.mails) == 20
         assert len(inbox.connections) == 2
         await email_channel.close()
 
 
-async def test_a_refused_mail_does_not_cost_the_connection(channel):
+async def test_a_refused_mail_does_not_close_the_connection(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         results = []
@@ -233,7 +233,7 @@ async def test_a_refused_mail_does_not_cost_the_connection(channel):
         await email_channel.close()
 
 
-async def test_a_kept_connection_that_the_relay_closed_meanwhile_costs_nothing(channel):
+async def test_a_pooled_connection_that_the_relay_closed_is_replaced(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing())
@@ -244,7 +244,7 @@ async def test_a_kept_connection_that_the_relay_closed_meanwhile_costs_nothing(c
         await email_channel.close()
 
 
-async def test_a_connection_idle_for_too_long_is_not_used_again(channel):
+async def test_a_connection_idle_for_too_long_is_not_reused(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port, idle_seconds=0.0)
         for _ in range(2):
@@ -253,7 +253,7 @@ async def test_a_connection_idle_for_too_long_is_not_used_again(channel):
         await email_channel.close()
 
 
-async def test_a_mail_lost_after_its_dot_on_a_kept_connection_is_not_sent_again(channel):
+async def test_a_mail_lost_after_its_final_dot_on_a_pooled_connection_is_not_resent(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -264,7 +264,7 @@ async def test_a_mail_lost_after_its_dot_on_a_kept_connection_is_not_sent_again(
 
 
 @pytest.mark.parametrize("goodbye", ["421 4.4.2 idle for too long", None])
-async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_one(channel, goodbye):
+async def test_a_mail_is_sent_on_a_new_connection_when_the_relay_closes_a_pooled_one(channel, goodbye):
     first = True
     inbox = Inbox()
 
@@ -288,7 +288,7 @@ async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_on
         await email_channel.close()
 
 
-# -- what an ending means --------------------------------------------------------------------------------------------
+# -- results of an attempt -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_on
         ("overfull", AttemptResult.TRY_AGAIN, "452 4.2.2 mailbox full"),
     ],
 )
-async def test_a_reply_says_whether_to_try_again_in_words_without_the_person(channel, name, result, words):
+async def test_a_reply_code_decides_the_result_and_its_text_is_kept_without_the_address(channel, name, result, words):
     async with real_server() as (_, port):
         email_channel = channel(port)
         receipt = await email_channel.deliver(email_channel.prepare(outgoing(address=f"{name}@example.com")), KEY)
@@ -312,15 +312,15 @@ async def test_a_reply_says_whether_to_try_again_in_words_without_the_person(cha
     ("script", "gone"),
     [
         (["250 sender", "550 5.1.1 no such user", "250 reset"], True),
-        (["250 sender", "550-5.1.1 <ada@example.com>", "250 reset"], False),  # an answer that never ends is none
+        (["250 sender", "550-5.1.1 <ada@example.com>", "250 reset"], False),  # the reply is incomplete
         (["550 5.1.8 sender address rejected", "250 reset"], False),
-        (["250 sender", "550 5.1.8 sender address rejected", "250 reset"], False),  # as Postfix says it, at RCPT
+        (["250 sender", "550 5.1.8 sender address rejected", "250 reset"], False),  # Postfix rejects the sender at RCPT
         (["250 sender", "550 no such user", "250 reset"], False),
         (["250 sender", "554 5.7.1 relay access denied", "250 reset"], False),
         (["250 sender", "450 4.1.1 not yet verified", "250 reset"], False),
     ],
 )
-async def test_only_a_relay_that_says_so_of_the_address_itself_has_it_for_gone(channel, script, gone):
+async def test_an_address_is_gone_only_when_the_relay_rejects_the_mailbox_itself(channel, script, gone):
     async with scripted("220 hi", "250 hello", *script) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.3))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -341,7 +341,7 @@ async def test_a_mail_whose_reply_never_comes_is_unknown(channel, name):
 
 @pytest.mark.parametrize("good", range(5))
 @pytest.mark.parametrize("ending", ["close", "wait", "421 4.3.2 closing", "no reply at all"])
-async def test_whatever_happens_before_the_content_is_tried_again(channel, good, ending):
+async def test_a_failure_before_the_content_is_retried(channel, good, ending):
     async with scripted(*UP_TO_DATA[:good], ending) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.1))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -349,7 +349,7 @@ async def test_whatever_happens_before_the_content_is_tried_again(channel, good,
         await email_channel.close()
 
 
-async def test_a_content_that_did_not_leave_whole_is_tried_again(channel):
+async def test_a_mail_whose_content_was_cut_off_is_retried(channel):
     async with scripted(*UP_TO_DATA, "stop reading") as port:
         email_channel = channel(port)
         large = Prepared("<x@y>", "ada@example.com", b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 400_000)
@@ -359,7 +359,7 @@ async def test_a_content_that_did_not_leave_whole_is_tried_again(channel):
 
 
 @pytest.mark.parametrize("reply", ["no reply at all", "354 go on"])
-async def test_a_reply_after_the_final_dot_that_is_none_leaves_it_unknown(channel, reply):
+async def test_an_invalid_reply_after_the_final_dot_leaves_the_mail_unknown(channel, reply):
     body = b"one line\r\n"
     async with scripted(*UP_TO_DATA, "wait", reply) as port:
         email_channel = channel(port)
@@ -376,7 +376,7 @@ async def test_a_reply_after_the_final_dot_that_is_none_leaves_it_unknown(channe
         ["220 hi", "250 hello", "530 5.7.0 log in first", "250 reset"],
     ],
 )
-async def test_a_relay_that_refuses_us_has_not_refused_the_mail(channel, script):
+async def test_a_relay_that_rejects_the_client_does_not_refuse_the_mail(channel, script):
     async with scripted(*script) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.2))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -384,14 +384,14 @@ async def test_a_relay_that_refuses_us_has_not_refused_the_mail(channel, script)
         await email_channel.close()
 
 
-async def test_a_relay_that_is_not_there_is_tried_again(channel):
+async def test_an_unreachable_relay_is_retried(channel):
     async with scripted() as port:
         pass
     receipt = await channel(port).deliver(channel().prepare(outgoing()), KEY)
     assert receipt.result is AttemptResult.TRY_AGAIN
 
 
-async def test_a_relay_that_hangs_up_on_those_it_refuses_has_refused(channel):
+async def test_a_relay_that_closes_after_a_refusal_has_refused_the_mail(channel):
     async with scripted("220 hi", "250 hello", "250 sender", "550 no such user", "close") as port:
         email_channel = channel(port)
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -418,7 +418,7 @@ async def test_a_connection_that_opens_too_slowly_for_one_attempt_serves_the_nex
         await email_channel.close()
 
 
-async def test_an_attempt_that_is_cancelled_leaves_no_connection_half_used(channel):
+async def test_a_cancelled_attempt_does_not_return_its_connection_to_the_pool(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         silent = email_channel.prepare(outgoing(address="silent@example.com"))
@@ -462,14 +462,14 @@ async def test_an_attempt_that_is_cancelled_leaves_no_connection_half_used(chann
         ),
     ],
 )
-def test_only_a_plain_address_can_be_sent_to(channel, given, address):
+def test_only_a_plain_address_is_accepted(channel, given, address):
     assert channel().address({"email": given}, "sk_1") == address
     if isinstance(given, str) and given != address:
         with pytest.raises(TemplateFault, match="address"):
             channel().prepare(outgoing(address=given))
 
 
-async def test_an_address_in_another_script_is_delivered(channel):
+async def test_an_internationalised_address_is_delivered(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing("Grüße", address="用户@xn--bcher-kva.example"))
@@ -480,7 +480,7 @@ async def test_an_address_in_another_script_is_delivered(channel):
     assert parsed(prepared)["subject"] == "Grüße"
 
 
-async def test_a_relay_without_smtputf8_refuses_such_an_address_for_good(channel):
+async def test_an_internationalised_address_is_refused_by_a_relay_without_smtputf8(channel):
     async with real_server(enable_SMTPUTF8=False) as (inbox, port):
         email_channel = channel(port)
         for address in ("用户@example.com", "ada@example.com"):
@@ -490,7 +490,7 @@ async def test_a_relay_without_smtputf8_refuses_such_an_address_for_good(channel
         await email_channel.close()
 
 
-async def test_a_stored_address_that_is_none_is_refused_before_anything_is_said(channel):
+async def test_an_invalid_stored_address_is_refused_without_a_connection(channel):
     async with real_server() as (inbox, port):
         stored = Prepared("<x@y>", "ada@example.com>\r\nRCPT TO:<eve@x.com", b"x\r\n")
         assert (await channel(port).deliver(stored, KEY)).result is AttemptResult.REFUSED
@@ -500,7 +500,7 @@ async def test_a_stored_address_that_is_none_is_refused_before_anything_is_said(
 # -- headers and parts -----------------------------------------------------------------------------------------------
 
 
-def test_the_headers_say_who_when_and_which_and_nothing_of_the_person(channel):
+def test_the_headers_contain_no_personal_data_but_the_address(channel):
     links = Links("https://acme.example/", ("k" * 32,))
     mail = parsed(channel(links=links).prepare(outgoing("Grüße, Ada")))
     digest = message_hash(KEY)
@@ -521,12 +521,12 @@ def test_the_headers_say_who_when_and_which_and_nothing_of_the_person(channel):
     assert not mail.defects
 
 
-def test_without_an_unsubscribe_address_there_is_no_such_header(channel):
+def test_there_is_no_list_unsubscribe_header_without_signed_links(channel):
     assert "List-Unsubscribe" not in parsed(channel().prepare(outgoing()))
 
 
-def test_on_this_machine_the_footer_leads_out_and_the_header_is_left_out(channel):
-    """RFC 8058 §3.1 asks for https; a person who clicks does not mind."""
+def test_a_local_link_base_gets_a_footer_link_and_no_list_unsubscribe_header(channel):
+    """RFC 8058 §3.1 requires HTTPS for the header; a link in the footer works without."""
     mail = parsed(channel(links=Links("http://127.0.0.1:8400", ("k" * 32,))).prepare(outgoing()))
     assert "List-Unsubscribe" not in mail
     text, html = mail.iter_parts()
@@ -534,17 +534,17 @@ def test_on_this_machine_the_footer_leads_out_and_the_header_is_left_out(channel
     assert 'href="http://127.0.0.1:8400/u/' in html.get_content()
 
 
-def test_both_parts_hold_what_was_said_in_any_script(channel):
-    said = "Grüße 👋 " + "sehr lang " * 300 + "=3D <b> \t."
-    mail = parsed(channel().prepare(outgoing(body=said)))
+def test_both_parts_contain_the_text_in_any_script(channel):
+    content = "Grüße 👋 " + "sehr lang " * 300 + "=3D <b> \t."
+    mail = parsed(channel().prepare(outgoing(body=content)))
     assert mail.get_content_type() == "multipart/alternative"
     text, html = mail.iter_parts()
-    assert text.get_content().replace("\r\n", "\n").startswith(f"{said}\n\nGo on:\nhttps://app.example/\n")
+    assert text.get_content().replace("\r\n", "\n").startswith(f"{content}\n\nGo on:\nhttps://app.example/\n")
     assert "Grüße 👋" in html.get_content()
     assert "&lt;b&gt;" in html.get_content()
 
 
-def test_every_line_is_short_ascii_and_ends_as_it_must(channel):
+def test_every_line_is_ascii_short_and_ends_with_crlf(channel):
     body = channel().prepare(outgoing("ü" * 240, body="é" * 5_000 + "\r\rx\n\n\ny\u2028z\x0b")).body
     assert body.isascii()
     head, _, parts = body.partition(b"\r\n\r\n")
@@ -561,7 +561,7 @@ def test_no_value_can_add_a_header(channel, mark):
     assert mail["subject"] == "Hi Bcc: eve@example.com <html>"
 
 
-def test_a_subject_that_looks_encoded_is_shown_as_it_was_written(channel):
+def test_a_subject_that_looks_like_an_encoded_word_is_shown_as_written(channel):
     sneaky = "=?utf-8?q?=0D=0ABcc:_eve?= x"
     body = channel().prepare(outgoing(sneaky)).body
     assert b"Bcc" not in body.partition(b"\r\n\r\n")[0]
@@ -571,19 +571,19 @@ def test_a_subject_that_looks_encoded_is_shown_as_it_was_written(channel):
 @pytest.mark.parametrize(
     "subject", ["Hi", "word " * 40 + "end", "wort-ü " * 30 + "end", "ü" * 200, "👋" * 90, "x" * 240, "a =?b?"]
 )
-def test_a_subject_of_any_length_and_script_is_read_as_it_was_written(channel, subject):
+def test_a_subject_of_any_length_and_script_survives_encoding(channel, subject):
     assert parsed(channel().prepare(outgoing(subject)))["subject"] == subject
 
 
 @pytest.mark.parametrize(
     "name", ['Ann "The" O\'Neil, Inc.', "Jörg <eve@evil.example>", "a\\", "Ünï" * 5, "=?utf-8?q?=0D=0AX?=", ""]
 )
-def test_a_hostile_sender_name_stays_a_name(channel, name):
+def test_a_hostile_sender_name_stays_a_display_name(channel, name):
     sender = parsed(channel(sender=(name, "hello@acme.example")).prepare(outgoing()))["from"]
-    assert [(each.display_name, each.addr_spec) for each in sender.addresses] == [(name, "hello@acme.example")]
+    assert [(address.display_name, address.addr_spec) for address in sender.addresses] == [(name, "hello@acme.example")]
 
 
-def test_a_long_sender_name_is_folded_and_whole(channel):
+def test_a_long_sender_name_survives_folding(channel):
     mail = message_from_bytes(channel(sender=("Ünï" * 30, "hello@acme.example")).prepare(outgoing()).body)
     assert str(make_header(decode_header(mail["from"]))) == "Ünï" * 30 + " <hello@acme.example>"
 
@@ -596,12 +596,12 @@ def test_a_long_sender_name_is_folded_and_whole(channel):
         {"domain": "a b"},
     ],
 )
-def test_settings_that_would_make_a_bad_mail_are_refused_at_start(settings):
+def test_settings_that_would_make_an_invalid_mail_are_refused_at_the_start(settings):
     with pytest.raises(ValueError, match=r"."):
         EmailSettings(**settings)
 
 
-def test_a_header_with_a_line_break_cannot_be_written(channel):
+def test_a_header_value_with_a_line_break_is_refused(channel):
     fine = {
         "sender": ("", "a@b.c"),
         "to": "a@b.c",
@@ -623,23 +623,23 @@ def test_a_header_with_a_line_break_cannot_be_written(channel):
             mail_bytes(MailMessage(**(fine | bad)))
 
 
-def test_the_key_and_only_the_key_decides_the_message_id(channel):
-    one, same, other = (
+def test_the_message_id_depends_only_on_the_key(channel):
+    first, same, other = (
         channel().prepare(outgoing(body, key=key)) for body, key in (("a", KEY), ("b", KEY), ("a", KEY + "x"))
     )
-    assert one.reference == same.reference != other.reference
-    assert "sk_1" not in one.reference
+    assert first.reference == same.reference != other.reference
+    assert "sk_1" not in first.reference
 
 
 # -- promises --------------------------------------------------------------------------------------------------------
 
 
-def test_plain_smtp_promises_nothing_and_sends_at_most_once(channel):
+def test_smtp_without_a_search_is_class_c_and_sends_at_most_once(channel):
     assert (channel().promise, channel().ambiguity) == (Promise.BLIND, Ambiguity.AT_MOST_ONCE)
     assert channel(ambiguity=Ambiguity.AT_LEAST_ONCE).ambiguity is Ambiguity.AT_LEAST_ONCE
 
 
-async def test_a_search_makes_it_searchable(channel):
+async def test_smtp_with_a_search_is_class_b(channel):
     sent = set()
     email_channel = channel(search=sent.__contains__)
     prepared = email_channel.prepare(outgoing())
@@ -649,7 +649,7 @@ async def test_a_search_makes_it_searchable(channel):
     assert await email_channel.find(prepared) is True
 
 
-async def test_the_embedded_sink_settles_what_a_lost_reply_left_unknown(channel, tmp_path):
+async def test_a_search_in_the_mail_sink_resolves_a_lost_reply(channel, tmp_path):
     server = await listen_for_mail(tmp_path, faults=MailFaults(close_after_accept_rate=1.0))
     port = server.sockets[0].getsockname()[1]
     email_channel = channel(port, search=lambda message_id: find_mails(tmp_path, message_id).count > 0)
@@ -660,7 +660,7 @@ async def test_the_embedded_sink_settles_what_a_lost_reply_left_unknown(channel,
     server.close()
 
 
-async def test_a_search_that_fails_or_is_not_there_answers_nothing(channel):
+async def test_a_failed_or_missing_search_returns_none(channel):
     def broken(_):
         raise OSError
 
@@ -668,9 +668,9 @@ async def test_a_search_that_fails_or_is_not_there_answers_nothing(channel):
     assert await channel().find(channel().prepare(outgoing())) is None
 
 
-def test_the_registry_names_channels_as_definitions_do(channel, templates):
+def test_the_registry_uses_the_channel_names_of_definitions(channel, templates):
     email_channel, in_app = channel(), InAppChannel(templates)
-    assert {name: each.name for name, each in channels(email=email_channel, in_app=in_app).items()} == {
+    assert {name: registered.name for name, registered in channels(email=email_channel, in_app=in_app).items()} == {
         "email": "email",
         "in_app": "in_app",
     }
@@ -686,13 +686,13 @@ def test_the_registry_names_channels_as_definitions_do(channel, templates):
         ("smtps://u:p@mail.example", ("mail.example", 465, "u", "p", True, None)),
     ],
 )
-def test_a_relay_is_written_as_an_address(url, relay):
+def test_an_smtp_url_is_parsed_into_relay_settings(url, relay):
     made = SmtpRelay.from_url(url)
     assert (made.host, made.port, made.username, made.password, made.tls, made.start_tls) == relay
 
 
 @pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25"])
-def test_what_is_no_relay_is_refused(url):
+def test_a_url_that_is_not_an_smtp_url_is_refused(url):
     with pytest.raises(ValueError, match="give an SMTP URL such as"):
         SmtpRelay.from_url(url)
 

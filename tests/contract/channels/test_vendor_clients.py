@@ -1,4 +1,4 @@
-"""The vendors' own clients speak to the local provider, so that its shapes are proven by somebody else's code."""
+"""The vendors' own clients against the local provider: its requests and answers have the vendors' shapes."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ MAIL: dict[str, Any] = {"from": "A <a@x.example>", "to": ["b@x.example"], "subje
 
 
 @pytest.fixture
-def resending(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+def resend_client(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resend, "api_key", KEY)
     monkeypatch.setattr(resend, "api_url", f"{local.url}/resend")
 
 
-@pytest.mark.usefixtures("resending")
-async def test_resends_client_sends_once_by_its_key(local):
+@pytest.mark.usefixtures("resend_client")
+async def test_resends_client_sends_once_for_one_idempotency_key(local):
     options: Any = {"idempotency_key": "k-1"}
     sent = [await asyncio.to_thread(resend.Emails.send, dict(MAIL), options) for _ in range(2)]
     assert sent[0]["id"] == sent[1]["id"]
     assert len(local.provider.accepted.search(provider="resend", key="k-1")) == 1
 
 
-@pytest.mark.usefixtures("resending")
-async def test_resends_client_understands_our_refusals(local, monkeypatch):
+@pytest.mark.usefixtures("resend_client")
+async def test_resends_client_parses_the_local_providers_errors(local, monkeypatch):
     options: Any = {"idempotency_key": "k-1"}
     await asyncio.to_thread(resend.Emails.send, dict(MAIL), options)
     with pytest.raises(ResendError) as other:
@@ -58,7 +58,7 @@ async def test_resends_client_understands_our_refusals(local, monkeypatch):
 
 
 class Elsewhere(HttpClient):  # type: ignore[misc]  # the vendor publishes no types
-    """Twilio's client takes no address; its HTTP client does."""
+    """Twilio's client has no base URL; this HTTP client sends its requests to the local provider."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -72,7 +72,7 @@ class Elsewhere(HttpClient):  # type: ignore[misc]  # the vendor publishes no ty
         return Response(answer.status_code, answer.text)
 
 
-async def test_twilios_client_sends_and_understands_a_refusal(local):
+async def test_twilios_client_sends_and_parses_the_local_providers_errors(local):
     client = Client("AC1", KEY, http_client=Elsewhere(f"{local.url}/twilio"))
     sent = await asyncio.to_thread(client.messages.create, to="+4915112345678", from_="+15005550006", body="Hello")
     assert (sent.status, sent.sid[:2], sent.body) == ("queued", "SM", "Hello")
@@ -85,7 +85,7 @@ async def test_twilios_client_sends_and_understands_a_refusal(local):
     assert unknown.value.code == 20003
 
 
-async def test_slacks_client_posts_reads_back_and_understands_a_refusal(local):
+async def test_slacks_client_posts_reads_back_and_parses_the_local_providers_errors(local):
     client = AsyncWebClient(token=KEY, base_url=f"{local.url}/slack/")
     metadata = {"event_type": "tenure_message", "event_payload": {"key": "k"}}
     posted = await client.chat_postMessage(channel="C1", text="Hello", metadata=metadata)
@@ -103,7 +103,7 @@ async def test_slacks_client_posts_reads_back_and_understands_a_refusal(local):
     assert fast.value.response.headers["Retry-After"] == "30"
 
 
-async def test_pywebpush_is_taken_like_a_push_service_takes_it(local):
+async def test_a_push_from_pywebpush_is_accepted(local):
     subscription, _, _ = browser(f"{local.url}/webpush/b")
     taken = await asyncio.to_thread(
         pywebpush.webpush,
@@ -116,7 +116,7 @@ async def test_pywebpush_is_taken_like_a_push_service_takes_it(local):
     assert taken.status_code == 201
 
 
-async def test_the_standards_own_library_signs_for_the_receiver(local):
+async def test_the_receiver_verifies_signatures_of_the_standardwebhooks_library(local):
     now, body = datetime.now(UTC), json.dumps({"type": "message", "data": {}})
     headers = {
         "webhook-id": "msg_1",
@@ -125,13 +125,13 @@ async def test_the_standards_own_library_signs_for_the_receiver(local):
     }
     async with httpx.AsyncClient() as client:
         answers = [await client.post(f"{local.url}/receiver/", content=body, headers=headers) for _ in range(2)]
-        assert [each.status_code for each in answers] == [204, 204]
+        assert [answer.status_code for answer in answers] == [204, 204]
         forged = await client.post(f"{local.url}/receiver/", content=body + " ", headers=headers)
     assert forged.status_code == 401
     assert len(local.provider.accepted.search(provider="receiver")) == 1
 
 
-async def test_faults_are_switched_by_hand_and_what_was_taken_is_listed(local):
+async def test_faults_are_set_and_accepted_messages_are_listed_over_http(local):
     async with httpx.AsyncClient(base_url=local.url) as client:
         fault = {"provider": "resend", "kind": "status", "status": 429, "retry_after": 3}
         assert (await client.post("/_faults", json=fault)).status_code == 201
@@ -140,12 +140,12 @@ async def test_faults_are_switched_by_hand_and_what_was_taken_is_listed(local):
         refused = await client.post("/resend/emails", json=MAIL, headers=headers)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
         assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
-        (found,) = (await client.get("/_accepted", params={"provider": "resend", "key": "k"})).json()
-        assert found["to"] == "b@x.example"
+        (accepted,) = (await client.get("/_accepted", params={"provider": "resend", "key": "k"})).json()
+        assert accepted["to"] == "b@x.example"
         assert (await client.get("/_accepted", params={"key": "other"})).json() == []
 
 
-async def test_what_was_taken_outlives_the_process(tmp_path):
+async def test_accepted_messages_survive_a_restart_of_the_local_provider(tmp_path):
     headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
     for _ in range(2):
         async with local_provider(tmp_path) as made, httpx.AsyncClient(base_url=made.url) as client:

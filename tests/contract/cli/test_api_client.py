@@ -1,4 +1,4 @@
-"""The commands that speak to a running API: what it refuses and what it tells, as a person reads it."""
+"""The commands that call a running API: their output and their errors."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 
 @pytest.fixture
 def url(database_url: str) -> Iterator[str]:
-    with served(application(database_url)) as found:
-        yield found
+    with served(application(database_url)) as address:
+        yield address
 
 
 @pytest.fixture
 def api(url: str) -> Iterator[ApiClient]:
-    with ApiClient(url, OPERATE) as found:
-        yield found
+    with ApiClient(url, OPERATE) as client:
+        yield client
 
 
 def run(url: str, *arguments: object, key: str = OPERATE) -> Result:
@@ -47,32 +47,32 @@ def keys(api: ApiClient) -> list[str]:
 
 
 def test_an_empty_database_gets_the_shipped_journeys_once(api):
-    said = publish_shipped(api, CATALOG)
-    assert said == f"published the catalogue's journeys: {', '.join(SHIPPED)}"
+    message = publish_shipped(api, CATALOG)
+    assert message == f"published the catalogue's journeys: {', '.join(SHIPPED)}"
     assert keys(api) == SHIPPED
     assert publish_shipped(api, CATALOG) is None
     assert {journey["version"] for journey in api.items("/v1/journeys")} == {1}
 
 
-def test_what_was_begun_and_not_finished_is_finished(api):
+def test_an_interrupted_publication_of_the_shipped_journeys_is_completed(api):
     api.publish("urgent-support", (CATALOG / "journeys" / "urgent-support.yaml").read_bytes(), "catalog")
     assert "urgent-support" not in (publish_shipped(api, CATALOG) or "")
     assert keys(api) == SHIPPED
 
 
-def test_a_database_in_which_a_person_has_published_is_left_alone(api, url):
+def test_nothing_is_published_to_a_database_in_which_a_person_has_published(api, url):
     assert run(url, "publish", "urgent-support", "--by", "ada").exit_code == 0
     assert publish_shipped(api, CATALOG) is None
     assert keys(api) == ["urgent-support"]
 
 
-def test_up_publishes_with_the_operators_key_and_says_so_in_one_line(api, url, capsys):
+def test_up_publishes_with_the_operator_key_and_prints_one_line(api, url, capsys):
     publish_catalog(url, load_settings(operator_key=OPERATE))
     assert capsys.readouterr().out.splitlines() == [f"published the catalogue's journeys: {', '.join(SHIPPED)}"]
     assert keys(api) == SHIPPED
 
 
-def test_a_catalogue_that_cannot_be_published_leaves_the_stack_up_and_is_named(api, url, tmp_path, capsys):
+def test_up_prints_the_file_that_cannot_be_published_and_does_not_fail(api, url, tmp_path, capsys):
     (tmp_path / "journeys").mkdir()
     (tmp_path / "journeys" / "odd.yaml").write_text("journey: odd\nentry: {on: nothing}\nstart: a\nstates: {a: {}}\n")
     publish_catalog(url, load_settings(operator_key=OPERATE, catalog=tmp_path))
@@ -80,7 +80,7 @@ def test_a_catalogue_that_cannot_be_published_leaves_the_stack_up_and_is_named(a
     assert keys(api) == []
 
 
-def test_publishing_says_the_version_and_that_the_same_text_changes_nothing(url):
+def test_publish_prints_the_version_or_that_the_text_was_already_published(url):
     first, second = (run(url, "publish", "urgent-support", "setup-and-activation") for _ in range(2))
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert [line.split(" (")[0] for line in first.stdout.splitlines()] == [
@@ -90,7 +90,7 @@ def test_publishing_says_the_version_and_that_the_same_text_changes_nothing(url)
     assert all(line.endswith("was published already") for line in second.stdout.splitlines())
 
 
-def test_a_refusal_is_told_line_by_line_and_the_other_files_go_on(api, url, tmp_path: Path):
+def test_publish_prints_every_problem_and_continues_with_the_other_files(api, url, tmp_path: Path):
     odd = tmp_path / "odd.yaml"
     odd.write_text("journey: odd\nentry: {on: nothing}\ntopic: t\nstart: a\nstates:\n  a: {do: {send: no/such}}\n")
     result = run(url, "publish", odd, "urgent-support")
@@ -100,7 +100,7 @@ def test_a_refusal_is_told_line_by_line_and_the_other_files_go_on(api, url, tmp_
     assert keys(api) == ["urgent-support"]
 
 
-def test_the_write_key_may_not_publish_and_is_told_so(url):
+def test_publish_with_the_write_key_fails_with_a_clear_error(url):
     result = run(url, "publish", "urgent-support", key=WRITE)
     assert result.exit_code == 1
     assert "needs the operator key" in result.stderr
@@ -120,13 +120,13 @@ def test_where_shows_a_persons_journeys_and_their_timeline(url, api):
     assert "signed_up" in result.stdout
 
 
-def test_who_is_not_known_is_said_to_be_so(url):
+def test_where_fails_for_an_unknown_user(url):
     result = run(url, "where", "nobody")
     assert result.exit_code == 1
     assert "No event has named this user yet" in result.stderr
 
 
-def test_pages_are_followed_to_their_end_and_no_further(url, api):
+def test_items_follows_pages_to_the_end_or_to_the_limit(url, api):
     calls = [
         {"type": "track", "messageId": str(n), "userId": "ada", "event": "Feature Used", "properties": {"feature": "x"}}
         for n in range(130)
@@ -137,7 +137,7 @@ def test_pages_are_followed_to_their_end_and_no_further(url, api):
     assert len(list(api.items("/v1/users/ada/timeline", 110))) == 110
 
 
-async def test_P4_tasks_are_listed_looked_at_and_closed(url, database_url):
+async def test_P4_the_tasks_command_lists_shows_and_closes_tasks(url, database_url):
     database = Database(database_url)
     async with database.transaction() as connection:
         for number, owner in ((1, "dana"), (2, "erin")):

@@ -1,4 +1,4 @@
-"""Consent by events and text messages, what is in flight, and a log that nobody rewrites (C5)."""
+"""Consent by events and text messages, attempts in flight, suppressions and the append-only log (C5)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def published(api) -> None:
     (await api.put(f"/v1/journeys/{KEY}", content=text)).raise_for_status()
 
 
-async def entered(api, sender, user: str, **traits: Any) -> tuple[str, str]:
+async def entered_run(api, sender, user: str, **traits: Any) -> tuple[str, str]:
     """A person with an open run: their key, and the run's id."""
     await identify(sender, user, {"email": f"{user}@example.com", **traits}, message=f"{user}-known")
     (await sender.post("/v1/track", json={"userId": user, "event": "Signed Up"})).raise_for_status()
@@ -42,7 +42,7 @@ async def identify(sender, user: str, traits: dict[str, Any], *, message: str, *
     return dict(answer.json())
 
 
-async def message(
+async def insert_message(
     db, run: str, person: str, key: str, status: str, *, topic: str | None = "onboarding", via: str = "email"
 ) -> None:
     lease = datetime.now(UTC) + timedelta(seconds=60)
@@ -55,7 +55,7 @@ async def message(
     )  # fmt: skip
 
 
-async def said(api, user: str) -> dict[tuple[str, str], bool]:
+async def consents_of(api, user: str) -> dict[tuple[str, str], bool]:
     items = (await api.get(f"/v1/users/{user}/consents")).json()["items"]
     return {(item["channel"], item["topic"]): item["granted"] for item in items}
 
@@ -70,162 +70,164 @@ async def said(api, user: str) -> dict[tuple[str, str], bool]:
         ({"unsubscribed": True}, ("*", "*")),
     ],
 )
-async def test_C5_a_trait_withdraws_in_the_events_own_commit(published, api, sender, db, traits, place):
+async def test_C5_a_consent_trait_withdraws_messages_in_the_commit_of_its_event(
+    published, api, sender, db, traits, place
+):
     user = f"trait-{place[0]}".replace("*", "all")
-    person, run = await entered(api, sender, user)
-    await message(db, run, person, f"{user}-queued", "deferred")
+    person, run = await entered_run(api, sender, user)
+    await insert_message(db, run, person, f"{user}-queued", "deferred")
     context = {"ip": "192.0.2.1", "consent": {"wording": "Tips by e-mail"}}
     await identify(sender, user, traits, message=f"{user}-no", context=context)
-    assert await said(api, user) == {place: False}
+    assert await consents_of(api, user) == {place: False}
     assert await db.fetchval("SELECT status FROM messages WHERE key = $1", f"{user}-queued") == "withdrawn"
     (entry,) = (await api.get(f"/v1/users/{user}/consents/log")).json()["items"]
     assert (entry["source"], entry["wording"]) == ("identify:identify", "Tips by e-mail")
     assert (entry["proof"]["event"], "192.0.2.1" in str(entry)) == (f"{user}-no", False)
     profile = (await api.get(f"/v1/users/{user}")).json()["profile"]
-    assert not {"consents", "unsubscribed"} & set(profile), "a copy would only grow stale"
+    assert not {"consents", "unsubscribed"} & set(profile), "consents are not copied to the profile"
 
 
-async def test_C5_an_event_that_comes_twice_speaks_once(published, api, sender):
-    await entered(api, sender, "twice")
+async def test_C5_a_repeated_event_changes_consent_once(published, api, sender):
+    await entered_run(api, sender, "twice")
     for _ in range(2):
         await identify(sender, "twice", {"unsubscribed": True}, message="twice-no")
     assert len((await api.get("/v1/users/twice/consents/log")).json()["items"]) == 1
 
 
-async def test_C5_a_declared_signal_withdraws_and_ends_what_has_nothing_left_to_say(published, api, sender, db):
-    _, run = await entered(api, sender, "signal")
+async def test_C5_a_declared_signal_opts_out_and_ends_runs_without_a_channel(published, api, sender, db):
+    _, run = await entered_run(api, sender, "signal")
     for channel in ("email", "in_app"):
         data = {"channel": channel, "topic": "onboarding", "granted": False}
         call = {"userId": "signal", "event": "Consent Changed", "properties": data}
         (await sender.post("/v1/batch", json={"batch": [{"type": "track", **call}]})).raise_for_status()
-    assert await said(api, "signal") == {("email", "onboarding"): False, ("in_app", "onboarding"): False}
+    assert await consents_of(api, "signal") == {("email", "onboarding"): False, ("in_app", "onboarding"): False}
     assert await db.fetchval("SELECT count(*) FROM outbox WHERE target = $1 AND kind = 'opted_out'", run) == 1
 
 
-async def test_C5_a_batch_that_joins_a_visitor_and_says_no_says_it_of_the_user(published, api, sender):
+async def test_C5_a_visitors_opt_out_holds_for_the_user_they_become(published, api, sender):
     visitor = {"anonymousId": "joined-device", "messageId": "joined-1"}
     await sender.post("/v1/identify", json={**visitor, "traits": {"consents": {"email": {"shop": False}}}})
     both = {"userId": "joined", "anonymousId": "joined-device", "messageId": "joined-2"}
     await sender.post("/v1/identify", json={**both, "traits": {"consents": {"in_app": {"shop": False}}}})
-    assert await said(api, "joined") == {("email", "shop"): False, ("in_app", "shop"): False}
+    assert await consents_of(api, "joined") == {("email", "shop"): False, ("in_app", "shop"): False}
 
 
-async def test_C5_ads_are_said_no_to_like_any_channel(published, api, sender):
+async def test_C5_ads_are_opted_out_of_like_any_channel(published, api, sender):
     await identify(sender, "no-ads", {"consents": {"audience": {"*": False}}}, message="no-ads-1")
-    assert await said(api, "no-ads") == {("audience", "*"): False}
-    asked = {"channel": "audience", "topic": "offers", "granted": False, "source": "phone"}
-    answer = await api.put("/v1/users/no-ads/consents", json=asked)
+    assert await consents_of(api, "no-ads") == {("audience", "*"): False}
+    opt_out = {"channel": "audience", "topic": "offers", "granted": False, "source": "phone"}
+    answer = await api.put("/v1/users/no-ads/consents", json=opt_out)
     assert answer.status_code == 200, answer.text
-    assert await said(api, "no-ads") == {("audience", "*"): False, ("audience", "offers"): False}
+    assert await consents_of(api, "no-ads") == {("audience", "*"): False, ("audience", "offers"): False}
 
 
-async def test_what_cannot_be_understood_is_kept_and_nothing_is_guessed(published, api, sender):
-    await entered(api, sender, "unclear")
+async def test_an_invalid_consent_trait_is_quarantined_and_changes_nothing(published, api, sender):
+    await entered_run(api, sender, "unclear")
     answer = await identify(sender, "unclear", {"consents": {"fax": False}, "plan": "team"}, message="unclear-no")
     assert "'fax' is not a channel" in answer["quarantined"][0]
-    assert await said(api, "unclear") == {}
+    assert await consents_of(api, "unclear") == {}
 
 
-# -- what is in flight ----------------------------------------------------------------------------------------------------------
+# -- attempts in flight --------------------------------------------------------------------------------------------------------------
 
 
-async def test_C5_the_answer_waits_for_what_is_under_way(published, api, sender, db):
-    person, run = await entered(api, sender, "waiter")
-    await message(db, run, person, "waiter-flying", "sending")
-    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
-    asking = asyncio.create_task(api.put("/v1/users/waiter/consents", json=no))
-    while await said(api, "waiter") == {}:
+async def test_C5_an_opt_out_is_answered_after_the_attempt_in_flight_ends(published, api, sender, db):
+    person, run = await entered_run(api, sender, "waiter")
+    await insert_message(db, run, person, "waiter-flying", "sending")
+    opt_out = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    pending = asyncio.create_task(api.put("/v1/users/waiter/consents", json=opt_out))
+    while await consents_of(api, "waiter") == {}:
         await asyncio.sleep(0.01)
-    done, _ = await asyncio.wait([asking], timeout=0.3)  # nothing tells of an answer that does not come
+    done, _ = await asyncio.wait([pending], timeout=0.3)  # no signal announces that an answer is withheld
     assert not done
     await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'waiter-flying'")
-    assert (await asking).json()["in_flight"] == []
+    assert (await pending).json()["in_flight"] == []
 
 
-async def test_C5_the_answer_waits_for_a_digest_that_brings_what_is_not_wanted(published, api, sender, db):
-    person, run = await entered(api, sender, "bundled")
-    await message(db, run, person, "digest/bundled", "sending", topic=None)
+async def test_C5_an_opt_out_is_answered_after_a_digest_in_flight_with_its_topic_ends(published, api, sender, db):
+    person, run = await entered_run(api, sender, "bundled")
+    await insert_message(db, run, person, "digest/bundled", "sending", topic=None)
     await db.execute(
         """UPDATE messages SET data = '{"topics": ["billing", "onboarding"]}' WHERE key = 'digest/bundled'"""
     )
-    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
-    asking = asyncio.create_task(api.put("/v1/users/bundled/consents", json=no))
-    while await said(api, "bundled") == {}:
+    opt_out = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    pending = asyncio.create_task(api.put("/v1/users/bundled/consents", json=opt_out))
+    while await consents_of(api, "bundled") == {}:
         await asyncio.sleep(0.01)
-    done, _ = await asyncio.wait([asking], timeout=0.3)  # nothing tells of an answer that does not come
+    done, _ = await asyncio.wait([pending], timeout=0.3)  # no signal announces that an answer is withheld
     assert not done
     await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'digest/bundled'")
-    assert (await asking).json()["in_flight"] == []
+    assert (await pending).json()["in_flight"] == []
 
 
-async def test_C5_an_attempt_that_nobody_saw_end_is_named_and_not_waited_for(published, api, sender, db):
-    person, run = await entered(api, sender, "doubtful")
-    await message(db, run, person, "doubtful-ended", "sending")
+async def test_C5_an_attempt_with_an_unknown_result_is_listed_and_not_waited_for(published, api, sender, db):
+    person, run = await entered_run(api, sender, "doubtful")
+    await insert_message(db, run, person, "doubtful-ended", "sending")
     await db.execute("UPDATE messages SET detail = 'no answer in time' WHERE key = 'doubtful-ended'")
-    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    opt_out = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
     began = time.monotonic()
-    told = (await api.put("/v1/users/doubtful/consents", json=no)).json()
+    answer = (await api.put("/v1/users/doubtful/consents", json=opt_out)).json()
     assert time.monotonic() - began < 4.0
-    assert [each["template"] for each in told["in_flight"]] == ["setup/first-steps"]
+    assert [attempt["template"] for attempt in answer["in_flight"]] == ["setup/first-steps"]
 
 
-async def test_C5_after_five_seconds_what_is_left_is_named(published, api, sender, db):
-    person, run = await entered(api, sender, "left")
-    await message(db, run, person, "left-flying", "sending")
-    await message(db, run, person, "left-allowed", "sending", topic="billing")
-    await message(db, run, person, "left-inside", "sending", via="in_app")
+async def test_C5_an_opt_out_waits_five_seconds_and_lists_the_attempts_in_flight(published, api, sender, db):
+    person, run = await entered_run(api, sender, "left")
+    await insert_message(db, run, person, "left-flying", "sending")
+    await insert_message(db, run, person, "left-allowed", "sending", topic="billing")
+    await insert_message(db, run, person, "left-inside", "sending", via="in_app")
     began = time.monotonic()
-    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
-    told = (await api.put("/v1/users/left/consents", json=no)).json()
+    opt_out = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    answer = (await api.put("/v1/users/left/consents", json=opt_out)).json()
     assert 5.0 <= time.monotonic() - began < 8.0
     number = await db.fetchval("SELECT id FROM messages WHERE key = 'left-flying'")
-    assert told["in_flight"] == [
+    assert answer["in_flight"] == [
         {"id": number, "channel": "email", "topic": "onboarding", "template": "setup/first-steps"}
     ]
     began = time.monotonic()
     by_event = await identify(sender, "left", {"consents": {"in_app": {"onboarding": False}}}, message="left-again")
-    assert {each["channel"] for each in by_event["in_flight"]} == {"email", "in_app"}
+    assert {attempt["channel"] for attempt in by_event["in_flight"]} == {"email", "in_app"}
     assert time.monotonic() - began < 8.0
 
 
-async def test_an_attempt_whose_lease_is_over_is_waited_for_by_nobody(published, api, sender, db):
-    person, run = await entered(api, sender, "zombie")
-    await message(db, run, person, "zombie-flying", "sending")
+async def test_an_opt_out_does_not_wait_for_an_attempt_with_an_expired_lease(published, api, sender, db):
+    person, run = await entered_run(api, sender, "zombie")
+    await insert_message(db, run, person, "zombie-flying", "sending")
     await db.execute("UPDATE messages SET lease_until = now() - interval '1 second' WHERE key = 'zombie-flying'")
-    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
-    assert (await api.put("/v1/users/zombie/consents", json=no)).json()["in_flight"] == []
+    opt_out = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    assert (await api.put("/v1/users/zombie/consents", json=opt_out)).json()["in_flight"] == []
 
 
-async def test_a_suppression_by_an_operator_waits_for_what_is_under_way_to_that_address(published, api, sender, db):
-    person, run = await entered(api, sender, "flown")
-    await message(db, run, person, "flown-to-them", "sending")
-    await message(db, run, person, "flown-elsewhere", "sending")
+async def test_a_suppression_is_answered_after_the_attempt_in_flight_to_its_address_ends(published, api, sender, db):
+    person, run = await entered_run(api, sender, "flown")
+    await insert_message(db, run, person, "flown-to-them", "sending")
+    await insert_message(db, run, person, "flown-elsewhere", "sending")
     await db.execute("UPDATE messages SET address = 'flown@example.com' WHERE key = 'flown-to-them'")
     await db.execute("UPDATE messages SET address = 'else@example.com' WHERE key = 'flown-elsewhere'")
-    wish = {"channel": "email", "address": " Flown@example.com", "by": "flo"}
-    asking = asyncio.create_task(api.post("/v1/suppressions", json=wish))
+    body = {"channel": "email", "address": " Flown@example.com", "by": "flo"}
+    pending = asyncio.create_task(api.post("/v1/suppressions", json=body))
     find = {"channel": "email", "address": "flown@example.com"}
     while not (await api.post("/v1/suppressions:find", json=find)).json()["suppressed"]:
         await asyncio.sleep(0.01)
-    done, _ = await asyncio.wait([asking], timeout=0.3)  # nothing tells of an answer that does not come
+    done, _ = await asyncio.wait([pending], timeout=0.3)  # no signal announces that an answer is withheld
     assert not done
     await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'flown-to-them'")
-    told = (await asking).json()
-    assert (told["suppressed"], told["in_flight"]) == (True, [])
+    answer = (await pending).json()
+    assert (answer["suppressed"], answer["in_flight"]) == (True, [])
 
 
-async def test_what_is_left_under_way_to_a_suppressed_address_is_named_and_nothing_else(published, api, sender, db):
-    person, run = await entered(api, sender, "remains")
-    await message(db, run, person, "remains-flying", "sending")
-    await message(db, run, person, "remains-sent", "sent")
-    await message(db, run, person, "remains-inside", "sending", via="in_app")
+async def test_a_suppression_lists_only_the_attempts_in_flight_to_its_address(published, api, sender, db):
+    person, run = await entered_run(api, sender, "remains")
+    await insert_message(db, run, person, "remains-flying", "sending")
+    await insert_message(db, run, person, "remains-sent", "sent")
+    await insert_message(db, run, person, "remains-inside", "sending", via="in_app")
     await db.execute("UPDATE messages SET address = 'remains@example.com' WHERE key LIKE 'remains-%'")
     began = time.monotonic()
-    wish = {"channel": "email", "address": "remains@example.com", "by": "flo"}
-    told = (await api.post("/v1/suppressions", json=wish)).json()
+    body = {"channel": "email", "address": "remains@example.com", "by": "flo"}
+    answer = (await api.post("/v1/suppressions", json=body)).json()
     assert 5.0 <= time.monotonic() - began < 8.0
     number = await db.fetchval("SELECT id FROM messages WHERE key = 'remains-flying'")
-    assert told["in_flight"] == [
+    assert answer["in_flight"] == [
         {"id": number, "channel": "email", "topic": "onboarding", "template": "setup/first-steps"}
     ]
 
@@ -233,26 +235,26 @@ async def test_what_is_left_under_way_to_a_suppressed_address_is_named_and_nothi
 # -- text messages ---------------------------------------------------------------------------------------------------------------
 
 
-async def suppressed(database_url: str, channel: str, address: str) -> bool:
+async def is_suppressed(database_url: str, channel: str, address: str) -> bool:
     database = Database(database_url)
     async with database.reading() as connection:
-        found = await suppressions.is_suppressed(connection, ADDRESSES, channel, address)
+        result = await suppressions.is_suppressed(connection, ADDRESSES, channel, address)
     await database.close()
-    return found
+    return result
 
 
-async def test_C5_stop_silences_a_number_and_everybody_who_has_it_and_start_lifts_it(
+async def test_C5_stop_suppresses_a_number_for_everybody_who_has_it_and_start_lifts_it(
     published, api, sender, module_database_url
 ):
     for user, written in (("texter", "+43 664 1234567"), ("partner", "+436641234567"), ("other", "+436641234568")):
-        await entered(api, sender, user, phone=written)
+        await entered_run(api, sender, user, phone=written)
     taken = (
         await api.post("/v1/inbound-texts", json={"phone": "+436641234567", "text": " Stop! ", "id": "SM1"})
     ).json()
     assert (taken["wish"], taken["people"]) == ("stop", 2)
-    assert await said(api, "texter") == await said(api, "partner") == {("sms", "*"): False}
-    assert await said(api, "other") == {}
-    assert await suppressed(module_database_url, "sms", "0043 664 1234567")
+    assert await consents_of(api, "texter") == await consents_of(api, "partner") == {("sms", "*"): False}
+    assert await consents_of(api, "other") == {}
+    assert await is_suppressed(module_database_url, "sms", "0043 664 1234567")
     (entry,) = (await api.get("/v1/users/texter/consents/log")).json()["items"]
     assert (entry["source"], entry["proof"]["message"]) == ("inbound-text", "SM1")
     assert entry["proof"].pop("phone_hash") == ADDRESSES.digest("sms", "436641234567")
@@ -261,44 +263,44 @@ async def test_C5_stop_silences_a_number_and_everybody_who_has_it_and_start_lift
     assert lifted["wish"] == "start"
     again = (await api.post("/v1/inbound-texts", json={"phone": "+436641234567", "text": "stop", "id": "SM1"})).json()
     assert (again["wish"], again["people"]) == ("stop", 0)
-    assert await said(api, "texter") == {}, "START takes the no back, and is no yes"
-    assert not await suppressed(module_database_url, "sms", "+436641234567")
+    assert await consents_of(api, "texter") == {}, "START revokes the opt-out and is no opt-in"
+    assert not await is_suppressed(module_database_url, "sms", "+436641234567")
 
 
-async def test_start_does_not_lift_what_somebody_else_suppressed(api, module_database_url):
+async def test_start_does_not_lift_a_suppression_by_an_operator(api, module_database_url):
     await api.post("/v1/suppressions", json={"channel": "sms", "address": "+4366499", "by": "dana"})
     await api.post("/v1/inbound-texts", json={"phone": "+4366499", "text": "start"})
-    assert await suppressed(module_database_url, "sms", "+4366499")
+    assert await is_suppressed(module_database_url, "sms", "+4366499")
 
 
-async def test_a_sentence_is_left_for_a_person_and_an_unknown_number_is_silenced_all_the_same(
+async def test_a_sentence_is_no_keyword_and_stop_from_an_unknown_number_suppresses_it(
     published, api, sender, module_database_url
 ):
-    await entered(api, sender, "talker", phone="+4366477")
+    await entered_run(api, sender, "talker", phone="+4366477")
     taken = (await api.post("/v1/inbound-texts", json={"phone": "+4366477", "text": "please stop by"})).json()
     assert (taken["wish"], taken["people"]) == (None, 0)
-    assert await said(api, "talker") == {}
+    assert await consents_of(api, "talker") == {}
     unknown = (await api.post("/v1/inbound-texts", json={"phone": "+4366488", "text": "quit"})).json()
     assert (unknown["wish"], unknown["people"]) == ("stop", 0)
-    assert await suppressed(module_database_url, "sms", "+4366488")
+    assert await is_suppressed(module_database_url, "sms", "+4366488")
 
 
-async def test_a_text_without_a_number_is_nobodys(module_database_url):
+async def test_a_text_without_a_phone_number_is_ignored(module_database_url):
     database = Database(module_database_url)
-    heard = await sms_keywords.inbound_text(database, DefinitionRegistry(), "anonymous", "stop")
-    assert heard == sms_keywords.KeywordResult(None)
+    result = await sms_keywords.inbound_text(database, DefinitionRegistry(), "anonymous", "stop")
+    assert result == sms_keywords.KeywordResult(None)
     await database.close()
 
 
 # -- suppressions -----------------------------------------------------------------------------------------------------------------
 
 
-async def event(sender, user: str, name: str, number: int, **properties: Any) -> None:
+async def send_event(sender, user: str, name: str, number: int, **properties: Any) -> None:
     call = {"userId": user, "event": name, "messageId": f"{user}-{name}-{number}", "properties": properties}
     (await sender.post("/v1/track", json=call)).raise_for_status()
 
 
-async def found(api, address: str) -> dict[str, Any]:
+async def find_suppression(api, address: str) -> dict[str, Any]:
     answer = await api.post("/v1/suppressions:find", json={"channel": "email", "address": address})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -306,31 +308,31 @@ async def found(api, address: str) -> dict[str, Any]:
 
 async def test_a_hard_bounce_and_a_complaint_suppress_at_once(published, api, sender):
     for user, name, reason in (("hard", "Email Bounced", "hard_bounce"), ("spam", "Email Marked as Spam", "complaint")):
-        await entered(api, sender, user)
-        await event(sender, user, name, 1, kind="hard")
-        held = await found(api, f"{user}@EXAMPLE.com")
-        assert (held["suppressed"], [item["reason"] for item in held["items"]]) == (True, [reason])
+        await entered_run(api, sender, user)
+        await send_event(sender, user, name, 1, kind="hard")
+        suppression = await find_suppression(api, f"{user}@EXAMPLE.com")
+        assert (suppression["suppressed"], [item["reason"] for item in suppression["items"]]) == (True, [reason])
 
 
-async def test_soft_bounces_suppress_when_enough_came_and_one_told_twice_counts_once(published, api, sender):
+async def test_the_third_soft_bounce_suppresses_an_address_and_a_repeated_event_counts_once(published, api, sender):
     address = "elsewhere@example.com"
     for number in (1, 1, 1, 2):
-        await event(sender, "soft", "Email Bounced", number, kind="soft", address=address)
-    assert (await found(api, address))["suppressed"] is False
-    await event(sender, "soft", "Email Bounced", 3, kind="soft", address=address)
-    held = await found(api, address)
-    assert [item["reason"] for item in held["items"]] == ["soft_bounces"]
-    lifted = await api.post(f"/v1/suppressions/{held['items'][0]['id']}/lift", json={"by": "dana"})
+        await send_event(sender, "soft", "Email Bounced", number, kind="soft", address=address)
+    assert (await find_suppression(api, address))["suppressed"] is False
+    await send_event(sender, "soft", "Email Bounced", 3, kind="soft", address=address)
+    suppression = await find_suppression(api, address)
+    assert [item["reason"] for item in suppression["items"]] == ["soft_bounces"]
+    lifted = await api.post(f"/v1/suppressions/{suppression['items'][0]['id']}/lift", json={"by": "dana"})
     assert lifted.json()["lifted_by"] == "dana"
-    await event(sender, "soft", "Email Bounced", 4, kind="soft", address=address)
-    assert (await found(api, address))["suppressed"] is False, "lifting begins anew"
+    await send_event(sender, "soft", "Email Bounced", 4, kind="soft", address=address)
+    assert (await find_suppression(api, address))["suppressed"] is False, "lifting restarts the count"
 
 
-async def test_soft_bounces_of_long_ago_are_forgotten(module_database_url):
+async def test_soft_bounces_outside_the_window_do_not_count(module_database_url):
     database, rules = Database(module_database_url), ConsentRuleSet().rules.soft_bounces
     now = datetime.now(UTC)
     async with database.transaction() as connection:
-        told = [
+        results = [
             await suppressions.note_bounce(
                 connection, ADDRESSES, "email", "slow@example.com", hard=False, rules=rules, source="tests",
                 reference=str(days), at=now - timedelta(days=days),
@@ -338,10 +340,10 @@ async def test_soft_bounces_of_long_ago_are_forgotten(module_database_url):
             for days in (40, 30, 10, 5, 0)
         ]  # fmt: skip
     await database.close()
-    assert told == [False, False, False, False, True]
+    assert results == [False, False, False, False, True]
 
 
-async def test_suppressions_are_listed_without_any_address_and_lifted_once(api, db):
+async def test_suppressions_are_listed_without_addresses_and_lifted_once(api, db):
     await api.post("/v1/suppressions", json={"channel": "email", "address": "listed@example.com", "by": "dana"})
     again = await api.post("/v1/suppressions", json={"channel": "email", "address": "Listed@example.com", "by": "erin"})
     assert len(again.json()["items"]) == 1
@@ -357,7 +359,7 @@ async def test_suppressions_are_listed_without_any_address_and_lifted_once(api, 
     assert not [row for row in stored if "example.com" in str(row)]
 
 
-async def test_the_gate_asks_once_for_all_addresses_of_a_person_also_under_an_older_key(module_database_url):
+async def test_suppressions_under_an_older_key_are_found_and_lifted(module_database_url):
     database, both = Database(module_database_url), AddressHash(("new" * 16, DEV_KEY))
     async with database.transaction() as connection:
         now = datetime.now(UTC)
@@ -388,8 +390,8 @@ async def test_the_gate_asks_once_for_all_addresses_of_a_person_also_under_an_ol
         "DELETE FROM consent_log WHERE id = -1",
     ],
 )
-async def test_the_consent_log_only_grows(published, api, sender, db, statement):
-    await entered(api, sender, "logged")
+async def test_the_consent_log_cannot_be_updated_or_deleted(published, api, sender, db, statement):
+    await entered_run(api, sender, "logged")
     await identify(sender, "logged", {"unsubscribed": True}, message="logged-no")
     with pytest.raises(asyncpg.RestrictViolationError, match="only grows"):
         await db.execute(statement)

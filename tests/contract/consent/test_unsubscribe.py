@@ -1,4 +1,4 @@
-"""A withdrawal ends the runs that have nothing left to say under their topic, and no others (C5)."""
+"""An opt-out ends the runs that have no channel left for their topic, and no others (C5)."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ async def published(module_database_url: str) -> None:
 @pytest.mark.parametrize(
     ("channel", "topic", "ended"),
     [
-        ("email", "onboarding", 1),  # of `due`; `both` may still speak in the app
+        ("email", "onboarding", 1),  # of `due`; `both` may still send in the app
         ("*", "onboarding", 2),
         ("*", "billing", 0),  # not the topic of any of them
-        ("*", "news", 0),  # `offers` has no yes yet, and lost none
+        ("*", "news", 0),  # no run has this topic
         ("email", "offers", 1),
         ("*", "*", 2),  # a receipt is still due
     ],
 )
-async def test_C5_an_opt_out_ends_what_has_no_channel_of_its_topic_left(
+async def test_C5_an_opt_out_ends_the_runs_without_a_channel_left_for_their_topic(
     published: None, api: httpx.AsyncClient, sender: httpx.AsyncClient, channel: str, topic: str, ended: int
 ) -> None:
-    who = f"{channel}-{topic}".replace("*", "all")
-    event = {"userId": who, "messageId": who, "event": "Signed Up"}
+    user = f"{channel}-{topic}".replace("*", "all")
+    event = {"userId": user, "messageId": user, "event": "Signed Up"}
     (await sender.post("/v1/track", json=event)).raise_for_status()
-    open_runs = (await api.get(f"/v1/users/{who}/journeys")).json()["items"]
+    open_runs = (await api.get(f"/v1/users/{user}/journeys")).json()["items"]
     assert {run["journey"] for run in open_runs} == set(JOURNEYS)
-    wish = {"channel": channel, "topic": topic, "granted": False, "source": "tests"}
-    answer = (await api.put(f"/v1/users/{who}/consents", json=wish)).raise_for_status()
+    consent = {"channel": channel, "topic": topic, "granted": False, "source": "tests"}
+    answer = (await api.put(f"/v1/users/{user}/consents", json=consent)).raise_for_status()
     assert answer.json()["ended_runs"] == ended

@@ -1,4 +1,4 @@
-"""C9, C11: templates over HTTP: who answers for them, where they are used, how they look, and a copy to try out."""
+"""Templates over HTTP: owners, uses, previews and test sends (C9, C11)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from cli.api_client import ApiClient
 from journeys.content.template_info import TemplateInfo
-from tests.contract.inbox.test_clicks import HEARS
+from tests.contract.inbox.test_clicks import JOURNEY_ON_CLICKS
 from tests.support.api import CATALOG, OPERATE, WRITE, application, client, served
 from worker.composition.channels import content_preview
 from worker.provider_settings import ProviderSettings
@@ -33,8 +33,8 @@ Hello.
 """
 
 
-async def test_C9_every_template_is_listed_with_who_answers_for_it_and_where_it_is_used(api, db):
-    await api.put("/v1/journeys/hears-clicks", content=HEARS)
+async def test_C9_templates_are_listed_with_their_owner_and_the_journeys_that_use_them(api, db):
+    await api.put("/v1/journeys/hears-clicks", content=JOURNEY_ON_CLICKS)
     for n, status in enumerate(("sent", "sent", "withheld")):
         await db.execute(
             """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via,
@@ -43,38 +43,38 @@ async def test_C9_every_template_is_listed_with_who_answers_for_it_and_where_it_
             f"count-{n}", status,
         )  # fmt: skip
     items = {item["name"]: item for item in (await api.get("/v1/templates")).json()["items"]}
-    found = items["setup/first-steps"]
-    assert (found["owner"], found["status"], found["review_date"], found["overdue"]) == (
+    template = items["setup/first-steps"]
+    assert (template["owner"], template["status"], template["review_date"], template["overdue"]) == (
         "onboarding-team",
         "live",
         "2027-03-31",
         False,
     )
-    assert [each["name"] for each in found["variants"]] == ["de", "admin"]
-    assert {use["journey"]: (use["actions"], use["sent"]) for use in found["used_by"]} == {
+    assert [variant["name"] for variant in template["variants"]] == ["de", "admin"]
+    assert {use["journey"]: (use["actions"], use["sent"]) for use in template["used_by"]} == {
         "hears-clicks": (["hello"], 0),
         "old-journey": ([], 2),
     }
-    assert found["reuse"] == {"journeys": 1, "sent": 2}
+    assert template["reuse"] == {"journeys": 1, "sent": 2}
     assert items["support/follow-up"]["variables"] == {"ticket_id": "string"}
     assert items["setup/your-checklist"]["kind"] == "checklist"
 
 
-async def preview(api, name: str = "setup/first-steps", **asked) -> httpx.Response:
-    answer: httpx.Response = await api.post(f"/v1/templates/{name.replace('/', '%2F')}/preview", json=asked)
+async def preview(api, name: str = "setup/first-steps", **options) -> httpx.Response:
+    answer: httpx.Response = await api.post(f"/v1/templates/{name.replace('/', '%2F')}/preview", json=options)
     return answer
 
 
-async def test_C11_a_preview_shows_what_a_sample_person_would_get(api):
-    found = (await preview(api, profile={"first_name": "Ada", "role": "admin"})).json()
-    assert (found["variant"], found["subject"]) == ("admin", "Ada, set it up once for everybody")
-    assert "https://app.example.com/setup" in found["text"]
-    assert "<html" in found["html"]
-    assert (found["fault"], found["warnings"]) == (None, [])
-    assert found["missing"] == ["profile.last_step", "profile.use_case"]
+async def test_C11_a_preview_renders_the_template_for_a_sample_profile(api):
+    shown = (await preview(api, profile={"first_name": "Ada", "role": "admin"})).json()
+    assert (shown["variant"], shown["subject"]) == ("admin", "Ada, set it up once for everybody")
+    assert "https://app.example.com/setup" in shown["text"]
+    assert "<html" in shown["html"]
+    assert (shown["fault"], shown["warnings"]) == (None, [])
+    assert shown["missing"] == ["profile.last_step", "profile.use_case"]
 
 
-async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_writes_nothing(api, db):
+async def test_C11_a_preview_for_a_real_person_uses_their_profile_and_writes_nothing(api, db):
     await api.post(
         "/v1/identify", json={"userId": "ada", "messageId": "c-1", "traits": {"first_name": "Ada", "locale": "de"}}
     )
@@ -82,8 +82,8 @@ async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_w
         "/v1/group", json={"userId": "ada", "groupId": "acme", "messageId": "c-2", "traits": {"name": "Acme"}}
     )
     before = [await db.fetchval(f"SELECT count(*) FROM {table}") for table in ("messages", "events", "inbox", "outbox")]
-    found = (await preview(api, user="ada")).json()
-    assert (found["variant"], found["subject"]) == ("de", "Ada, Ihre ersten drei Schritte")
+    shown = (await preview(api, user="ada")).json()
+    assert (shown["variant"], shown["subject"]) == ("de", "Ada, Ihre ersten drei Schritte")
     assert (await preview(api, user="ada", locale="en")).json()["variant"] == "base"
     over = (await preview(api, user="ada", profile={"first_name": "Bo"})).json()
     assert over["subject"] == "Bo, Ihre ersten drei Schritte"
@@ -96,20 +96,20 @@ async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_w
     ]
 
 
-async def test_C11_a_preview_by_a_channel_is_what_that_channel_shows(api):
-    found = (await preview(api, channel="in_app", data={})).json()
-    assert found["html"].startswith("<p>Most people")
+async def test_C11_a_preview_for_a_channel_is_rendered_for_that_channel(api):
+    shown = (await preview(api, channel="in_app", data={})).json()
+    assert shown["html"].startswith("<p>Most people")
     assert (await preview(api, "shop/win-back", channel="in_app")).json()["warnings"] == ["it is not sent by in_app"]
 
 
-async def test_C11_what_cannot_be_done_without_is_named_and_nothing_would_be_sent(api):
-    found = (await preview(api, "support/follow-up")).json()
-    assert (found["subject"], found["missing"]) == (None, ["ticket_id"])
-    assert found["fault"] == "support/follow-up: 'ticket_id' is undefined"
+async def test_C11_a_preview_without_a_required_variable_names_it(api):
+    shown = (await preview(api, "support/follow-up")).json()
+    assert (shown["subject"], shown["missing"]) == (None, ["ticket_id"])
+    assert shown["fault"] == "support/follow-up: 'ticket_id' is undefined"
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "status"),
+    ("name", "options", "status"),
     [
         ("setup/nothing", {}, 404),
         ("setup/first-steps", {"user": "no-such-person"}, 404),
@@ -117,16 +117,16 @@ async def test_C11_what_cannot_be_done_without_is_named_and_nothing_would_be_sen
         ("setup/first-steps", {"colour": "red"}, 422),
     ],
 )
-async def test_a_preview_of_what_is_not_there_is_refused(api, name, asked, status):
-    assert (await preview(api, name, **asked)).status_code == status
+async def test_an_invalid_preview_request_is_refused(api, name, options, status):
+    assert (await preview(api, name, **options)).status_code == status
 
 
 # -- other catalogues --------------------------------------------------------------------------------------------------
 
 
 @pytest_asyncio.fixture
-async def small(tmp_path, module_database_url) -> AsyncIterator[httpx.AsyncClient]:
-    """A catalogue of its own: one template each that is live, overdue and a draft."""
+async def small_catalog(tmp_path, module_database_url) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a small catalogue: one live template, one overdue and one draft."""
     for name in ("tracking-plan.yaml", "policy.yaml"):
         (tmp_path / name).write_bytes((CATALOG / name).read_bytes())
     folder = tmp_path / "templates"
@@ -142,42 +142,46 @@ async def small(tmp_path, module_database_url) -> AsyncIterator[httpx.AsyncClien
         yield made
 
 
-async def test_C11_a_draft_can_be_seen_and_says_that_it_is_sent_to_nobody(small):
-    found = (await preview(small, "new")).json()
-    assert (found["subject"], found["status"]) == ("Hello", "draft")
-    assert found["warnings"] == ["it is draft, so it is sent to nobody"]
-    assert (await preview(small, "good")).json()["variant"] == "base"
-    assert (await preview(small, "good", variant="email")).json()["subject"] == "Soon"
+async def test_C11_a_preview_of_a_draft_warns_that_it_is_not_sent(small_catalog):
+    shown = (await preview(small_catalog, "new")).json()
+    assert (shown["subject"], shown["status"]) == ("Hello", "draft")
+    assert shown["warnings"] == ["it is draft, so it is sent to nobody"]
+    assert (await preview(small_catalog, "good")).json()["variant"] == "base"
+    assert (await preview(small_catalog, "good", variant="email")).json()["subject"] == "Soon"
 
 
-async def test_C11_content_past_its_review_date_is_warned_of_at_publication_and_a_draft_is_refused(small):
-    text = HEARS.replace("hears-clicks", "warned").replace("name: hello, ", "")
-    checked = (await small.post("/v1/journeys:check", content=text.replace("setup/first-steps", "old"))).json()
+async def test_C11_publishing_warns_of_overdue_templates_and_refuses_drafts(small_catalog):
+    text = JOURNEY_ON_CLICKS.replace("hears-clicks", "warned").replace("name: hello, ", "")
+    checked = (await small_catalog.post("/v1/journeys:check", content=text.replace("setup/first-steps", "old"))).json()
     assert checked["publishable"], checked
-    published = (await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "old"))).json()
+    published = (
+        await small_catalog.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "old"))
+    ).json()
     words = ["old was due for review on 2020-01-01: its owner, team, should review it"]
     assert published["warnings"] == checked["warnings"] == words
-    good = await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "good"))
+    good = await small_catalog.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "good"))
     assert good.json()["warnings"] == []
-    draft = await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "new"))
+    draft = await small_catalog.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "new"))
     assert [error["code"] for error in draft.json()["errors"]] == ["T508"]
-    listed = {item["name"]: item["overdue"] for item in (await small.get("/v1/templates")).json()["items"]}
+    listed = {item["name"]: item["overdue"] for item in (await small_catalog.get("/v1/templates")).json()["items"]}
     assert listed == {"good": False, "new": False, "old": True}
 
 
-async def test_C10_a_task_without_a_deadline_is_warned_of_at_publication(small):
+async def test_C10_publishing_warns_of_a_task_without_a_deadline(small_catalog):
     send = "{send: setup/first-steps, name: hello, via: email}"
     for term, words in (("", ["states.here.do[0].task: the task call has no deadline and is never overdue: add `within` or `sla`"]),
                         (", sla: PT24H", []), (", within: PT4H", [])):  # fmt: skip
-        text = HEARS.replace("hears-clicks", "undated").replace(send, f"{{task: call, owner: someone{term}}}")
-        checked = (await small.post("/v1/journeys:check", content=text)).json()
-        published = (await small.put("/v1/journeys/undated", content=text)).json()
+        text = JOURNEY_ON_CLICKS.replace("hears-clicks", "undated").replace(
+            send, f"{{task: call, owner: someone{term}}}"
+        )
+        checked = (await small_catalog.post("/v1/journeys:check", content=text)).json()
+        published = (await small_catalog.put("/v1/journeys/undated", content=text)).json()
         assert published["warnings"] == checked["warnings"] == words
 
 
-async def test_a_catalogue_that_cannot_be_read_is_the_authors_turn(small, tmp_path):
+async def test_an_unreadable_catalogue_is_an_author_error(small_catalog, tmp_path):
     (tmp_path / "templates" / "bad.md").write_text("no front matter")
-    refused = await small.get("/v1/templates")
+    refused = await small_catalog.get("/v1/templates")
     assert (refused.status_code, refused.json()["errors"][0]["turn"]) == (409, "author")
     assert "bad.md:1: a template starts with front matter" in refused.json()["errors"][0]["detail"]
 
@@ -185,7 +189,9 @@ async def test_a_catalogue_that_cannot_be_read_is_the_authors_turn(small, tmp_pa
 # -- test sends --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_test_goes_to_the_allow_list_only_is_marked_and_stands_in_no_ledger(tmp_path, module_database_url, db):
+async def test_a_test_send_goes_only_to_the_allow_list_is_marked_and_is_not_in_the_ledger(
+    tmp_path, module_database_url, db
+):
     async with await mail_server(tmp_path / "mail") as sink:
         port = sink.sockets[0].getsockname()[1]
         settings = Settings(
@@ -207,9 +213,7 @@ async def test_a_test_goes_to_the_allow_list_only_is_marked_and_stands_in_no_led
     assert await db.fetchval("SELECT count(*) FROM messages WHERE recipient = 'me@team.example'") == 0
 
 
-async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_only(
-    tmp_path, local, module_database_url
-):
+async def test_a_test_send_by_resend_goes_only_to_the_allow_list(tmp_path, local, module_database_url):
     async with await mail_server(tmp_path / "mail") as sink:
         port = sink.sockets[0].getsockname()[1]
         settings = Settings(
@@ -228,7 +232,7 @@ async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_on
     (mail,) = local.provider.accepted.search(provider="resend")
     assert (mail["to"], mail["content"]["headers"]["X-Tenure-Test"]) == ("me@team.example", "1")
     assert "List-Unsubscribe" not in mail["content"]["headers"]
-    assert "tags" not in mail["content"], "what comes of it would be told of no message"
+    assert "tags" not in mail["content"], "its webhooks would match no message"
     assert "https://l/c/" not in mail["content"]["html"]
     assert not list((tmp_path / "mail" / "new").iterdir())
 
@@ -239,12 +243,12 @@ def mails(folder):
     ]
 
 
-async def test_without_a_relay_no_test_is_sent_and_the_operator_is_told(api):
+async def test_a_test_send_without_a_relay_is_refused(api):
     refused = await api.post("/v1/templates/setup%2Ffirst-steps/test-send", json={"to": "me@team.example"})
     assert refused.status_code == 422
 
 
-async def test_content_is_for_operators(sender):
+async def test_templates_are_readable_only_with_the_operator_key(sender):
     assert (await sender.get("/v1/templates")).status_code == 403
     assert WRITE != OPERATE
 
@@ -253,9 +257,9 @@ def test_the_command_line_previews_for_a_real_person(module_database_url):
     with served(application(module_database_url)) as url, ApiClient(url, OPERATE) as api:
         carl = {"userId": "carl", "messageId": "c-3", "traits": {"first_name": "Carl", "locale": "de"}}
         httpx.post(f"{url}/v1/identify", json=carl, auth=(WRITE, "")).raise_for_status()
-        found = api.preview("setup/first-steps", {"user": "carl"})
-    assert found["variant"] == "de"
+        shown = api.preview("setup/first-steps", {"user": "carl"})
+    assert shown["variant"] == "de"
 
 
-def test_what_the_checker_knows_has_the_types_of_variables():
+def test_template_infos_differ_by_the_types_of_variables():
     assert TemplateInfo("x", types={"a": "string"}) != TemplateInfo("x")

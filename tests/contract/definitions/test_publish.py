@@ -15,7 +15,7 @@ async def test_every_shipped_journey_is_publishable(api, path):
     assert (answer["publishable"], answer["key"], answer["problems"]) == (True, path.stem, [])
 
 
-async def test_a_new_text_is_a_new_version_and_the_same_text_is_not(api):
+async def test_a_new_text_gets_a_new_version_and_the_same_text_does_not(api):
     first = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, params={"by": "dana"})
     again = await api.put(f"/v1/journeys/{KEY}", content=SOURCE)
     changed = await api.put(f"/v1/journeys/{KEY}", content=CHANGED)
@@ -31,17 +31,17 @@ async def test_a_new_text_is_a_new_version_and_the_same_text_is_not(api):
     ]
 
 
-async def test_nobody_overwrites_what_they_have_not_seen(api):
+async def test_publishing_with_an_outdated_etag_is_refused(api):
     await api.put(f"/v1/journeys/{KEY}", content=SOURCE)
     seen = (await api.get(f"/v1/journeys/{KEY}")).headers["etag"]
-    one = await api.put(f"/v1/journeys/{KEY}", content=CHANGED, headers={"If-Match": seen})
-    other = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, headers={"If-Match": seen})
-    new = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, headers={"If-None-Match": "*"})
-    assert [answer.status_code for answer in (one, other, new)] == [200, 412, 412]
-    assert (await api.get(f"/v1/journeys/{KEY}")).headers["etag"] == one.headers["etag"]
+    accepted = await api.put(f"/v1/journeys/{KEY}", content=CHANGED, headers={"If-Match": seen})
+    stale = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, headers={"If-Match": seen})
+    existing = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, headers={"If-None-Match": "*"})
+    assert [answer.status_code for answer in (accepted, stale, existing)] == [200, 412, 412]
+    assert (await api.get(f"/v1/journeys/{KEY}")).headers["etag"] == accepted.headers["etag"]
 
 
-async def test_every_problem_comes_at_once_with_its_line_and_its_mend(api):
+async def test_a_refusal_lists_every_problem_with_its_line_and_fix(api):
     broken = SOURCE.replace("milestone:", "milestne:", 1).replace("start: ", "start: no_", 1)
     refused = await api.put(f"/v1/journeys/{KEY}", content=broken)
     assert refused.status_code == 422
@@ -68,13 +68,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_text_that_is_no_journey_is_refused_clearly(api, name):
+async def test_a_text_that_is_not_a_journey_is_refused_with_errors(api, name):
     refused = await api.put("/v1/journeys/bad", content=BAD[name])
     assert refused.status_code == 422
     assert refused.json()["errors"]
 
 
-async def test_the_path_names_the_journey(api):
+async def test_a_path_that_names_another_journey_is_refused(api):
     refused = await api.put("/v1/journeys/another", content=SOURCE)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "journey")
 
@@ -83,16 +83,16 @@ async def test_a_text_larger_than_the_limit_is_refused(api):
     assert (await api.put("/v1/journeys/large", content=b"#" * 600_000)).status_code == 413
 
 
-async def test_what_is_published_can_be_read_listed_and_drawn(api):
+async def test_a_published_journey_can_be_read_listed_and_drawn(api):
     await api.put(f"/v1/journeys/{KEY}", content=SOURCE)
-    one = (await api.get(f"/v1/journeys/{KEY}")).json()
-    assert (one["source"], one["definition"]["journey"]) == (SOURCE, KEY)
+    journey = (await api.get(f"/v1/journeys/{KEY}")).json()
+    assert (journey["source"], journey["definition"]["journey"]) == (SOURCE, KEY)
     assert KEY in [item["key"] for item in (await api.get("/v1/journeys")).json()["items"]]
-    drawn = await api.get(f"/v1/journeys/{KEY}/diagram", params={"here": "setting_up"})
-    assert drawn.headers["content-type"].startswith("text/vnd.mermaid")
-    assert drawn.text.startswith("stateDiagram-v2")
-    assert "setting_up" in drawn.text
-    assert "class s0 here" in drawn.text
+    diagram = await api.get(f"/v1/journeys/{KEY}/diagram", params={"here": "setting_up"})
+    assert diagram.headers["content-type"].startswith("text/vnd.mermaid")
+    assert diagram.text.startswith("stateDiagram-v2")
+    assert "setting_up" in diagram.text
+    assert "class s0 here" in diagram.text
 
 
 async def test_publishing_takes_effect_for_the_next_event(api):

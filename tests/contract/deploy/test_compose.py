@@ -1,4 +1,4 @@
-"""What `docker-compose.yml` says works: its services' very commands are run here, without containers."""
+"""`docker-compose.yml`: the commands of its services are run here without containers."""
 
 import os
 import re
@@ -26,8 +26,8 @@ def compose(environ):
 
     def value(match):
         name, operator, rest = match["name"], match["operator"], match["rest"]
-        if found := environ.get(name):
-            return found
+        if given := environ.get(name):
+            return given
         if operator == ":-":
             return rest
         raise KeyError(f"{name}: {rest}")
@@ -41,7 +41,7 @@ def services():
     return compose(KEYS)["services"]
 
 
-def test_it_has_the_parts_that_a_deployment_needs(services):
+def test_the_compose_file_has_the_services_that_a_deployment_needs(services):
     assert set(services) == {"postgres", "temporal", "mail", *OURS}
 
 
@@ -49,14 +49,14 @@ def test_one_image_serves_migrate_worker_and_api(services):
     assert {(services[name]["image"], services[name]["build"]) for name in OURS} == {("tenure", ".")}
 
 
-def test_every_service_that_stays_up_has_a_health_check_and_starts_again(services):
+def test_every_long_running_service_has_a_health_check_and_restarts(services):
     for name, service in services.items():
         if name != "migrate":
             assert service["healthcheck"]["test"], name
             assert service["restart"] == "unless-stopped", name
 
 
-def test_what_must_survive_is_in_named_volumes(services):
+def test_persistent_data_is_in_named_volumes(services):
     named = set(compose(KEYS)["volumes"])
     for name in ("postgres", "temporal", "mail"):
         (volume,) = services[name]["volumes"]
@@ -68,7 +68,7 @@ def test_worker_and_api_start_after_the_migration_has_succeeded(services):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_nothing_is_published_beyond_this_machine(services):
+def test_ports_are_published_on_loopback_only(services):
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
@@ -80,16 +80,16 @@ def test_every_variable_given_to_our_services_is_a_setting(services):
 
 
 @pytest.mark.parametrize("missing", sorted(KEYS))
-def test_it_does_not_start_without_secrets_of_the_operators_own(missing):
+def test_compose_fails_without_each_secret_of_the_operator(missing):
     with pytest.raises(KeyError, match=missing):
         compose({name: key for name, key in KEYS.items() if name != missing})
 
 
-def test_the_image_has_every_room_and_runs_as_nobody_in_particular():
+def test_the_image_has_every_package_and_runs_as_an_unprivileged_user():
     dockerfile = (ROOT / "Dockerfile").read_text()
-    for room in ("journeys", "store", "activities", "workflows", "api", "worker", "cli", "catalog"):
-        assert f"COPY {room} {room}\n" in dockerfile
-        assert f"!{room}\n" in (ROOT / ".dockerignore").read_text()
+    for package in ("journeys", "store", "activities", "workflows", "api", "worker", "cli", "catalog"):
+        assert f"COPY {package} {package}\n" in dockerfile
+        assert f"!{package}\n" in (ROOT / ".dockerignore").read_text()
     assert "\nUSER tenure\n" in dockerfile
 
 
@@ -112,7 +112,7 @@ def _running(service, environ, log):
         process.wait()
 
 
-def _become_healthy(service, process, ports, log):
+def _wait_until_healthy(service, process, ports, log):
     _, *check = service["healthcheck"]["test"]
     for published, actual in ports.items():
         check = [part.replace(f":{published}/", f":{actual}/") for part in check]
@@ -124,7 +124,7 @@ def _become_healthy(service, process, ports, log):
         time.sleep(0.3)
 
 
-def test_its_commands_migrate_start_become_healthy_and_drain(
+def test_the_services_commands_migrate_become_healthy_and_drain(
     services, servers, empty_database_url, tmp_path, mail_sink
 ):
     ports = dict(zip(("8400", "8401"), map(str, free_ports(2)), strict=True))
@@ -140,7 +140,7 @@ def test_its_commands_migrate_start_become_healthy_and_drain(
     for name in ("worker", "api"):
         service, log = services[name], tmp_path / f"{name}.log"
         with _running(service, _environment(service, replaced), log) as process:
-            _become_healthy(service, process, ports, log)
+            _wait_until_healthy(service, process, ports, log)
             process.send_signal(signal.SIGTERM)
             assert process.wait(40) == 0, log.read_text()
 

@@ -1,4 +1,4 @@
-"""Events come in as Segment speaks, `200` means committed, and what is malformed costs itself and nobody else."""
+"""Events by Segment's protocol: 200 means committed, and a malformed event affects no other of its batch."""
 
 import asyncio
 import gzip
@@ -20,23 +20,23 @@ def event(user: str, message: str | None = None, **more: Any) -> dict[str, Any]:
 
 async def stored(db, user: str) -> list[tuple[str, str]]:
     """The (message id, name) of what is stored for a user, in order."""
-    found = await db.fetch(
+    rows = await db.fetch(
         "SELECT e.message_id, e.name FROM events e JOIN identities i USING (subject_key) WHERE i.value = $1 ORDER BY e.id",
         user,
     )
-    return [(row["message_id"], row["name"]) for row in found]
+    return [(row["message_id"], row["name"]) for row in rows]
 
 
-async def held(db, message: str) -> list[str]:
-    found = await db.fetchval("SELECT faults FROM quarantine WHERE message_id = $1", message)
-    return json.loads(found) if found else []
+async def quarantine_faults(db, message: str) -> list[str]:
+    faults = await db.fetchval("SELECT faults FROM quarantine WHERE message_id = $1", message)
+    return json.loads(faults) if faults else []
 
 
 @pytest.mark.parametrize("gzipped", [False, True], ids=["plain", "gzip"])
-async def test_the_segment_library_is_a_client_without_changes(module_database_url, db, gzipped):
+async def test_the_unmodified_segment_library_works_as_a_client(module_database_url, db, gzipped):
     user = f"library-{gzipped}"
 
-    def speak(url: str) -> None:
+    def send_calls(url: str) -> None:
         library = SegmentClient(WRITE, host=url, gzip=gzipped, max_retries=0, send=True, on_error=pytest.fail)
         library.identify(user, {"plan": "team"})
         library.track(user, "Signed Up", {"plan": "team"})
@@ -48,7 +48,7 @@ async def test_the_segment_library_is_a_client_without_changes(module_database_u
         library.join()
 
     with served(application(module_database_url)) as url:
-        await asyncio.to_thread(speak, url)
+        await asyncio.to_thread(send_calls, url)
     assert [name for _, name in await stored(db, user)] == ["identify", "signed_up", "group", "page", "screen", "alias"]
     profile = await db.fetchval(
         "SELECT profile FROM subjects s JOIN identities i ON i.subject_key = s.key WHERE i.value = $1", user
@@ -56,13 +56,13 @@ async def test_the_segment_library_is_a_client_without_changes(module_database_u
     assert json.loads(profile) == {"plan": "team"}
 
 
-async def test_a_tools_own_event_name_becomes_the_signal_it_means(sender, db):
+async def test_an_event_name_is_mapped_to_the_signal_of_the_tracking_plan(sender, db):
     taken = await sender.post("/v1/track", json=event("named", "named-1", event="Signed Up"))
     assert taken.json() == {"success": True}
     assert await stored(db, "named") == [("named-1", "signed_up")]
 
 
-async def test_a_message_id_sent_again_is_accepted_once(sender, db):
+async def test_an_event_with_a_repeated_message_id_is_accepted_once(sender, db):
     body = {"batch": [event("twice", "t-1"), event("twice", "t-2")]}
     first = (await sender.post("/v1/batch", json=body)).json()
     again = (await sender.post("/v1/batch", json=body)).json()
@@ -71,27 +71,27 @@ async def test_a_message_id_sent_again_is_accepted_once(sender, db):
     assert len(await stored(db, "twice")) == 2
 
 
-async def test_two_hundred_identical_requests_at_once_are_one_event(sender, db):
+async def test_two_hundred_concurrent_identical_requests_store_one_event(sender, db):
     answers = await asyncio.gather(*(sender.post("/v1/track", json=event("crowd", "crowd-1")) for _ in range(200)))
     assert {answer.status_code for answer in answers} == {200}
     assert await stored(db, "crowd") == [("crowd-1", "setup_completed")]
 
 
-async def test_many_batches_that_make_the_same_people_known_at_once_are_all_accepted(sender, db):
+async def test_concurrent_batches_that_create_the_same_people_are_all_accepted(sender, db):
     batches = [[event(f"new-{(n * 7 + b) % 50}", f"new-{b}-{n}") for n in range(50)] for b in range(16)]
     answers = await asyncio.gather(*(sender.post("/v1/batch", json={"batch": batch}) for batch in batches))
     assert [(a.status_code, a.json()["accepted"]) for a in answers] == [(200, 50)] * 16
     assert await db.fetchval("SELECT count(*) FROM identities WHERE value LIKE 'new-%'") == 50
 
 
-async def test_without_a_message_id_an_event_is_known_again_by_what_it_says_and_when(sender, db):
+async def test_an_event_without_a_message_id_is_deduplicated_by_content_and_timestamp(sender, db):
     timed = event("nameless", timestamp="2026-05-03T10:00:00Z")
     for _ in range(2):
         await sender.post("/v1/track", json=timed)
     assert len(await stored(db, "nameless")) == 1
     for _ in range(2):
         await sender.post("/v1/track", json=event("nameless"))
-    assert len(await stored(db, "nameless")) == 3, "two that do not say when may be two"
+    assert len(await stored(db, "nameless")) == 3, "events without a timestamp are not deduplicated"
 
 
 STRANGE = {
@@ -116,7 +116,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-async def test_one_bad_event_in_a_batch_is_kept_with_its_faults_and_its_neighbours_are_accepted(sender, db, name):
+async def test_a_bad_event_of_a_batch_is_quarantined_with_its_faults_and_the_others_accepted(sender, db, name):
     message = f"strange-{name}".replace(" ", "-")
     user = f"neighbour-{name}"
     neighbours = [json.dumps(event(user, f"{message}-{n}")).encode() for n in (1, 2)]
@@ -129,12 +129,12 @@ async def test_one_bad_event_in_a_batch_is_kept_with_its_faults_and_its_neighbou
     (entry,) = answer["errors"]
     assert (entry["index"], entry["messageId"]) == (1, message)
     assert all(fault["detail"] and fault["turn"] == "caller" for fault in entry["errors"])
-    assert await held(db, message) == [fault["detail"] for fault in entry["errors"]]
+    assert await quarantine_faults(db, message) == [fault["detail"] for fault in entry["errors"]]
     assert len(await stored(db, user)) == 2
 
 
 @pytest.mark.parametrize("name", STRANGE)
-async def test_the_same_alone_is_refused_naming_each_fault(sender, name):
+async def test_a_bad_event_alone_is_refused_with_each_fault(sender, name):
     refused = await sender.post("/v1/track", content=STRANGE[name] % b"alone")
     if name == "no type":
         assert refused.status_code == 200, "the route says the type"
@@ -146,7 +146,7 @@ async def test_the_same_alone_is_refused_naming_each_fault(sender, name):
 
 
 @pytest.mark.parametrize("element", [42, None, "text", [], {}, True], ids=str)
-async def test_what_is_no_event_at_all_is_kept_too(sender, element):
+async def test_a_batch_element_that_is_not_an_event_is_quarantined(sender, element):
     answer = (await sender.post("/v1/batch", json={"batch": [element]})).json()
     assert answer["quarantined"] + answer["duplicates"] == 1
     assert answer["errors"][0]["index"] == 0
@@ -170,7 +170,7 @@ async def test_a_body_without_a_batch_is_refused_with_a_problem(sender, body):
         ("1970-01-01T00:00:00+14:00", "1970-01-01T00:00:01-12:00"),
     ],
 )
-async def test_a_sender_without_a_clock_loses_nothing(sender, db, timestamp, sent_at):
+async def test_an_event_with_an_implausible_timestamp_gets_the_time_of_acceptance(sender, db, timestamp, sent_at):
     user = f"skewed-{timestamp}"
     body = event(user, timestamp=timestamp, **({"sentAt": sent_at} if sent_at else {}))
     assert (await sender.post("/v1/track", json=body)).status_code == 200
@@ -178,7 +178,7 @@ async def test_a_sender_without_a_clock_loses_nothing(sender, db, timestamp, sen
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60, "acceptance counts"
 
 
-async def test_limits_are_segments_32_kb_an_event_and_500_kb_a_batch(sender):
+async def test_an_event_over_32_kb_and_a_batch_over_500_kb_get_413(sender):
     large = await sender.post("/v1/track", json=event("large", properties={"a": "x" * 33_000}))
     batch = await sender.post("/v1/batch", json={"batch": [event("large", properties={"a": "x" * 25_000})] * 21})
     many = await sender.post("/v1/batch", json={"batch": [{}] * 2_501})
@@ -186,7 +186,7 @@ async def test_limits_are_segments_32_kb_an_event_and_500_kb_a_batch(sender):
     assert large.json()["type"] == "urn:tenure:problem:too-large"
 
 
-async def test_a_compressed_bomb_stops_at_the_limit(sender):
+async def test_a_gzip_bomb_gets_413(sender):
     bomb = gzip.compress(b'{"batch":[' + b" " * 50_000_000 + b"]}")
     assert len(bomb) < 500 * 1024
     refused = await sender.post("/v1/batch", content=bomb, headers={"Content-Encoding": "gzip"})
@@ -198,32 +198,32 @@ async def test_a_compressed_bomb_stops_at_the_limit(sender):
     [("gzip", b"no gzip", 400), ("gzip", gzip.compress(b"{}" * 9_000)[:-9], 400), ("br", b"{}", 415)],
     ids=["no gzip", "cut off", "br"],
 )
-async def test_a_body_in_another_encoding_than_it_says_is_refused(sender, encoding, body, status):
+async def test_a_body_that_does_not_match_its_content_encoding_is_refused(sender, encoding, body, status):
     refused = await sender.post("/v1/batch", content=body, headers={"Content-Encoding": encoding})
     assert refused.status_code == status
 
 
-async def test_an_event_that_fails_the_plan_is_accepted_kept_and_says_why(sender, db):
+async def test_an_event_that_fails_the_tracking_plan_is_quarantined_with_the_reason(sender, db):
     taken = await sender.post("/v1/track", json=event("unplanned", "unplanned-1", event="Nobody Knows This"))
     assert taken.status_code == 200
-    assert taken.json()["quarantined"] == await held(db, "unplanned-1")
+    assert taken.json()["quarantined"] == await quarantine_faults(db, "unplanned-1")
     assert await stored(db, "unplanned") == []
 
 
-async def test_a_test_clock_is_for_new_people_of_the_request_and_must_exist(api, sender, db):
+async def test_a_test_clock_header_applies_to_new_people_and_must_name_an_existing_clock(api, sender, db):
     clock = {"origin": "2026-01-01T00:00:00Z", "speed": 1000, "limit": "2026-06-01T00:00:00Z"}
     assert (await api.put("/v1/clocks/fast", json=clock)).json()["limit"] == "2026-06-01T00:00:00Z"
     await sender.post("/v1/track", json=event("virtual", "v-1"), headers={"X-Tenure-Clock": "fast"})
-    found = await db.fetchval(
+    clock_of_person = await db.fetchval(
         "SELECT clock FROM subjects s JOIN identities i ON i.subject_key = s.key WHERE i.value = 'virtual'"
     )
-    assert found == "fast"
+    assert clock_of_person == "fast"
     unknown = await sender.post("/v1/track", json=event("lost"), headers={"X-Tenure-Clock": "slwo"})
     assert unknown.status_code == 422
     assert await stored(db, "lost") == []
 
 
-async def test_a_signal_is_answered_with_its_id_once_it_is_committed(sender, db):
+async def test_a_signal_is_stored_once_and_answered_with_its_id(sender, db):
     signal = {"id": "signal-1", "name": "setup_completed", "data": {}}
     for _ in range(2):
         taken = await sender.post("/v1/users/a%2Fb/signals", json=signal)
@@ -238,7 +238,7 @@ async def test_a_signal_is_answered_with_its_id_once_it_is_committed(sender, db)
     [{}, {"name": ""}, {"name": "tenure.event"}, {"name": "x", "at": 7}, {"name": "x", "extra": 1}, {"name": "a\x00"}],
     ids=str,
 )
-async def test_a_signal_that_cannot_be_one_is_refused(sender, signal):
+async def test_an_invalid_signal_is_refused(sender, signal):
     refused = await sender.post("/v1/users/u/signals", json=signal)
     assert refused.status_code in {400, 422}
     assert refused.json()["errors"]

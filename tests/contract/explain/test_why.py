@@ -1,4 +1,4 @@
-"""Why a message came, and why one never did; stops over HTTP. The named change is tried: it must take the obstacle away."""
+"""Why a message was sent and why not, and kill switches, over HTTP. Each named change is applied and must help."""
 
 from __future__ import annotations
 
@@ -32,54 +32,54 @@ async def published(api: Any, key: str) -> None:
 async def why_not(api: Any, user: str, key: str) -> dict[str, Any]:
     answer = await api.get(f"/v1/users/{user}/why-not", params={"template": TEMPLATE})
     assert answer.status_code == 200, answer.text
-    return next(each for each in answer.json()["obstacles"] if each["journey"] == key)
+    return next(obstacle for obstacle in answer.json()["obstacles"] if obstacle["journey"] == key)
 
 
-async def tells(api: Any, user: str, traits: dict[str, Any]) -> None:
+async def identify(api: Any, user: str, traits: dict[str, Any]) -> None:
     body = {"userId": user, "traits": traits}
     answer = await api.post("/v1/identify", json=body)
     assert answer.status_code == 200, answer.text
 
 
-async def test_why_not_names_the_nearest_obstacle_and_the_named_change_takes_it_away(api):
+async def test_why_not_names_the_nearest_obstacle_and_the_change_that_removes_it(api):
     key = "why-a"
     await published(api, key)
-    await tells(api, "wendy", {"email": "wendy@example.com"})
-    found = await why_not(api, "wendy", key)
-    assert (found["code"], found["since"]) == ("guard", None)
-    assert found["what"].startswith("the person never entered: no signed_up was accepted; ")
-    assert found["change"] == {
+    await identify(api, "wendy", {"email": "wendy@example.com"})
+    obstacle = await why_not(api, "wendy", key)
+    assert (obstacle["code"], obstacle["since"]) == ("guard", None)
+    assert obstacle["what"].startswith("the person never entered: no signed_up was accepted; ")
+    assert obstacle["change"] == {
         "kind": "identify",
         "text": "set profile.plan to 'team'",
         "params": {"traits": {"plan": "team"}},
     }
 
-    await tells(api, "wendy", found["change"]["params"]["traits"])
-    found = await why_not(api, "wendy", key)
-    assert found["code"] == "not_entered"
-    assert found["change"]["params"] == {"signal": "signed_up", "data": {}}
+    await identify(api, "wendy", obstacle["change"]["params"]["traits"])
+    obstacle = await why_not(api, "wendy", key)
+    assert obstacle["code"] == "not_entered"
+    assert obstacle["change"]["params"] == {"signal": "signed_up", "data": {}}
 
     await api.post("/v1/users/wendy/signals", json={"name": "signed_up"})
-    found = await why_not(api, "wendy", key)
-    assert found["code"] == "not_yet"  # no worker runs here: the run has not begun
-    assert found["since"] is not None
+    obstacle = await why_not(api, "wendy", key)
+    assert obstacle["code"] == "not_yet"  # no worker runs here: the run has not begun
+    assert obstacle["since"] is not None
 
 
-async def test_why_not_says_which_guard_kept_them_out_and_since_when(api):
+async def test_why_not_names_the_guard_that_refused_entry_and_since_when(api):
     key = "why-d"
     await published(api, key)
-    await tells(api, "wulf", {"plan": "free"})
+    await identify(api, "wulf", {"plan": "free"})
     await api.post("/v1/users/wulf/signals", json={"name": "signed_up"})
-    found = await why_not(api, "wulf", key)
-    assert "profile.plan" in found["what"]
-    assert found["change"]["params"] == {"traits": {"plan": "team"}}
-    assert found["since"] is not None
+    obstacle = await why_not(api, "wulf", key)
+    assert "profile.plan" in obstacle["what"]
+    assert obstacle["change"]["params"] == {"traits": {"plan": "team"}}
+    assert obstacle["since"] is not None
 
 
-async def test_C5_C6_each_thing_at_the_gate_is_named_with_its_change_which_takes_it_away(api, db):
+async def test_C5_C6_why_not_names_each_obstacle_at_the_gate_and_the_change_that_removes_it(api, db):
     key = "why-e"
     await published(api, key)
-    await tells(api, "wren", {"email": "wren@example.com", "role": "admin", "plan": "team"})
+    await identify(api, "wren", {"email": "wren@example.com", "role": "admin", "plan": "team"})
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'wren'")
     stop = (await api.post("/v1/stops", json={"scope": "template", "name": TEMPLATE, "why": "w", "by": "dana"})).json()
     until = (datetime.now(UTC) + timedelta(days=3)).isoformat()
@@ -107,57 +107,57 @@ async def test_C5_C6_each_thing_at_the_gate_is_named_with_its_change_which_takes
             case other:
                 raise AssertionError(other)
 
-    met = []
-    while (found := await why_not(api, "wren", key))["code"] == "gate":
-        assert found["since"] is not None, found
-        met.append(found["change"]["kind"])
-        await take_away(found["change"])
-        assert len(met) < 10, met
-    assert set(met) == {"release_stop", "release_hold", "consent", "resolve_ticket"}
-    assert found["change"]["kind"] == "track"  # nothing at the gate is left: now the journey's own way begins
-    asked = (await api.get("/v1/users/wren/why-not", params={"template": TEMPLATE})).json()
-    assert next(each for each in asked["gate"] if each["journey"] == key)["verdict"] == "send"
+    changes = []
+    while (obstacle := await why_not(api, "wren", key))["code"] == "gate":
+        assert obstacle["since"] is not None, obstacle
+        changes.append(obstacle["change"]["kind"])
+        await take_away(obstacle["change"])
+        assert len(changes) < 10, changes
+    assert set(changes) == {"release_stop", "release_hold", "consent", "resolve_ticket"}
+    assert obstacle["change"]["kind"] == "track"  # the gate has no obstacle left; the next one is in the journey
+    answer = (await api.get("/v1/users/wren/why-not", params={"template": TEMPLATE})).json()
+    assert next(line for line in answer["gate"] if line["journey"] == key)["verdict"] == "send"
 
 
-async def test_why_not_tells_what_the_gate_would_say_and_a_stop_is_in_it(api):
+async def test_why_not_includes_the_verdict_of_the_gate_and_a_kill_switch(api):
     key = "why-b"
     await published(api, key)
-    await tells(api, "walt", {"email": "walt@example.com"})
+    await identify(api, "walt", {"email": "walt@example.com"})
     stop = (
         await api.post("/v1/stops", json={"scope": "journey", "name": key, "why": "a broken link", "by": "dana"})
     ).json()
-    asked = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
-    (gate,) = [each for each in asked["gate"] if each["journey"] == key]
+    answer = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
+    (gate,) = [line for line in answer["gate"] if line["journey"] == key]
     assert gate["verdict"] == "defer"
     assert gate["reasons"][0] == {"code": "stopped", "text": f"a kill switch stops journey {key}: a broken link"}
     listed = (await api.get("/v1/stops")).json()["items"]
-    assert stop["id"] in [each["id"] for each in listed]
+    assert stop["id"] in [listed_stop["id"] for listed_stop in listed]
     released = await api.post(f"/v1/stops/{stop['id']}/release", json={"by": "eve"})
     assert released.json()["released_by"] == "eve"
-    asked = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
-    assert next(each for each in asked["gate"] if each["journey"] == key)["verdict"] == "send"
-    assert stop["id"] not in [each["id"] for each in (await api.get("/v1/stops")).json()["items"]]
+    answer = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
+    assert next(line for line in answer["gate"] if line["journey"] == key)["verdict"] == "send"
+    assert stop["id"] not in [listed_stop["id"] for listed_stop in (await api.get("/v1/stops")).json()["items"]]
 
 
-async def test_a_consent_that_is_withdrawn_is_in_the_way_until_it_is_given_again(api):
+async def test_a_withdrawn_consent_is_an_obstacle_until_it_is_granted_again(api):
     key = "why-c"
     await published(api, key)
-    await tells(api, "wilma", {"email": "wilma@example.com"})
+    await identify(api, "wilma", {"email": "wilma@example.com"})
     for granted, verdict in ((False, "withhold"), (True, "send")):
-        said = {"channel": "in_app", "topic": "onboarding", "granted": granted, "source": "test"}
-        assert (await api.put("/v1/users/wilma/consents", json=said)).status_code == 200
-        asked = (await api.get("/v1/users/wilma/why-not", params={"template": TEMPLATE})).json()
-        assert next(each for each in asked["gate"] if each["journey"] == key)["verdict"] == verdict
+        consent = {"channel": "in_app", "topic": "onboarding", "granted": granted, "source": "test"}
+        assert (await api.put("/v1/users/wilma/consents", json=consent)).status_code == 200
+        answer = (await api.get("/v1/users/wilma/why-not", params={"template": TEMPLATE})).json()
+        assert next(line for line in answer["gate"] if line["journey"] == key)["verdict"] == verdict
 
 
-async def test_why_not_of_what_no_journey_sends_and_why_of_no_message_are_not_found(api):
-    await tells(api, "wim", {"email": "wim@example.com"})
+async def test_why_not_of_an_unsent_template_and_why_of_an_unknown_message_get_404(api):
+    await identify(api, "wim", {"email": "wim@example.com"})
     unknown = await api.get("/v1/users/wim/why-not", params={"template": "no/such"})
     assert (unknown.status_code, unknown.json()["detail"]) == (404, "No published journey sends no/such.")
     assert (await api.get("/v1/messages/999999999/why")).status_code == 404
 
 
-async def test_why_has_every_verdict_in_words_and_one_that_is_repeated_once(api, db):
+async def test_why_lists_every_verdict_in_order_and_a_repeated_one_once(api, db):
     begun = datetime.now(UTC) - timedelta(hours=9)
     night, stop = ([{"code": code, "text": text}] for code, text in (("quiet_hours", "night"), ("stopped", "a stop")))
     await db.execute(
@@ -178,22 +178,22 @@ async def test_why_has_every_verdict_in_words_and_one_that_is_repeated_once(api,
     )
     await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'told'")
     number = await db.fetchval("SELECT id FROM messages WHERE key = 'told'")
-    found = (await api.get(f"/v1/messages/{number}/why")).json()
-    assert found["message"]["reasons"] == []
-    told = [(each.get("verdict") or each["result"], each.get("reasons", [])) for each in found["story"]]
-    assert told == [("defer", night), ("defer", stop), ("send", []), ("sent", [])]
-    assert datetime.fromisoformat(found["story"][1]["until"]) == begun + timedelta(hours=5)
-    assert [each["at"] for each in found["story"]] == sorted(each["at"] for each in found["story"])
+    answer = (await api.get(f"/v1/messages/{number}/why")).json()
+    assert answer["message"]["reasons"] == []
+    verdicts = [(entry.get("verdict") or entry["result"], entry.get("reasons", [])) for entry in answer["story"]]
+    assert verdicts == [("defer", night), ("defer", stop), ("send", []), ("sent", [])]
+    assert datetime.fromisoformat(answer["story"][1]["until"]) == begun + timedelta(hours=5)
+    assert [entry["at"] for entry in answer["story"]] == sorted(entry["at"] for entry in answer["story"])
 
 
-async def test_a_stop_needs_a_name_unless_it_is_over_all(api):
+async def test_a_kill_switch_needs_a_name_unless_its_scope_is_all(api):
     for body in ({"scope": "all", "name": "x"}, {"scope": "journey"}):
         answer = await api.post("/v1/stops", json={**body, "why": "w", "by": "dana"})
         assert answer.status_code == 422, answer.text
     assert (await api.post("/v1/stops/999999999/release", json={"by": "dana"})).status_code == 404
 
 
-async def test_a_stop_of_a_channel_that_is_none_is_refused_naming_those_there_are(api):
+async def test_a_kill_switch_for_an_unknown_channel_is_refused_with_the_known_channels(api):
     answer = await api.post("/v1/stops", json={"scope": "channel", "name": "e-mail", "why": "w", "by": "dana"})
     assert answer.status_code == 422, answer.text
     (fault,) = answer.json()["errors"]

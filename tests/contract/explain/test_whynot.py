@@ -1,4 +1,4 @@
-"""Why not, where the answer hangs on what else there is: versions of a journey, several accounts, a yes that waits, a wait that goes on."""
+"""Why-not with several versions of a journey, several accounts, pending opt-ins, queued messages and test clocks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from journeys.decision.occurrences import Entered
 from journeys.decision.state import RunState, state_to_json
 from tests.support.api import CATALOG, application
 
-TEMPLATE, OFFERED, SAYING = "education/first-value", "offers/more", "offers/yours"
-NAMED = """
+TEMPLATE, OFFERED, PLAN = "education/first-value", "offers/more", "offers/yours"
+OF_USER = """
 journey: {key}
 entry: {{on: signed_up, again: never}}
 topic: onboarding
@@ -70,14 +70,16 @@ states:
 
 @pytest_asyncio.fixture(scope="module")
 async def app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsgiApp:
-    """With a template whose topic needs a yes that is confirmed, and one that says what must be known."""
-    catalog = tmp_path_factory.mktemp("house") / "catalog"
+    """With a template whose topic needs double opt-in, and one whose subject reads `profile.plan`."""
+    catalog = tmp_path_factory.mktemp("catalogue") / "catalog"
     shutil.copytree(CATALOG, catalog)
-    written = (catalog / f"templates/{TEMPLATE}.md").read_text().replace("topic: onboarding", "topic: offers")
+    template = (catalog / f"templates/{TEMPLATE}.md").read_text().replace("topic: onboarding", "topic: offers")
     (catalog / "templates/offers").mkdir()
-    (catalog / f"templates/{OFFERED}.md").write_text(written)
-    said = written.replace("topic: offers", "topic: onboarding").replace("subject: ", "subject: '{{ profile.plan }}' #")
-    (catalog / f"templates/{SAYING}.md").write_text(said)
+    (catalog / f"templates/{OFFERED}.md").write_text(template)
+    plan_template = template.replace("topic: offers", "topic: onboarding").replace(
+        "subject: ", "subject: '{{ profile.plan }}' #"
+    )
+    (catalog / f"templates/{PLAN}.md").write_text(plan_template)
     return application(module_database_url, catalog=catalog)
 
 
@@ -86,11 +88,11 @@ async def publish(api: Any, source: str, key: str, template: str = TEMPLATE, **n
     assert answer.status_code in {200, 201}, answer.text
 
 
-async def tells(api: Any, user: str, **traits: Any) -> None:
+async def identify(api: Any, user: str, **traits: Any) -> None:
     assert (await api.post("/v1/identify", json={"userId": user, "traits": traits})).status_code == 200
 
 
-async def happens(api: Any, user: str, name: str, **data: Any) -> None:
+async def send_signal(api: Any, user: str, name: str, **data: Any) -> None:
     answer = await api.post(f"/v1/users/{user}/signals", json={"name": name, "data": data})
     assert answer.status_code in {200, 202}, answer.text
 
@@ -98,15 +100,15 @@ async def happens(api: Any, user: str, name: str, **data: Any) -> None:
 async def why_not(api: Any, user: str, key: str, template: str = TEMPLATE) -> list[dict[str, Any]]:
     answer = await api.get(f"/v1/users/{user}/why-not", params={"template": template})
     assert answer.status_code == 200, answer.text
-    return [each for each in answer.json()["obstacles"] if each["journey"] == key]
+    return [obstacle for obstacle in answer.json()["obstacles"] if obstacle["journey"] == key]
 
 
 async def key_of(api: Any, user: str) -> str:
     return str((await api.get(f"/v1/users/{user}")).json()["key"])
 
 
-async def begins(db: Any, journey: str) -> str:
-    """The run's row as its first step writes it; its id."""
+async def apply_first_step(db: Any, journey: str) -> str:
+    """Write the row of the run as its first step does; its id."""
     run = await db.fetchrow(
         "SELECT r.id, d.artifact FROM runs r JOIN definitions d ON d.hash = r.definition WHERE r.journey = $1", journey
     )
@@ -119,10 +121,10 @@ async def begins(db: Any, journey: str) -> str:
     return str(run["id"])
 
 
-async def asks(
+async def insert_message(
     db: Any, run: str, person: str, subject: str | None = None, template: str = TEMPLATE, **more: Any
 ) -> int:
-    """A row of the ledger as the gate writes it; its number."""
+    """Insert a message as the gate does; its id."""
     now = datetime.now(UTC)
     row = {"status": "deferred", "reasons": "[]", "due_at": None, "detail": None, "at": now, "sent_at": None} | more
     number = await db.fetchval(
@@ -141,138 +143,148 @@ async def asks(
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_run_is_explained_by_its_own_version_though_a_newer_one_calls_its_state_otherwise(api, db):
+async def test_a_run_is_explained_by_its_own_version_when_a_newer_one_renames_its_state(api, db):
     key = "not-a"
-    await publish(api, NAMED, key, begun="begun")
-    await tells(api, "nora", plan="team")
-    await happens(api, "nora", "signed_up")
-    await begins(db, key)
-    await publish(api, NAMED, key, begun="started")
-    (found,) = await why_not(api, "nora", key)
-    assert (found["code"], found["what"]) == ("elsewhere", "the run is in begun, and the message is sent in ready")
-    assert found["change"]["params"]["signal"] in {"setup_completed", "integration_connected"}
+    await publish(api, OF_USER, key, begun="begun")
+    await identify(api, "nora", plan="team")
+    await send_signal(api, "nora", "signed_up")
+    await apply_first_step(db, key)
+    await publish(api, OF_USER, key, begun="started")
+    (obstacle,) = await why_not(api, "nora", key)
+    assert (obstacle["code"], obstacle["what"]) == (
+        "elsewhere",
+        "the run is in begun, and the message is sent in ready",
+    )
+    assert obstacle["change"]["params"]["signal"] in {"setup_completed", "integration_connected"}
 
 
-async def test_a_run_whose_own_version_sends_it_is_explained_though_nothing_published_does_any_more(api, db):
+async def test_a_run_is_explained_when_only_its_own_older_version_sends_the_message(api, db):
     key = "not-b"
-    await publish(api, NAMED, key, begun="begun")
-    await happens(api, "nils", "signed_up")
-    await begins(db, key)
-    await publish(api, NAMED, key, begun="begun", template="setup/checklist")
-    (found,) = await why_not(api, "nils", key)
-    assert found["what"] == "the run is in begun, and the message is sent in ready"
-    await tells(api, "nina")
+    await publish(api, OF_USER, key, begun="begun")
+    await send_signal(api, "nils", "signed_up")
+    await apply_first_step(db, key)
+    await publish(api, OF_USER, key, begun="begun", template="setup/checklist")
+    (obstacle,) = await why_not(api, "nils", key)
+    assert obstacle["what"] == "the run is in begun, and the message is sent in ready"
+    await identify(api, "nina")
     assert await why_not(api, "nina", key) == []  # she would enter the version that does not send it
 
 
-async def test_who_is_in_a_version_that_does_not_send_it_would_have_to_leave_that_first(api, db):
+async def test_a_run_in_a_version_that_does_not_send_the_message_must_end_first(api, db):
     key = "not-c"
-    await publish(api, NAMED, key, begun="begun", template="setup/checklist")
-    await happens(api, "noel", "signed_up")
-    run = await begins(db, key)
-    await publish(api, NAMED, key, begun="begun")
-    (found,) = await why_not(api, "noel", key)
-    assert found["code"] == "elsewhere"
-    assert found["what"] == "the person's run uses another version of the journey, which does not send this message"
-    assert (found["change"]["kind"], found["change"]["params"]) == ("cancel_run", {"journey": key})
+    await publish(api, OF_USER, key, begun="begun", template="setup/checklist")
+    await send_signal(api, "noel", "signed_up")
+    run = await apply_first_step(db, key)
+    await publish(api, OF_USER, key, begun="begun")
+    (obstacle,) = await why_not(api, "noel", key)
+    assert obstacle["code"] == "elsewhere"
+    assert obstacle["what"] == "the person's run uses another version of the journey, which does not send this message"
+    assert (obstacle["change"]["kind"], obstacle["change"]["params"]) == ("cancel_run", {"journey": key})
     await db.execute("UPDATE runs SET status = 'closed', outcome = 'cancelled', ended_at = now() WHERE id = $1", run)
-    (found,) = await why_not(api, "noel", key)
-    assert found["change"]["kind"] == "allow_again"
+    (obstacle,) = await why_not(api, "noel", key)
+    assert obstacle["change"]["kind"] == "allow_again"
 
 
-async def test_of_runs_side_by_side_the_one_whose_version_sends_it_is_explained(api, db):
+async def test_of_parallel_runs_the_one_whose_version_sends_the_message_is_explained(api, db):
     key = "not-k"
     await publish(api, OF_TICKET, key)
-    await happens(api, "nell", "ticket_opened", ticket_id="1", priority="low")
-    await begins(db, key)
+    await send_signal(api, "nell", "ticket_opened", ticket_id="1", priority="low")
+    await apply_first_step(db, key)
     await publish(api, OF_TICKET, key, template="setup/checklist")
-    await happens(api, "nell", "ticket_opened", ticket_id="2", priority="low")
+    await send_signal(api, "nell", "ticket_opened", ticket_id="2", priority="low")
     assert await db.fetchval("SELECT count(*) FROM runs WHERE journey = $1 AND status = 'open'", key) == 2
-    (found,) = await why_not(api, "nell", key)
-    assert found["what"] == "the run is in open, and the message is sent in solved"
-    assert found["change"]["params"]["data"]["ticket_id"] == "1"
+    (obstacle,) = await why_not(api, "nell", key)
+    assert obstacle["what"] == "the run is in open, and the message is sent in solved"
+    assert obstacle["change"]["params"]["data"]["ticket_id"] == "1"
 
 
 # -- several accounts --------------------------------------------------------------------------------------------------
 
 
-async def joins(api: Any, user: str, account: str, **traits: Any) -> str:
+async def join_account(api: Any, user: str, account: str, **traits: Any) -> str:
     body = {"userId": user, "groupId": account, "traits": traits}
     assert (await api.post("/v1/group", json=body)).status_code == 200
     return str((await api.get(f"/v1/accounts/{account}")).json()["key"])
 
 
-async def test_a_person_of_several_accounts_is_told_of_each_with_what_is_known_of_that_one(api, db):
+async def test_a_person_of_several_accounts_gets_an_obstacle_for_each_from_its_profile(api, db):
     key = "not-d"
     await publish(api, OF_ACCOUNT, key)
-    await tells(api, "mia", role="admin")
-    north = await joins(api, "mia", "north", health=0.9)
-    await joins(api, "mia", "south", health=0.2)
-    await happens(api, "mia", "contract_started")
+    await identify(api, "mia", role="admin")
+    north = await join_account(api, "mia", "north", health=0.9)
+    await join_account(api, "mia", "south", health=0.2)
+    await send_signal(api, "mia", "contract_started")
     run = await db.fetchval("SELECT id FROM runs WHERE journey = $1", key)
     await db.execute("UPDATE runs SET subject_key = $2, lane = $2 WHERE id = $1", run, north)
-    await begins(db, key)
-    found = {each["account"]: each for each in await why_not(api, "mia", key)}
-    assert found.keys() == {"north", "south"}
-    assert found["north"]["what"].startswith("the message was requested on entering inside")
-    assert "account.health" in found["south"]["what"]  # of which nobody has a run
+    await apply_first_step(db, key)
+    obstacles = {obstacle["account"]: obstacle for obstacle in await why_not(api, "mia", key)}
+    assert obstacles.keys() == {"north", "south"}
+    assert obstacles["north"]["what"].startswith("the message was requested on entering inside")
+    assert "account.health" in obstacles["south"]["what"]  # this account has no run
     gate = (await api.get("/v1/users/mia/why-not", params={"template": TEMPLATE})).json()["gate"]
-    assert {each["account"] for each in gate if each["journey"] == key} == {"north", "south"}
+    assert {line["account"] for line in gate if line["journey"] == key} == {"north", "south"}
 
 
-async def test_what_another_account_of_theirs_has_told_them_is_in_the_way(api, db):
+async def test_a_message_already_sent_about_another_account_is_an_obstacle(api, db):
     key = "not-e"
     await publish(api, OF_ACCOUNT, key)
-    await tells(api, "max", role="admin")
-    east = await joins(api, "max", "east", health=0.9)
-    await joins(api, "max", "west", health=0.9)
+    await identify(api, "max", role="admin")
+    east = await join_account(api, "max", "east", health=0.9)
+    await join_account(api, "max", "west", health=0.9)
     sent = datetime.now(UTC) - timedelta(hours=3)
-    await asks(db, f"journey/{key}/x/-/1", await key_of(api, "max"), east, status="sent", at=sent, sent_at=sent)
-    of_west = [each for each in await why_not(api, "max", key) if each["account"] == "west"]
-    assert of_west[0]["what"] == f"another account of this person has already sent {TEMPLATE}"
-    assert of_west[0]["change"]["kind"] == "wait"
-    assert datetime.fromisoformat(of_west[0]["change"]["params"]["until"]) == sent + timedelta(days=1)
-    assert datetime.fromisoformat(of_west[0]["since"]) == sent
-    of_east = [each for each in await why_not(api, "max", key) if each["account"] == "east"]
-    assert "another account" not in of_east[0]["what"]
+    await insert_message(
+        db, f"journey/{key}/x/-/1", await key_of(api, "max"), east, status="sent", at=sent, sent_at=sent
+    )
+    west = [obstacle for obstacle in await why_not(api, "max", key) if obstacle["account"] == "west"]
+    assert west[0]["what"] == f"another account of this person has already sent {TEMPLATE}"
+    assert west[0]["change"]["kind"] == "wait"
+    assert datetime.fromisoformat(west[0]["change"]["params"]["until"]) == sent + timedelta(days=1)
+    assert datetime.fromisoformat(west[0]["since"]) == sent
+    east_obstacles = [obstacle for obstacle in await why_not(api, "max", key) if obstacle["account"] == "east"]
+    assert "another account" not in east_obstacles[0]["what"]
 
 
-# -- a yes that waits --------------------------------------------------------------------------------------------------
+# -- pending opt-ins ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", [None, False], ids=["nothing was said", "a no was said"])
-async def test_C5_a_yes_that_is_not_confirmed_is_named_with_the_one_change_that_is_left(api, db, before):
+async def test_C5_an_unconfirmed_opt_in_is_an_obstacle_that_confirming_removes(api, db, before):
     key, user = ("not-f", "olga") if before is None else ("not-g", "otto")
     await publish(api, OFFER, key, OFFERED)
-    await tells(api, user, email=f"{user}@example.com")
+    await identify(api, user, email=f"{user}@example.com")
     place = {"channel": "email", "topic": "offers", "source": "test"}
     if before is False:
         await api.put(f"/v1/users/{user}/consents", json={**place, "granted": False})
-    (found,) = await why_not_at_gate(api, user, key)
-    assert found["change"]["kind"] == "consent"
-    said = await api.put(f"/v1/users/{user}/consents", json={**place, "granted": found["change"]["params"]["granted"]})
-    assert said.json()["pending"] is True
-    (found,) = await why_not_at_gate(api, user, key)
-    assert found["what"] == "the person opted in to offers by email and has not confirmed it"
-    assert (found["change"]["kind"], found["change"]["params"]) == ("confirm", {"channel": "email", "topic": "offers"})
+    (obstacle,) = await why_not_at_gate(api, user, key)
+    assert obstacle["change"]["kind"] == "consent"
+    answer = await api.put(
+        f"/v1/users/{user}/consents", json={**place, "granted": obstacle["change"]["params"]["granted"]}
+    )
+    assert answer.json()["pending"] is True
+    (obstacle,) = await why_not_at_gate(api, user, key)
+    assert obstacle["what"] == "the person opted in to offers by email and has not confirmed it"
+    assert (obstacle["change"]["kind"], obstacle["change"]["params"]) == (
+        "confirm",
+        {"channel": "email", "topic": "offers"},
+    )
     asked_at = await db.fetchval("SELECT at FROM consent_requests WHERE subject_key = $1", await key_of(api, user))
-    assert datetime.fromisoformat(found["since"]) == asked_at
+    assert datetime.fromisoformat(obstacle["since"]) == asked_at
     confirmed = {**place, "granted": True, "confirmed": True, "proof": {"link": "followed"}}
     assert (await api.put(f"/v1/users/{user}/consents", json=confirmed)).status_code == 200
     assert await why_not_at_gate(api, user, key) == []
 
 
-async def test_a_no_elsewhere_is_taken_back_before_the_yes_is_confirmed(api):
+async def test_a_general_opt_out_is_named_before_the_confirmation_of_an_opt_in(api):
     key = "not-h"
     await publish(api, OFFER, key, OFFERED)
-    await tells(api, "olaf", email="olaf@example.com")
-    said = {"channel": "email", "topic": "offers", "source": "test"}
-    await api.put("/v1/users/olaf/consents", json={**said, "granted": False})
+    await identify(api, "olaf", email="olaf@example.com")
+    consent = {"channel": "email", "topic": "offers", "source": "test"}
+    await api.put("/v1/users/olaf/consents", json={**consent, "granted": False})
     await api.put("/v1/users/olaf/consents", json={"channel": "*", "topic": "*", "source": "test", "granted": False})
-    await api.put("/v1/users/olaf/consents", json={**said, "granted": True})
+    await api.put("/v1/users/olaf/consents", json={**consent, "granted": True})
     kinds = []
-    while found := await why_not_at_gate(api, "olaf", key):
-        params, kind = found[0]["change"]["params"], found[0]["change"]["kind"]
+    while obstacles := await why_not_at_gate(api, "olaf", key):
+        params, kind = obstacles[0]["change"]["params"], obstacles[0]["change"]["kind"]
         kinds.append((kind, params["channel"]))
         assert len(kinds) < 5, kinds
         proof = {"granted": True, "confirmed": True, "proof": {"link": "followed"}} if kind == "confirm" else {}
@@ -282,51 +294,51 @@ async def test_a_no_elsewhere_is_taken_back_before_the_yes_is_confirmed(api):
 
 
 async def why_not_at_gate(api: Any, user: str, key: str) -> list[dict[str, Any]]:
-    return [each for each in await why_not(api, user, key, OFFERED) if each["code"] == "gate"]
+    return [obstacle for obstacle in await why_not(api, user, key, OFFERED) if obstacle["code"] == "gate"]
 
 
-# -- what is not known -------------------------------------------------------------------------------------------------
+# -- unknown fields ----------------------------------------------------------------------------------------------------
 
 
-async def test_H8_a_field_that_only_the_template_reads_is_asked_for_until_it_is_told(api):
+async def test_H8_an_unknown_field_of_the_template_is_an_obstacle_until_it_is_set(api):
     key = "not-l"
-    await publish(api, NAMED, key, SAYING, begun="begun")
-    await tells(api, "quinn", first_name="Quinn")
-    asked = (await api.get("/v1/users/quinn/why-not", params={"template": SAYING})).json()
-    first, gate = asked["obstacles"][0], asked["gate"][0]
+    await publish(api, OF_USER, key, PLAN, begun="begun")
+    await identify(api, "quinn", first_name="Quinn")
+    answer = (await api.get("/v1/users/quinn/why-not", params={"template": PLAN})).json()
+    first, gate = answer["obstacles"][0], answer["gate"][0]
     assert (gate["verdict"], gate["reasons"]) == ("withhold", [{"code": "state_unknown", "text": first["what"]}])
     assert (first["what"], first["change"]["params"]) == ("not known: profile.plan", {"fields": ["profile.plan"]})
-    await tells(api, "quinn", plan="team")
-    found = await why_not(api, "quinn", key, SAYING)
-    assert [each["change"]["kind"] for each in found] == ["track"]
+    await identify(api, "quinn", plan="team")
+    obstacles = await why_not(api, "quinn", key, PLAN)
+    assert [obstacle["change"]["kind"] for obstacle in obstacles] == ["track"]
 
 
-# -- what became of it -------------------------------------------------------------------------------------------------
+# -- queued and failed -------------------------------------------------------------------------------------------------
 
 
-async def test_a_delivery_that_failed_says_what_the_provider_said(api, db):
+async def test_a_failed_delivery_is_explained_with_the_providers_reply(api, db):
     key = "not-i"
     await publish(api, OFFER, key, OFFERED)
-    await tells(api, "petra", email="petra@example.com")
+    await identify(api, "petra", email="petra@example.com")
     confirmed = {"channel": "email", "topic": "offers", "source": "t", "granted": True, "confirmed": True}
     await api.put("/v1/users/petra/consents", json={**confirmed, "proof": {"link": "followed"}})
-    await happens(api, "petra", "signed_up")
-    run = await begins(db, key)
+    await send_signal(api, "petra", "signed_up")
+    run = await apply_first_step(db, key)
     person = await key_of(api, "petra")
-    await asks(db, run, person, template=OFFERED, status="failed", detail="550 no such mailbox")
-    (found,) = await why_not(api, "petra", key, OFFERED)
-    assert found["what"] == "the message was requested on entering inside and was not sent: 550 no such mailbox"
+    await insert_message(db, run, person, template=OFFERED, status="failed", detail="550 no such mailbox")
+    (obstacle,) = await why_not(api, "petra", key, OFFERED)
+    assert obstacle["what"] == "the message was requested on entering inside and was not sent: 550 no such mailbox"
 
 
-async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile(api, db):
+async def test_a_queued_message_is_dated_from_its_first_deferral_for_the_same_reason(api, db):
     key = "not-j"
-    await publish(api, NAMED, key, begun="begun")
-    await tells(api, "pia", plan="team")
-    await happens(api, "pia", "signed_up")
-    run = await begins(db, key)
+    await publish(api, OF_USER, key, begun="begun")
+    await identify(api, "pia", plan="team")
+    await send_signal(api, "pia", "signed_up")
+    run = await apply_first_step(db, key)
     begun = datetime.now(UTC) - timedelta(hours=5)
     stopped = '[{"code": "stopped", "text": "a kill switch stops all messages"}]'
-    message = await asks(
+    message = await insert_message(
         db, run, await key_of(api, "pia"), at=begun, reasons=stopped, due_at=begun + timedelta(hours=1)
     )
     await db.execute("UPDATE feed SET at = $2 WHERE message = $1", message, begun)
@@ -335,32 +347,32 @@ async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile
         await db.execute(
             "UPDATE messages SET decided_at = $2, due_at = $3 WHERE id = $1", message, at, at + timedelta(hours=1)
         )
-    (found,) = [each for each in await why_not(api, "pia", key) if each["code"] == "queued"]
-    assert found["what"] == "the message is queued: a kill switch stops all messages"
-    assert datetime.fromisoformat(found["since"]) == begun
+    (obstacle,) = [listed for listed in await why_not(api, "pia", key) if listed["code"] == "queued"]
+    assert obstacle["what"] == "the message is queued: a kill switch stops all messages"
+    assert datetime.fromisoformat(obstacle["since"]) == begun
 
-    # An attempt was made and did not leave: it waits anew since then, for what the provider said.
+    # An attempt did not leave: the message waits since then, for the reason that the provider gave.
     await db.execute("UPDATE messages SET status = 'sending', attempts = 1, reasons = '[]' WHERE id = $1", message)
     tried = await db.fetchval(
         "UPDATE messages SET status = 'deferred', detail = '451 later', decided_at = clock_timestamp() WHERE id = $1 "
         "RETURNING decided_at",
         message,
     )
-    (found,) = [each for each in await why_not(api, "pia", key) if each["code"] == "queued"]
-    assert (found["what"], datetime.fromisoformat(found["since"])) == ("the message is queued: 451 later", tried)
+    (obstacle,) = [listed for listed in await why_not(api, "pia", key) if listed["code"] == "queued"]
+    assert (obstacle["what"], datetime.fromisoformat(obstacle["since"])) == ("the message is queued: 451 later", tried)
 
 
-async def test_who_lives_by_a_test_clock_has_waited_since_an_instant_of_that_clock(api, db):
+async def test_since_is_an_instant_of_the_persons_test_clock(api, db):
     key, begun = "not-m", datetime(2035, 1, 1, tzinfo=UTC)
-    await publish(api, NAMED, key, begun="begun")
-    await happens(api, "theo", "signed_up")
-    run, person = await begins(db, key), await key_of(api, "theo")
+    await publish(api, OF_USER, key, begun="begun")
+    await send_signal(api, "theo", "signed_up")
+    run, person = await apply_first_step(db, key), await key_of(api, "theo")
     clock = "INSERT INTO clocks (id, origin, started_at, speed, limit_at) VALUES ('slow', $1, now() - interval '1 hour', 1, $2)"
     await db.execute(clock, begun, begun + timedelta(days=9))
     await db.execute("UPDATE subjects SET clock = 'slow' WHERE key = $1", person)
-    message = await asks(db, run, person, at=begun, due_at=begun + timedelta(days=1))
+    message = await insert_message(db, run, person, at=begun, due_at=begun + timedelta(days=1))
     decided = 'UPDATE messages SET decided_at = $2, reasons = \'[{"code": "held", "text": "held"}]\' WHERE id = $1'
     await db.execute(decided, message, begun + timedelta(hours=5))
-    (found,) = [each for each in await why_not(api, "theo", key) if each["code"] == "queued"]
-    since = datetime.fromisoformat(found["since"]) - begun
+    (obstacle,) = [listed for listed in await why_not(api, "theo", key) if listed["code"] == "queued"]
+    since = datetime.fromisoformat(obstacle["since"]) - begun
     assert timedelta(hours=1) <= since < timedelta(hours=1, minutes=10)

@@ -1,4 +1,4 @@
-"""HubSpot's own client and simple-salesforce do with the local provider's tasks what our mirrors do, and read what those wrote."""
+"""HubSpot's client and simple-salesforce read and change the tasks that our mirrors wrote to the local provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import hubspot
 import pytest
 import requests
-from hubspot.crm.objects import tasks as its
+from hubspot.crm.objects import tasks as hubspot_tasks
 from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceResourceNotFound
@@ -31,43 +31,43 @@ TASK = CrmTask(
 # -- HubSpot -----------------------------------------------------------------------------------------------------------
 
 
-def its_api(local: LocalProvider, token: str = KEY) -> Any:
-    """Its tasks, at another address than the real one's."""
+def tasks_api(local: LocalProvider, token: str = KEY) -> Any:
+    """HubSpot's tasks API at the address of the local provider."""
     return hubspot.Client.create(access_token=token, host=f"{local.url}/hubspot").crm.objects.tasks
 
 
-async def test_hubspots_client_upserts_by_our_key_reads_and_closes_what_the_mirror_made(local, way):
-    there, tasks = crm(local, "hubspot", way), its_api(local)
-    number = await there.mirror.push(TASK, None)
-    wanted = its.BatchReadInputSimplePublicObjectId(
+async def test_hubspots_client_upserts_reads_and_closes_tasks_that_the_mirror_made(local, http_client):
+    remote, tasks = crm(local, "hubspot", http_client), tasks_api(local)
+    number = await remote.mirror.push(TASK, None)
+    batch = hubspot_tasks.BatchReadInputSimplePublicObjectId(
         properties=["hs_task_status", "hs_timestamp"], inputs=[{"id": number}], properties_with_history=[]
     )
-    read = await asyncio.to_thread(tasks.batch_api.read, wanted)
+    read = await asyncio.to_thread(tasks.batch_api.read, batch)
     (shown,) = read.results
     assert (shown.id, shown.properties["hs_task_status"]) == (number, "NOT_STARTED")
     assert shown.properties["hs_timestamp"] == "2027-03-01T09:30:00Z"
-    again = its.SimplePublicObjectBatchInputUpsert(
+    upsert = hubspot_tasks.SimplePublicObjectBatchInputUpsert(
         id=TASK.key, id_property="tenure_task_key", properties={"hs_task_priority": "HIGH"}
     )
     changed = await asyncio.to_thread(
-        tasks.batch_api.upsert, its.BatchInputSimplePublicObjectBatchInputUpsert(inputs=[again])
+        tasks.batch_api.upsert, hubspot_tasks.BatchInputSimplePublicObjectBatchInputUpsert(inputs=[upsert])
     )
-    assert [(each.id, each.new) for each in changed.results] == [(number, False)]
-    done = its.SimplePublicObjectInput(properties={"hs_task_status": "COMPLETED", "tenure_outcome": "agreed"})
+    assert [(task.id, task.new) for task in changed.results] == [(number, False)]
+    done = hubspot_tasks.SimplePublicObjectInput(properties={"hs_task_status": "COMPLETED", "tenure_outcome": "agreed"})
     await asyncio.to_thread(tasks.basic_api.update, number, done)
-    ended = await there.mirror.ended([number])
+    ended = await remote.mirror.ended([number])
     assert ended[number].outcome == "agreed"
     await asyncio.to_thread(tasks.basic_api.archive, number)
-    assert await there.mirror.ended([number]) == {}
+    assert await remote.mirror.ended([number]) == {}
 
 
-async def test_hubspots_client_understands_our_refusals(local):
-    made = its.SimplePublicObjectInputForCreate(properties={"hs_task_subject": "Call"}, associations=[])
-    with pytest.raises(its.ApiException) as undated:
-        await asyncio.to_thread(its_api(local).basic_api.create, made)
+async def test_hubspots_client_parses_the_local_providers_errors(local):
+    made = hubspot_tasks.SimplePublicObjectInputForCreate(properties={"hs_task_subject": "Call"}, associations=[])
+    with pytest.raises(hubspot_tasks.ApiException) as undated:
+        await asyncio.to_thread(tasks_api(local).basic_api.create, made)
     assert (undated.value.status, "VALIDATION_ERROR" in undated.value.body) == (400, True)
-    with pytest.raises(its.ApiException) as strange:
-        await asyncio.to_thread(its_api(local, "wrong").basic_api.get_by_id, "1")
+    with pytest.raises(hubspot_tasks.ApiException) as strange:
+        await asyncio.to_thread(tasks_api(local, "wrong").basic_api.get_by_id, "1")
     assert strange.value.status == 401
 
 
@@ -75,7 +75,7 @@ async def test_hubspots_client_understands_our_refusals(local):
 
 
 class Elsewhere(HTTPAdapter):
-    """The client takes no address without TLS; its session does."""
+    """The client accepts only HTTPS addresses, so its session sends the requests to the local provider."""
 
     def __init__(self, local: LocalProvider) -> None:
         super().__init__()
@@ -89,33 +89,33 @@ class Elsewhere(HTTPAdapter):
 
 
 def signed_in(local: LocalProvider) -> Any:
-    """By the client-credentials flow, as our mirror is."""
+    """A client signed in by the client-credentials flow, as our mirror is."""
     session = requests.Session()
     session.mount("https://", Elsewhere(local))
     return Salesforce(consumer_key="client", consumer_secret=KEY, domain="acme.my", session=session, version="61.0")
 
 
-async def test_simple_salesforce_upserts_by_external_id_and_closes_what_the_mirror_made(local, way):
-    there: Crm = crm(local, "salesforce", way)
-    made = await there.mirror.push(TASK, None)
+async def test_simple_salesforce_upserts_and_closes_tasks_that_the_mirror_made(local, http_client):
+    remote: Crm = crm(local, "salesforce", http_client)
+    number = await remote.mirror.push(TASK, None)
     client = await asyncio.to_thread(signed_in, local)
-    task = await asyncio.to_thread(client.Task.get, made)
+    task = await asyncio.to_thread(client.Task.get, number)
     assert (task["Status"], task["ActivityDate"], task["IsClosed"]) == ("Not Started", "2027-03-01", False)
     status = await asyncio.to_thread(client.Task.upsert, f"{EXTERNAL}/{TASK.key.upper()}", {"Priority": "High"})
-    assert status == 200, "the same in big letters: it was there"
+    assert status == 200, "external ids are compared without case, so the task existed"
     assert await asyncio.to_thread(client.Task.upsert, f"{EXTERNAL}/{'b' * 64}", {"Subject": "Another"}) == 201
-    assert len(there.tasks) == 2
-    await asyncio.to_thread(client.Task.update, made, {"Status": "Completed", OUTCOME: "agreed"})
-    assert (await there.mirror.ended([made, "00Tnothing"]))[made].outcome == "agreed"
+    assert len(remote.tasks) == 2
+    await asyncio.to_thread(client.Task.update, number, {"Status": "Completed", OUTCOME: "agreed"})
+    assert (await remote.mirror.ended([number, "00Tnothing"]))[number].outcome == "agreed"
     read = await asyncio.to_thread(
-        client.restful, "composite/sobjects/Task", method="POST", json={"ids": [made], "fields": ["IsClosed"]}
+        client.restful, "composite/sobjects/Task", method="POST", json={"ids": [number], "fields": ["IsClosed"]}
     )
     assert read[0]["IsClosed"] is True
-    await asyncio.to_thread(client.Task.delete, made)
-    assert await there.mirror.ended([made]) == {}
+    await asyncio.to_thread(client.Task.delete, number)
+    assert await remote.mirror.ended([number]) == {}
 
 
-async def test_simple_salesforce_understands_our_refusals(local):
+async def test_simple_salesforce_parses_the_local_providers_errors(local):
     client = await asyncio.to_thread(signed_in, local)
     with pytest.raises(SalesforceMalformedRequest) as strange:
         await asyncio.to_thread(client.Task.upsert, f"{EXTERNAL}/{'b' * 64}", {"Nothing__c": "x"})

@@ -1,4 +1,4 @@
-"""The feed over HTTP: pages that join, one signature over each, and how an operator looks after the push."""
+"""The feed over HTTP: contiguous signed pages, and the operator's view of the push."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from api.http.limits import Limits
 from store.database import Database
 from tests.support.api import OPERATE, WRITE, application, client
 from tests.support.databases import Databases
-from tests.support.live_stack import certain
+from tests.support.live_stack import wait_until_certain
 from worker.composition.api import application as process
 from worker.settings import Settings
 
@@ -28,7 +28,7 @@ INSERT = """
 
 @pytest_asyncio.fixture(scope="session")
 async def databases(databases_of_own_server: Databases) -> Databases:
-    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    """A server of its own: the feed waits for the oldest transaction of all of PostgreSQL, also another test's."""
     return databases_of_own_server
 
 
@@ -36,27 +36,27 @@ async def databases(databases_of_own_server: Databases) -> Databases:
 async def api(module_database_url, db):
     await db.execute(INSERT)
     database = Database(module_database_url)
-    await certain(database)
+    await wait_until_certain(database)
     await database.close()
     async with client(application(module_database_url, sign=signing(SECRET))) as made:
         yield made
 
 
 async def test_pages_join_without_gap_or_overlap(api, db):
-    found, after, more = [], 0, True
+    lines, after, more = [], 0, True
     while more:
         page = (await api.get("/v1/feed", params={"after": after, "limit": 5})).json()
         assert (page["schema"], page["after"]) == (1, after)
-        found += page["items"]
+        lines += page["items"]
         after, more = page["next"], page["more"]
-    assert [line["id"] for line in found] == [row["id"] for row in await db.fetch("SELECT id FROM feed ORDER BY id")]
-    assert found[0]["reasons"] == [{"code": "capped", "rule": "three"}], "what a reason says in words may name a person"
+    assert [line["id"] for line in lines] == [row["id"] for row in await db.fetch("SELECT id FROM feed ORDER BY id")]
+    assert lines[0]["reasons"] == [{"code": "capped", "rule": "three"}], "the text of a reason may name a person"
     empty = (await api.get("/v1/feed", params={"after": after})).json()
     assert (empty["items"], empty["next"], empty["more"]) == ([], after, False)
 
 
-def verified(text, headers):
-    """By the library; it also reads the body as JSON, which lines are not, so for those only its signature counts."""
+def verify(text, headers):
+    """Verify by the library. It also parses the body as JSON, which NDJSON is not: there only the signature counts."""
     try:
         Webhook(SECRET).verify(text, headers)
     except json.JSONDecodeError:
@@ -64,19 +64,19 @@ def verified(text, headers):
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
-async def test_a_page_is_signed_over_its_bytes_and_its_place(api, accept):
+async def test_a_page_is_signed_over_its_bytes_and_its_position(api, accept):
     page = await api.get("/v1/feed", params={"limit": 5}, headers={"accept": accept})
     assert page.headers["content-type"].startswith(accept)
     signed = {name: page.headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
-    verified(page.text, signed)
+    verify(page.text, signed)
     assert signed["webhook-id"] == f"feed_0_{page.headers['x-tenure-next']}"
     with pytest.raises(WebhookVerificationError):
-        verified(page.text.replace("withheld", "sent"), signed)
+        verify(page.text.replace("withheld", "sent"), signed)
     with pytest.raises(WebhookVerificationError):
-        verified(page.text, {**signed, "webhook-id": "feed_5_10"})
+        verify(page.text, {**signed, "webhook-id": "feed_5_10"})
 
 
-async def test_lines_for_a_loader_are_the_items_of_the_page(api):
+async def test_ndjson_lines_are_the_items_of_the_page(api):
     page = (await api.get("/v1/feed", params={"limit": 5})).json()
     lines = await api.get("/v1/feed", params={"limit": 5}, headers={"accept": "application/x-ndjson"})
     assert [json.loads(line) for line in lines.text.splitlines()] == page["items"]
@@ -84,12 +84,12 @@ async def test_lines_for_a_loader_are_the_items_of_the_page(api):
     assert lines.headers["x-tenure-more"] == "true"
 
 
-async def test_the_write_key_reads_nothing(api):
+async def test_the_write_key_may_not_read_the_feed(api):
     refused = await api.get("/v1/feed", auth=(WRITE, ""))
     assert refused.status_code == 403
 
 
-async def test_an_operator_sees_how_far_behind_the_push_is_and_tries_again_now(api, db):
+async def test_an_operator_reads_the_lag_of_the_push_and_makes_it_retry_now(api, db):
     before = (await api.get("/v1/feed/push")).json()
     assert before["position"] == 0
     assert before["newest"] == 12
@@ -104,13 +104,13 @@ async def test_an_operator_sees_how_far_behind_the_push_is_and_tries_again_now(a
 
 async def test_the_process_signs_with_the_secret_of_its_settings(module_database_url, api, monkeypatch):
     monkeypatch.setenv("TENURE_FEED_SECRET", SECRET)
-    made = process(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
-    async with client(made) as configured:
+    configured_app = process(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
+    async with client(configured_app) as configured:
         page = await configured.get("/v1/feed", params={"limit": 2})
     assert Webhook(SECRET).verify(page.text, dict(page.headers)) == page.json()
 
 
-async def test_without_a_secret_pages_are_not_signed(module_database_url, api):
+async def test_pages_are_not_signed_without_a_secret(module_database_url, api):
     async with client(application(module_database_url)) as unsigned:
         page = await unsigned.get("/v1/feed")
     assert page.status_code == 200

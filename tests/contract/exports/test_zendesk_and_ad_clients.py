@@ -1,4 +1,4 @@
-"""Firebase's, Zendesk's, Google's and Meta's clients do to the local provider what our adapters do, and read what those wrote."""
+"""Firebase's, Zendesk's, Google's and Meta's clients send the same as our adapters and read what those wrote."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from worker.stack.providers.mail_and_phone import GONE
 from worker.stack.providers.serving import LocalProvider
 
 pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated")
-"""Firebase means to replace registration tokens by installation ids some day; its API takes both."""
+"""Firebase plans to replace registration tokens by installation ids; its API accepts both."""
 ADA = hashlib.sha256(b"ada@example.com").hexdigest()
 
 
 @pytest.fixture
-def ours(local: LocalProvider, way: HttpClient, tmp_path: Path) -> dict[str, HttpChannel]:
-    return channels_at(local, templates(tmp_path), way)
+def our_channels(local: LocalProvider, http_client: HttpClient, tmp_path: Path) -> dict[str, HttpChannel]:
+    return channels_at(local, templates(tmp_path), http_client)
 
 
-async def sent(channel: HttpChannel, key: str, **data: Any) -> Any:
-    asked = outgoing(channel, key, **data)
-    prepared = channel.prepare(asked)
+async def send(channel: HttpChannel, key: str, **data: Any) -> Any:
+    message = outgoing(channel, key, **data)
+    prepared = channel.prepare(message)
     assert (await channel.deliver(prepared, key)).result is AttemptResult.SENT
     return prepared
 
@@ -56,14 +56,14 @@ async def sent(channel: HttpChannel, key: str, **data: Any) -> Any:
 
 
 class Token(Credentials):
-    """One that is there already, and the same when it is asked for anew."""
+    """A token that exists already and stays the same when it is refreshed."""
 
     def refresh(self, request: Any) -> None:
         self.token = KEY
 
 
 class Signed(credentials.Base):  # type: ignore[misc]  # it publishes no types
-    """How Firebase is given it."""
+    """The credential that gives Firebase this token."""
 
     def get_credential(self) -> Any:
         return Token()
@@ -78,20 +78,20 @@ def firebase(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     firebase_admin.delete_app(app)
 
 
-async def test_firebases_client_writes_the_very_message_that_our_channel_writes(local, firebase, ours):
-    await sent(ours["push"], "k")
-    (mine,) = (item["content"] for item in local.provider.accepted.search(provider="fcm"))
-    tag = mine["data"]["tag"]
+async def test_firebases_client_sends_the_same_message_as_our_channel(local, firebase, our_channels):
+    await send(our_channels["push"], "k")
+    (ours_sent,) = (item["content"] for item in local.provider.accepted.search(provider="fcm"))
+    tag = ours_sent["data"]["tag"]
     theirs = messaging.Message(
         token="device-of-ada",
-        notification=messaging.Notification(**mine["notification"]),
-        data=mine["data"],
+        notification=messaging.Notification(**ours_sent["notification"]),
+        data=ours_sent["data"],
         android=messaging.AndroidConfig(collapse_key=tag, notification=messaging.AndroidNotification(tag=tag)),
         apns=messaging.APNSConfig(headers={"apns-collapse-id": tag}),
     )
-    named = await asyncio.to_thread(messaging.send, theirs, app=firebase)
-    assert named.startswith("projects/p/messages/")
-    assert local.provider.accepted.search(provider="fcm")[-1]["content"] == mine
+    message_name = await asyncio.to_thread(messaging.send, theirs, app=firebase)
+    assert message_name.startswith("projects/p/messages/")
+    assert local.provider.accepted.search(provider="fcm")[-1]["content"] == ours_sent
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ async def test_firebases_client_writes_the_very_message_that_our_channel_writes(
         (400, "INVALID_ARGUMENT", exceptions.InvalidArgumentError),
     ],
 )
-async def test_firebases_client_understands_our_refusals(local, firebase, status, code, means):
+async def test_firebases_client_parses_the_local_providers_errors(local, firebase, status, code, means):
     local.provider.faults.add(ProviderFault(provider="fcm", kind="status", status=status, code=code, times=None))
     with pytest.raises(means):
         await asyncio.to_thread(messaging.send, messaging.Message(token="t"), app=firebase)
 
 
-async def test_firebases_client_is_told_of_an_app_that_was_removed(firebase):
+async def test_firebases_client_reports_a_removed_app_as_unregistered(firebase):
     with pytest.raises(messaging.UnregisteredError):
         await asyncio.to_thread(messaging.send, messaging.Message(token=GONE), app=firebase)
 
@@ -125,36 +125,36 @@ def zenpy(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Any:
     return Zenpy(subdomain="acme", email="agent@x.example", token=KEY)
 
 
-async def test_zenpy_opens_comments_and_reads_the_audits_that_ours_left(local, zenpy, ours):
+async def test_zenpy_opens_tickets_and_reads_the_audits_of_our_comments(local, zenpy, our_channels):
     opened = await asyncio.to_thread(
         zenpy.tickets.create, Ticket(subject="Hello", comment=Comment(body="Is it ready?"), external_id="e-1")
     )
     number = str(opened.ticket.id)
-    prepared = await sent(ours["support"], "k", ticket_id=number, ticket_tags="late vip")
-    assert await ours["support"].find(prepared) is True
+    prepared = await send(our_channels["support"], "k", ticket_id=number, ticket_tags="late vip")
+    assert await our_channels["support"].find(prepared) is True
     audits = await asyncio.to_thread(lambda: list(zenpy.tickets.audits(ticket=int(number))))
-    assert [(each.metadata.to_dict().get("custom") or {}).get("key") for each in audits][-1] == prepared.reference
-    said = [each.events[0] for each in audits]
-    assert "export is ready" in str(said[-1]["body"])
+    assert [(audit.metadata.to_dict().get("custom") or {}).get("key") for audit in audits][-1] == prepared.reference
+    first_events = [audit.events[0] for audit in audits]
+    assert "export is ready" in str(first_events[-1]["body"])
     tags = await asyncio.to_thread(zenpy.tickets.add_tags, int(number), ["other"])
     assert sorted(tags) == ["late", "other", "vip"]
 
 
-async def test_a_comment_is_found_among_hundreds_of_others_and_one_that_is_not_there_is_not(local, ours):
-    prepared = await sent(ours["support"], "k", ticket_id="35")
+async def test_a_comment_is_found_among_hundreds_and_a_missing_one_is_not(local, our_channels):
+    prepared = await send(our_channels["support"], "k", ticket_id="35")
     for number in range(70):
-        await sent(ours["support"], f"k{number}", ticket_id="35")
-    assert await ours["support"].find(prepared) is True
-    last = await sent(ours["support"], "the-last", ticket_id="35")
-    assert await ours["support"].find(last) is True
-    other = ours["support"].prepare(outgoing(ours["support"], "never", ticket_id="35"))
-    assert await ours["support"].find(other) is False
+        await send(our_channels["support"], f"k{number}", ticket_id="35")
+    assert await our_channels["support"].find(prepared) is True
+    last = await send(our_channels["support"], "the-last", ticket_id="35")
+    assert await our_channels["support"].find(last) is True
+    other = our_channels["support"].prepare(outgoing(our_channels["support"], "never", ticket_id="35"))
+    assert await our_channels["support"].find(other) is False
     for number in range(500):
         local.provider.accepted.add("zendesk", to="35", content={"comment": {}}, kind="comment", number_=number)
-    assert await ours["support"].find(other) is None, "who has not seen all of it does not say no"
+    assert await our_channels["support"].find(other) is None, "the search ended at its limit, so absence is not certain"
 
 
-async def test_zenpy_understands_our_refusals(local, zenpy):
+async def test_zenpy_parses_the_local_providers_errors(local, zenpy):
     with pytest.raises(APIException) as empty:
         await asyncio.to_thread(zenpy.tickets.create, Ticket(subject="Hello"))
     assert empty.value.response.status_code == 422
@@ -167,69 +167,71 @@ async def test_zenpy_understands_our_refusals(local, zenpy):
 
 
 def ingesting(local: LocalProvider) -> Any:
-    """Its client over REST, at another address than the real one's; a session puts the token on."""
+    """Google's client over REST at the address of the local provider; its session adds the token."""
     host = f"{local.origin}/google"
     transport = IngestionServiceRestTransport(host=host, credentials=AnonymousCredentials(), url_scheme="http")
     transport._session.headers["authorization"] = f"Bearer {KEY}"
     return datamanager.IngestionServiceClient(transport=transport)
 
 
-async def test_googles_own_types_read_every_field_that_our_tool_sends(local, way):
+async def test_googles_own_types_parse_every_field_that_our_platform_sends(local, http_client):
     settings = GoogleAudiences("123", "s@p", google_key(), f"{local.url}/google", f"{local.url}/google/token")
-    tool = GooglePlatform(way, settings)
+    tool = GooglePlatform(http_client, settings)
     for add in (True, False):
         assert (await tool.change("8765", [ADA], add=add)).result is AttemptResult.SENT
-    put, taken = (item["request"] for item in local.provider.accepted.search(provider="google"))
-    read = datamanager.IngestAudienceMembersRequest.from_json(json.dumps(put), ignore_unknown_fields=False)
-    account = read.destinations[0].operating_account
+    added, removed = (item["request"] for item in local.provider.accepted.search(provider="google"))
+    ingested = datamanager.IngestAudienceMembersRequest.from_json(json.dumps(added), ignore_unknown_fields=False)
+    account = ingested.destinations[0].operating_account
     assert (account.account_type, account.account_id) == (datamanager.ProductAccount.AccountType.GOOGLE_ADS, "123")
-    assert read.audience_members[0].user_data.user_identifiers[0].email_address == ADA
+    assert ingested.audience_members[0].user_data.user_identifiers[0].email_address == ADA
     granted = datamanager.ConsentStatus.CONSENT_GRANTED
-    assert (read.consent.ad_user_data, read.consent.ad_personalization) == (granted, granted)
-    gone = datamanager.RemoveAudienceMembersRequest.from_json(json.dumps(taken), ignore_unknown_fields=False)
+    assert (ingested.consent.ad_user_data, ingested.consent.ad_personalization) == (granted, granted)
+    gone = datamanager.RemoveAudienceMembersRequest.from_json(json.dumps(removed), ignore_unknown_fields=False)
     assert (gone.encoding, gone.destinations[0].product_destination_id) == (datamanager.Encoding.HEX, "8765")
 
 
-async def test_googles_client_puts_in_and_is_told_what_is_wrong(local):
+async def test_googles_client_adds_members_and_gets_an_error_for_an_unhashed_address(local):
     client = await asyncio.to_thread(ingesting, local)
     member = {"user_data": {"user_identifiers": [{"email_address": ADA}]}}
     account = {"account_type": "GOOGLE_ADS", "account_id": "123"}
-    asked = {
+    ingestion = {
         "destinations": [{"operating_account": account, "product_destination_id": "8765"}],
         "audience_members": [member],
         "encoding": datamanager.Encoding.HEX,
     }
-    done = await asyncio.to_thread(client.ingest_audience_members, asked)
+    done = await asyncio.to_thread(client.ingest_audience_members, ingestion)
     assert done.request_id.startswith("request-")
     member["user_data"]["user_identifiers"][0]["email_address"] = "ada@example.com"
     with pytest.raises(BadRequest):
-        await asyncio.to_thread(client.ingest_audience_members, asked)
+        await asyncio.to_thread(client.ingest_audience_members, ingestion)
 
 
 # -- Meta --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def audience(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
+def custom_audience(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
     monkeypatch.setattr(FacebookSession, "GRAPH", f"{local.url}/meta")
     return CustomAudience("120", api=FacebookAdsApi(FacebookSession(access_token=KEY)))
 
 
-async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audience):
-    given = " Ada@Example.com "
-    await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, [given])
-    tool = MetaPlatform(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
-    assert (await tool.change("120", [hashed_address(given.strip(), "meta")], add=True)).result is AttemptResult.SENT
-    theirs, mine = (item["content"] for item in local.provider.accepted.search(provider="meta"))
-    assert theirs == mine == {"change": "add", "hashes": [ADA]}
-    gone = await asyncio.to_thread(audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True)
+async def test_metas_client_hashes_and_sends_the_same_as_our_platform(local, http_client, custom_audience):
+    address = " Ada@Example.com "
+    await asyncio.to_thread(custom_audience.add_users, CustomAudience.Schema.email_hash, [address])
+    tool = MetaPlatform(http_client, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
+    assert (await tool.change("120", [hashed_address(address.strip(), "meta")], add=True)).result is AttemptResult.SENT
+    theirs, our_channels = (item["content"] for item in local.provider.accepted.search(provider="meta"))
+    assert theirs == our_channels == {"change": "add", "hashes": [ADA]}
+    gone = await asyncio.to_thread(
+        custom_audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True
+    )
     assert gone.json()["num_received"] == 1
 
 
-async def test_metas_client_understands_our_refusals(local, audience):
+async def test_metas_client_parses_the_local_providers_errors(local, custom_audience):
     local.provider.faults.add(ProviderFault(provider="meta", kind="status", status=400, code="80003"))
     with pytest.raises(FacebookRequestError) as fast:
-        await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, ["ada@example.com"])
+        await asyncio.to_thread(custom_audience.add_users, CustomAudience.Schema.email_hash, ["ada@example.com"])
     assert (fast.value.http_status(), fast.value.api_error_code()) == (400, 80003)
     stranger = CustomAudience("120", api=FacebookAdsApi(FacebookSession(access_token="wrong")))
     with pytest.raises(FacebookRequestError) as unknown:

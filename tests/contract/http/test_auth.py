@@ -1,4 +1,4 @@
-"""Each route declares its scope and is closed without a key; every refusal is a problem that says whose turn it is."""
+"""Every route declares its scope and needs a key; every refusal is a problem document that says whose turn it is."""
 
 import os
 import re
@@ -36,10 +36,10 @@ def path_of(route: APIRoute) -> str:
 
 
 def token_for(path: str) -> str:
-    """A link of ours that opens this page, or leads on."""
+    """A valid token for the page or tracked link at this path."""
     if path.startswith("/c/"):
         return CLICKS.token("some-message", 0)
-    purpose: Purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
+    purpose: Purpose = next((purpose for purpose, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
     return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
 
 
@@ -52,14 +52,14 @@ def cases(*scopes: Scope):
     ]
 
 
-def test_no_route_is_without_a_scope():
+def test_every_route_has_a_scope():
     assert all(isinstance(route, ScopedRoute) for route in ROUTES)
     assert len(ROUTES) > 40
     with pytest.raises(TypeError, match="scope"):
         Routes(ApiKeys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_the_description_what_signed_links_and_tokens_open_and_signed_webhooks_are_public():
+def test_public_routes_are_health_the_description_signed_pages_inbox_tokens_and_webhooks():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
     hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
     pages = {"/p/{token}", "/u/{token}", "/y/{token}", "/c/{token}"}
@@ -68,7 +68,7 @@ def test_only_health_the_description_what_signed_links_and_tokens_open_and_signe
     assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks, *front}
 
 
-def test_the_write_key_opens_events_and_nothing_else():
+def test_the_write_key_may_send_events_and_nothing_else():
     writing = {route.path for route in ROUTES if route.scope is Scope.WRITE}
     assert writing == {
         *(f"/v1/{kind}" for kind in ("batch", "track", "identify", "group", "alias", "page", "screen")),
@@ -78,7 +78,7 @@ def test_the_write_key_opens_events_and_nothing_else():
 
 
 @pytest.mark.parametrize(("method", "path"), cases(Scope.WRITE, Scope.OPERATE))
-async def test_without_a_key_or_with_a_wrong_one_a_route_is_closed(api, method, path):
+async def test_a_route_answers_401_without_a_key_or_with_a_wrong_one(api, method, path):
     basic = httpx.BasicAuth
     for auth in (None, basic("", ""), basic("nobody", ""), basic("", OPERATE), basic(OPERATE[:-1], "")):
         refused = await api.request(method, path, auth=auth or (lambda request: request))
@@ -88,13 +88,13 @@ async def test_without_a_key_or_with_a_wrong_one_a_route_is_closed(api, method, 
 
 
 @pytest.mark.parametrize(("method", "path"), cases(Scope.OPERATE))
-async def test_the_write_key_may_not_operate(sender, method, path):
+async def test_the_write_key_gets_403_on_operator_routes(sender, method, path):
     refused = await sender.request(method, path)
     assert (refused.status_code, refused.json()["title"]) == (403, "The key does not allow this")
 
 
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Digest x", "Basic \xff", "Bearer nobody"])
-async def test_a_header_that_is_no_key_is_refused_like_none(api, header):
+async def test_a_malformed_authorization_header_gets_401(api, header):
     refused = await api.get(
         "/v1/tasks", headers={"Authorization": header.encode("latin-1")}, auth=lambda request: request
     )
@@ -102,7 +102,7 @@ async def test_a_header_that_is_no_key_is_refused_like_none(api, header):
 
 
 @pytest.mark.parametrize("key", [WRITE, OPERATE])
-async def test_a_key_may_come_as_bearer(api, key):
+async def test_a_key_is_accepted_as_a_bearer_token(api, key):
     event = {"event": "setup_completed", "userId": "bearer"}
     taken = await api.post(
         "/v1/track", json=event, headers={"Authorization": f"Bearer {key}"}, auth=lambda request: request
@@ -110,49 +110,49 @@ async def test_a_key_may_come_as_bearer(api, key):
     assert taken.status_code == 200
 
 
-async def test_unknown_paths_and_methods_are_problems_too(api):
-    lost = await api.get("/v1/nothing")
+async def test_unknown_paths_and_methods_get_problem_documents(api):
+    unknown = await api.get("/v1/nothing")
     wrong = await api.delete("/v1/batch")
-    assert (lost.status_code, wrong.status_code) == (404, 405)
+    assert (unknown.status_code, wrong.status_code) == (404, 405)
     assert wrong.headers["allow"] == "POST"
-    for answer in (lost, wrong):
+    for answer in (unknown, wrong):
         assert answer.headers["content-type"] == "application/problem+json"
         assert {"type", "title", "status", "detail", "turn", "errors"} == set(answer.json())
 
 
-def test_one_key_may_not_be_both():
+def test_the_write_key_and_the_operator_key_must_differ():
     with pytest.raises(ValueError, match="differ"):
         ApiKeys(write="same", operator="same")
 
 
-def started(tmp_path, **environ: str) -> subprocess.Popen[str]:
+def start_api(tmp_path, **environ: str) -> subprocess.Popen[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
     env |= {f"TENURE_{name}": value for name, value in environ.items()}
     return subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_development_keys_are_refused_on_an_address_that_others_reach(tmp_path):
-    process = started(tmp_path, API_HOST="0.0.0.0", DATABASE_URL="postgresql://nowhere/none")
-    _, said = process.communicate(timeout=60)
+def test_the_development_keys_are_refused_on_a_public_address(tmp_path):
+    process = start_api(tmp_path, API_HOST="0.0.0.0", DATABASE_URL="postgresql://nowhere/none")
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "TENURE_WRITE_KEY and TENURE_OPERATOR_KEY" in said
+    assert "TENURE_WRITE_KEY and TENURE_OPERATOR_KEY" in stderr
 
 
-def test_the_process_starts_without_database_or_temporal_and_ends_well_when_asked(tmp_path, unused_tcp_port):
-    process = started(
+def test_the_process_starts_without_database_or_temporal_and_stops_cleanly_on_sigterm(tmp_path, unused_tcp_port):
+    process = start_api(
         tmp_path,
         API_PORT=str(unused_tcp_port),
         DATABASE_URL="postgresql://127.0.0.1:1/none",
         TEMPORAL_ADDRESS="127.0.0.1:1",
     )
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while True:
         try:
             assert httpx.get(f"{url}/livez").json() == {"status": "ok"}
             break
         except httpx.TransportError:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.1)
     ready = httpx.get(f"{url}/readyz", timeout=30)

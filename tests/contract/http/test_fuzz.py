@@ -13,7 +13,7 @@ from tests.contract.http.test_openapi import DOCUMENT
 from tests.support.api import OPERATE, application, served
 
 EXAMPLES = {"positive": 6, "negative": 6}
-# Nearly any text is a mail, and a text that is no journey is answered with its problems: that is what was asked.
+# Nearly any text is a valid mail, and a text that is not a journey is answered with its problems and 200.
 TEXTS = {"/v1/journeys:check", "/v1/inbound-mails"}
 
 
@@ -46,8 +46,8 @@ def checks(path: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def url(module_database_url: str) -> Iterator[str]:
-    with served(application(module_database_url)) as found:
-        yield found
+    with served(application(module_database_url)) as address:
+        yield address
 
 
 @pytest.mark.parametrize("mode", EXAMPLES)
@@ -78,6 +78,6 @@ def test_every_route_answers_as_documented(url, path, mode):
 
 
 def _can_be_wrong(path: str, method: str) -> bool:
-    """Only what has parameters or a body can be asked wrongly."""
+    """Only an operation with parameters or a body can get invalid input."""
     operation = DOCUMENT["paths"][path][method]
     return bool(operation.get("parameters") or operation.get("requestBody"))

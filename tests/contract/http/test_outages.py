@@ -1,4 +1,4 @@
-"""When the store is away, slow or full the API says "later", never 500; and what was answered is true."""
+"""When the store is down, slow or full the API answers 503 or 429, never 500; an accepted request stays accepted."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from api.http.limits import Limits
 from journeys.consent.rules import DEV_KEY
 from journeys.tokens.inbox_tokens import inbox_token
 from tests.contract.http.test_auth import SAMPLES, path_of
-from tests.support.api import HandEngine, application, client
+from tests.support.api import FakeRunCommands, application, client
 
 BODIES = {
     "/v1/batch": {"batch": [{"type": "track", "event": "setup_completed", "userId": "u"}]},
@@ -35,7 +35,7 @@ BROWSER = inbox_token((DEV_KEY,), "u_1", datetime.now(UTC) + timedelta(minutes=5
 
 
 def body_for(route, path: str):
-    """The example of the body's own description, else what is written here."""
+    """The example in the schema of the body, or the one in BODIES."""
     for param in route.dependant.body_params:
         extra = getattr(param.field_info.annotation, "model_config", {}).get("json_schema_extra") or {}
         if "example" in extra:
@@ -44,60 +44,60 @@ def body_for(route, path: str):
     return named or BODIES["call"]
 
 
-def apart(path: str) -> bool:
-    """A provider that is not configured has no webhook, and a sample is rendered from files only."""
+def answers_without_store(path: str) -> bool:
+    """Webhooks of unconfigured providers answer 404; previews are rendered from files only."""
     return path.startswith("/v1/hooks/") or path.endswith(("/preview", "/test-send"))
 
 
-def is_later(answer) -> bool:
+def asks_to_retry(answer) -> bool:
     return answer.status_code == 503 and int(answer.headers["retry-after"]) > 0 and answer.json()["turn"] == "operator"
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://127.0.0.1:1/none", "postgresql:///none?host=/nowhere"], ids=["refused", "no socket"]
 )
-async def test_every_route_says_later_when_the_database_is_away(url):
+async def test_every_route_answers_503_with_retry_after_when_the_database_is_down(url):
     async with client(application(url)) as api:
-        every = api._transport.app.app.router.routes
-        routes = [each for each in every if each.path not in NO_STORE and not apart(each.path)]
+        all_routes = api._transport.app.app.router.routes
+        routes = [route for route in all_routes if route.path not in NO_STORE and not answers_without_store(route.path)]
         for route in routes:
-            for method in route.methods - {"OPTIONS"}:  # what a page may ask stands in no store
+            for method in route.methods - {"OPTIONS"}:  # CORS preflight reads no store
                 path = path_of(route).replace(SAMPLES["id"], "1")
                 query = {"name": "x", "template": "a/b", "by": "dana", "message_id": "x", "token": BROWSER}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
                 if route.path != "/readyz" and method != "HEAD":
-                    assert is_later(answer), path
+                    assert asks_to_retry(answer), path
 
 
-async def test_a_database_without_tables_is_the_operators_turn(empty_database_url):
+async def test_a_database_without_tables_is_an_operator_error(empty_database_url):
     async with client(application(empty_database_url)) as api:
         event = {"event": "setup_completed", "userId": "early"}
-        assert is_later(await api.post("/v1/track", json=event))
+        assert asks_to_retry(await api.post("/v1/track", json=event))
         ready = await api.get("/readyz")
         assert (ready.status_code, ready.json()["checks"]["database"]["status"]) == (503, "failing")
 
 
 async def connect(url: str) -> asyncpg.Connection:
-    made = make_url(url)
-    return await asyncpg.connect(user=made.username, host=made.query["host"], database=made.database)
+    parsed = make_url(url)
+    return await asyncpg.connect(user=parsed.username, host=parsed.query["host"], database=parsed.database)
 
 
-async def test_who_waits_too_long_for_a_lock_is_told_later_and_nothing_is_stored_twice(database_url):
+async def test_a_request_that_waits_too_long_for_a_lock_gets_503_and_stores_nothing_twice(database_url):
     async with client(application(database_url, limits=Limits(patience_seconds=0.5))) as api:
         identify = {"userId": "locked", "traits": {"plan": "team"}, "messageId": "i-1"}
         assert (await api.post("/v1/identify", json={**identify, "messageId": "i-0"})).status_code == 200
         other = await connect(database_url)
         async with other.transaction():
             await other.execute("SELECT 1 FROM subjects FOR UPDATE")
-            assert is_later(await api.post("/v1/identify", json=identify))
+            assert asks_to_retry(await api.post("/v1/identify", json=identify))
         await asyncio.sleep(0.7)
         assert (await api.post("/v1/identify", json=identify)).status_code == 200
         assert await other.fetchval("SELECT count(*) FROM events WHERE message_id = 'i-1'") == 1
         await other.close()
 
 
-async def test_when_every_connection_is_taken_readers_are_told_later_and_health_still_answers(database_url):
+async def test_reads_get_503_and_health_answers_when_every_connection_is_taken(database_url):
     app = application(database_url, limits=Limits(patience_seconds=0.5, pool=1, commits=2))
     async with client(app) as api:
         await api.post("/v1/identify", json={"userId": "full", "traits": {}})
@@ -105,13 +105,13 @@ async def test_when_every_connection_is_taken_readers_are_told_later_and_health_
         async with other.transaction():
             await other.execute("LOCK TABLE subjects, identities, tasks IN ACCESS EXCLUSIVE MODE")
             answers = await asyncio.gather(*(api.get("/v1/users/full") for _ in range(8)))
-            assert all(is_later(answer) for answer in answers)
+            assert all(asks_to_retry(answer) for answer in answers)
             assert (await api.get("/livez")).status_code == 200
         assert (await api.get("/v1/users/full")).status_code == 200
         await other.close()
 
 
-async def test_more_requests_at_once_than_there_is_room_for_get_429(database_url):
+async def test_requests_beyond_the_concurrency_limit_get_429(database_url):
     async with client(application(database_url, limits=Limits(in_flight=2, commits=1, patience_seconds=5))) as api:
         event = {"event": "setup_completed", "userId": "many"}
         answers = await asyncio.gather(
@@ -128,7 +128,7 @@ async def test_more_requests_at_once_than_there_is_room_for_get_429(database_url
         await other.close()
 
 
-async def test_when_accepted_events_wait_too_long_no_more_are_taken_until_they_go_out(database_url):
+async def test_events_are_refused_while_the_oldest_outbox_row_is_too_old(database_url):
     app = application(database_url, limits=Limits(backlog_seconds=3600))
     async with client(app) as api:
         other = await connect(database_url)
@@ -140,20 +140,20 @@ async def test_when_accepted_events_wait_too_long_no_more_are_taken_until_they_g
         await _until(lambda: api.post("/v1/track", json=event), 503)
         assert (await api.post("/v1/track", json=event)).json()["type"] == "urn:tenure:problem:overloaded"
         assert (await api.get("/readyz")).json()["checks"]["outbox"]["status"] == "failing"
-        assert (await api.get("/v1/tasks")).status_code == 200, "questions are answered"
+        assert (await api.get("/v1/tasks")).status_code == 200, "reads are still answered"
         await other.execute("UPDATE outbox SET delivered_at = now()")
         await _until(lambda: api.post("/v1/track", json=event), 200)
         await other.close()
 
 
-async def _until(ask, status: int) -> None:
+async def _until(read, status: int) -> None:
     async with asyncio.timeout(10):
-        while (await ask()).status_code != status:
+        while (await read()).status_code != status:
             await asyncio.sleep(0.1)
 
 
-async def test_without_temporal_events_are_accepted_and_readiness_is_degraded(database_url):
-    engine = HandEngine(up=False)
+async def test_events_are_accepted_and_readiness_is_degraded_without_temporal(database_url):
+    engine = FakeRunCommands(up=False)
     async with client(application(database_url, engine=engine)) as api:
         taken = await api.post("/v1/track", json={"event": "setup_completed", "userId": "u"})
         ready = await api.get("/readyz")
@@ -162,7 +162,7 @@ async def test_without_temporal_events_are_accepted_and_readiness_is_degraded(da
         assert ready.json()["checks"]["temporal"]["status"] == "degraded"
 
 
-async def test_metrics_count_and_hold_no_person(database_url):
+async def test_metrics_count_events_and_contain_no_personal_data(database_url):
     async with client(application(database_url)) as api:
         for _ in range(2):
             await api.post(

@@ -1,4 +1,4 @@
-"""Who signs a mail and where its answers go, by both ways out: the sender's address stays ours, whoever signs."""
+"""From and Reply-To of mails by SMTP and by Resend: the sender's address stays ours, whoever signs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from activities.ports import Outgoing
 from journeys.tokens.reply_addresses import ReplyAddresses
 from tests.core.content.test_variants import BASE, OWNED, TEAM
 
-HOUSE = ("Tenure", "hello@tenure.example")
-OURS = ReplyAddresses("replies@in.example.com", ("k" * 32,))
+SENDER = ("Tenure", "hello@tenure.example")
+REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
 PERSON = "u_0123456789abcdef"
 
 
@@ -35,13 +35,13 @@ def templates(tmp_path: Path) -> Templates:
 
 
 def by_smtp(templates: Templates, outgoing: Outgoing, replies: ReplyAddresses | None) -> tuple[str, list[str]]:
-    channel = EmailChannel(templates, EmailSettings(sender=HOUSE, replies=replies))
+    channel = EmailChannel(templates, EmailSettings(sender=SENDER, replies=replies))
     mail = message_from_bytes(channel.prepare(outgoing).body)
     return str(mail["From"]), [address for _, address in getaddresses([str(mail.get("Reply-To", ""))]) if address]
 
 
 def by_resend(templates: Templates, outgoing: Outgoing, replies: ReplyAddresses | None) -> tuple[str, list[str]]:
-    settings = ResendSettings("key", HOUSE, replies=replies)
+    settings = ResendSettings("key", SENDER, replies=replies)
     content = json.loads(
         ResendChannel(templates, HttpClient(frozenset()), Reach(near=True), settings).prepare(outgoing).body
     )
@@ -57,10 +57,10 @@ def by_resend(templates: Templates, outgoing: Outgoing, replies: ReplyAddresses 
         ("house", {"csm": "dana"}, "Tenure", []),
     ],
 )
-async def test_the_manager_signs_on_our_address_and_answers_go_to_them_and_back_to_us(
+async def test_a_mail_has_our_address_in_the_signers_name_and_replies_go_to_both(
     templates, way, template, account, name, manager
 ):
     outgoing = Outgoing("k", template, "ada@example.com", {}, account, {"plan": "pro"}, person=PERSON)
-    mark = OURS.address(PERSON, message_hash("k"))
+    mark = REPLIES.address(PERSON, message_hash("k"))
     assert way(templates, outgoing, None) == (f'"{name}" <hello@tenure.example>', manager)
-    assert way(templates, outgoing, OURS) == (f'"{name}" <hello@tenure.example>', [*manager, mark])
+    assert way(templates, outgoing, REPLIES) == (f'"{name}" <hello@tenure.example>', [*manager, mark])

@@ -1,4 +1,4 @@
-"""What providers call: believed only with their signature, taken once, and told to the person whom the message was for."""
+"""Webhooks of providers: accepted only with a valid signature, once, as events of the recipient."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
-from tests.support.api import CATALOG, HandEngine, client
+from tests.support.api import CATALOG, FakeRunCommands, client
 from worker.composition.catalog import consent_rules, policy, tracking_plan
 from worker.composition.dependencies import dependencies
 from worker.settings import Settings
@@ -39,7 +39,7 @@ TOKEN, ZENDESK, ZOOM = "twilio-token", "zendesk-secret", "zoom-secret"
 URL = "https://tenure.example/v1/hooks/twilio"
 SECRETS = WebhookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
 REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
-PUT = """
+INSERT = """
 INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, data, at,
   status, channel, reference, address, decided_at)
 SELECT $1, 'r', 1, key, key, 'j', 's', 1, 'a', 'export/ready', '[]', 'transactional', $2::jsonb, now(), 'sent', $3, $4, $5, now()
@@ -52,7 +52,7 @@ def application(database_url: str, secrets: WebhookSecrets):
     return build_app(
         Parts(
             database=database,
-            engine=HandEngine(),
+            engine=FakeRunCommands(),
             keys=ApiKeys(write="w", operator="o"),
             plan=tracking_plan(CATALOG),
             policy=rules,
@@ -89,11 +89,11 @@ async def _people(module_database_url: str, db) -> None:
         ("m6", {"webinar_id": "78"}, "webinar", "d6", "ada@x.example", "ada"),
         ("m7", {"webinar_id": "78"}, "webinar", "d7", "cyd@x.example", "cyd"),
     ):
-        await db.execute(PUT, key, json.dumps(data), channel, reference, address, who)
+        await db.execute(INSERT, key, json.dumps(data), channel, reference, address, who)
 
 
-async def told(db, source: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Who was told what, by a provider's calls."""
+async def events_from(db, source: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """The events that a provider's webhooks made, each with its user id."""
     rows = await db.fetch(
         "SELECT e.name, i.value, e.data FROM events e JOIN identities i USING (subject_key) WHERE source = $1 ORDER BY e.id",
         f"hook:{source}",
@@ -118,19 +118,19 @@ def mail(kind: str, reference: str = "d1", **more: Any) -> dict[str, Any]:
     return {"type": kind, "created_at": at, "data": {"email_id": "e", "tags": {"tenure_key": reference}, **more}}
 
 
-async def test_a_mail_that_came_in_is_told_as_an_answer_by_the_address_it_was_sent_to(hooks, db):
+async def test_an_inbound_mail_to_a_reply_address_becomes_a_message_replied_event(hooks, db):
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'ada'")
     to = REPLIES.address(person, hashlib.sha256(b"m1").hexdigest())
     for number, sent_to in enumerate((["hello@x.example", to], ["hello@x.example"], "nobody", None)):
         event = {"type": "email.received", "data": {"to": sent_to, "subject": "Re: your export"}}
         assert (await hooks.post("/v1/hooks/resend", **svix(event, f"in_{number}"))).json()["taken"] == (number == 0)
-    (said,) = [(who, data) for name, who, data in await told(db, "resend") if name == "message_replied"]
-    assert said[0] == "ada"
-    assert (said[1]["channel"], said[1]["text"]) == ("email", "Re: your export")
+    (replies,) = [(who, data) for name, who, data in await events_from(db, "resend") if name == "message_replied"]
+    assert replies[0] == "ada"
+    assert (replies[1]["channel"], replies[1]["text"]) == ("email", "Re: your export")
     await db.execute("DELETE FROM events WHERE name = 'message_replied'")
 
 
-async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_once(hooks, db):
+async def test_a_bounce_and_a_complaint_become_one_event_each_of_the_recipient(hooks, db):
     bounce = mail("email.bounced", bounce={"type": "Permanent", "message": "no such mailbox"})
     for call in (
         svix(bounce),
@@ -139,20 +139,20 @@ async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_on
         svix(mail("email.sent"), "msg_3"),
     ):
         assert (await hooks.post("/v1/hooks/resend", **call)).status_code == 202
-    found = await told(db, "resend")
-    assert [(name, who) for name, who, _ in found] == [("message_bounced", "ada"), ("message_complained", "ada")]
-    assert found[0][2]["reason"] == "no such mailbox"
-    assert found[0][2]["permanent"] is True
-    assert found[0][2]["channel"] == "email"
+    events = await events_from(db, "resend")
+    assert [(name, who) for name, who, _ in events] == [("message_bounced", "ada"), ("message_complained", "ada")]
+    assert events[0][2]["reason"] == "no such mailbox"
+    assert events[0][2]["permanent"] is True
+    assert events[0][2]["channel"] == "email"
     assert await suppressed(db) == [("email", "hard_bounce", "hook:resend:message_bounced")]
 
 
-async def test_a_mail_that_is_not_ours_moves_nothing(hooks):
+async def test_a_webhook_about_a_foreign_mail_is_ignored(hooks):
     answer = await hooks.post("/v1/hooks/resend", **svix(mail("email.bounced", "somebody-elses"), "msg_9"))
     assert (answer.status_code, answer.json()) == (202, {"taken": 0})
 
 
-async def test_a_call_that_is_not_signed_right_or_too_old_is_refused(hooks):
+async def test_a_webhook_with_a_wrong_signature_or_an_old_timestamp_is_refused(hooks):
     old = datetime.now(UTC) - timedelta(minutes=10)
     other = "whsec_" + base64.b64encode(b"another secret altogether").decode()
     calls = [svix(mail("email.bounced"), secret=other), svix(mail("email.bounced"), at=old), {"content": b"{}"}]
@@ -171,29 +171,31 @@ def form(fields: dict[str, str], query: str = "", token: str = TOKEN) -> dict[st
     return {"url": f"/v1/hooks/twilio{query}", "content": urlencode(fields), "headers": headers}
 
 
-async def test_a_reply_is_told_with_its_words_and_a_failure_with_its_code(hooks, db):
+async def test_an_sms_reply_keeps_its_text_and_a_failure_its_code(hooks, db):
     reply = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+4915112345678", "To": "+1", "Body": "STOP ü"}
     failed = {"MessageSid": "SM2", "MessageStatus": "undelivered", "ErrorCode": "30006", "To": "+4915112345678"}
     for call in (form(reply), form(reply), form(failed, "?m=d2")):
         assert (await hooks.post(**call)).status_code == 202
     assert (await hooks.post(**form(reply, token="wrong"))).status_code == 401
-    found = await told(db, "twilio")
-    assert [(name, who) for name, who, _ in found] == [("message_replied", "ben"), ("message_bounced", "ben")]
-    assert found[0][2]["text"] == "STOP ü"
-    assert (found[1][2]["reason"], found[1][2]["permanent"]) == ("30006", True)
+    events = await events_from(db, "twilio")
+    assert [(name, who) for name, who, _ in events] == [("message_replied", "ben"), ("message_bounced", "ben")]
+    assert events[0][2]["text"] == "STOP ü"
+    assert (events[1][2]["reason"], events[1][2]["permanent"]) == ("30006", True)
     assert ("sms", "hard_bounce", "hook:twilio:message_bounced") in await suppressed(db)
 
 
-async def test_C5_stop_in_a_reply_is_obeyed_and_a_soft_failure_of_a_text_does_not_touch_the_mail(hooks, db):
+async def test_C5_a_stop_reply_suppresses_the_number_and_a_soft_failure_suppresses_nothing(hooks, db):
     before = await suppressed(db)
     stop = {"MessageSid": "SM7", "SmsStatus": "received", "From": "+4915198765432", "To": "+1", "Body": " Stop! "}
     assert (await hooks.post(**form(stop))).status_code == 202
     soft = {"MessageSid": "SM8", "MessageStatus": "undelivered", "ErrorCode": "30003", "To": "+4915112345678"}
     assert (await hooks.post(**form(soft, "?m=d2"))).status_code == 202
-    assert [each for each in await suppressed(db) if each not in before] == [("sms", "stop_word", "hook:twilio")]
+    assert [suppression for suppression in await suppressed(db) if suppression not in before] == [
+        ("sms", "stop_word", "hook:twilio")
+    ]
 
 
-async def test_C5_a_start_that_is_called_again_after_a_later_stop_does_not_lift_it(hooks, db):
+async def test_C5_a_repeated_start_webhook_does_not_lift_a_later_stop(hooks, db):
     number = "+4915187654321"
 
     def text(sid: str, body: str) -> dict[str, Any]:
@@ -210,7 +212,7 @@ async def test_C5_a_start_that_is_called_again_after_a_later_stop_does_not_lift_
     await hooks.post(**text("SM22", "START"))
     assert await stopped() == before
     await hooks.post(**text("SM21", "STOP"))
-    assert await stopped() == before, "and a STOP that is called again silences nobody who came back"
+    assert await stopped() == before, "a repeated STOP webhook suppresses nobody who sent START since"
 
 
 async def suppressed(db) -> list[tuple[str, str, str]]:
@@ -236,7 +238,7 @@ def ticket(kind: str, identity: str, now: str = "", before: str = "", secret: st
     return {"content": body, "headers": headers}
 
 
-async def test_a_tickets_life_is_told_as_signals_and_its_urgency_is_known(hooks, db):
+async def test_ticket_webhooks_become_signals_with_the_priority(hooks, db):
     calls = [
         ticket("created", "1", "NEW"),
         ticket("status_changed", "2", "SOLVED", "OPEN"),
@@ -246,11 +248,11 @@ async def test_a_tickets_life_is_told_as_signals_and_its_urgency_is_known(hooks,
     for call in calls:
         assert (await hooks.post("/v1/hooks/zendesk", **call)).status_code == 202
     assert (await hooks.post("/v1/hooks/zendesk", **ticket("created", "5", secret="wrong"))).status_code == 401
-    found = await told(db, "zendesk")
-    assert [name for name, _, _ in found] == ["ticket_opened", "ticket_resolved", "ticket_reopened"]
-    assert {who for _, who, _ in found} == {"ada"}
-    assert found[0][2]["ticket_id"] == "35436"
-    assert found[0][2]["priority"] == "urgent"
+    events = await events_from(db, "zendesk")
+    assert [name for name, _, _ in events] == ["ticket_opened", "ticket_resolved", "ticket_reopened"]
+    assert {who for _, who, _ in events} == {"ada"}
+    assert events[0][2]["ticket_id"] == "35436"
+    assert events[0][2]["priority"] == "urgent"
 
 
 # -- Zoom --------------------------------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ def zoom(event: dict[str, Any], secret: str = ZOOM) -> dict[str, Any]:
     return {"content": body, "headers": {"x-zm-signature": signed, "x-zm-request-timestamp": at}}
 
 
-async def test_j16_who_came_has_attended_and_who_did_not_has_missed(hooks, db):
+async def test_J16_a_participant_has_attended_and_an_absent_registrant_has_missed(hooks, db):
     def event(kind: str, stamp: int, **thing: Any) -> dict[str, Any]:
         return zoom({"event": f"webinar.{kind}", "event_ts": stamp, "payload": {"object": {"id": "77", **thing}}})
 
@@ -277,46 +279,49 @@ async def test_j16_who_came_has_attended_and_who_did_not_has_missed(hooks, db):
         assert (await hooks.post("/v1/hooks/zoom", **call)).status_code == 202
     ended = {"event": "webinar.ended", "event_ts": 5, "payload": {"object": {"id": "77"}}}
     assert (await hooks.post("/v1/hooks/zoom", **zoom(ended, secret="wrong"))).status_code == 401
-    found = [(name, who) for name, who, _ in await told(db, "zoom")]
-    assert found == [("webinar_registered", "ada"), ("webinar_attended", "ada"), ("webinar_missed", "cyd")]
+    events = [(name, who) for name, who, _ in await events_from(db, "zoom")]
+    assert events == [("webinar_registered", "ada"), ("webinar_attended", "ada"), ("webinar_missed", "cyd")]
 
 
-async def test_two_who_come_in_the_same_millisecond_have_both_come_and_neither_has_missed_it(hooks, db):
-    before = await told(db, "zoom")
-    for who in ("ada", "cyd", "ada"):  # and one of them is told of twice
+async def test_two_participants_of_the_same_millisecond_have_both_attended(hooks, db):
+    before = await events_from(db, "zoom")
+    for who in ("ada", "cyd", "ada"):  # one of them is reported twice
         thing = {"id": "78", "participant": {"email": f"{who}@x.example"}}
         joined = {"event": "webinar.participant_joined", "event_ts": 1777802400000, "payload": {"object": thing}}
         assert (await hooks.post("/v1/hooks/zoom", **zoom(joined))).json() == {"taken": 1}
     ended = {"event": "webinar.ended", "event_ts": 1777806000000, "payload": {"object": {"id": "78"}}}
     assert (await hooks.post("/v1/hooks/zoom", **zoom(ended))).json() == {"taken": 0}
-    found = [(name, who) for name, who, _ in (await told(db, "zoom"))[len(before) :]]
-    assert found == [("webinar_attended", "ada"), ("webinar_attended", "cyd")]
+    events = [(name, who) for name, who, _ in (await events_from(db, "zoom"))[len(before) :]]
+    assert events == [("webinar_attended", "ada"), ("webinar_attended", "cyd")]
 
 
 async def test_zooms_challenge_is_answered(hooks):
     call = zoom({"event": "endpoint.url_validation", "payload": {"plainToken": "abc"}})
-    found = (await hooks.post("/v1/hooks/zoom", **call)).json()
-    assert found == {"plainToken": "abc", "encryptedToken": hmac.new(ZOOM.encode(), b"abc", hashlib.sha256).hexdigest()}
+    answer = (await hooks.post("/v1/hooks/zoom", **call)).json()
+    assert answer == {
+        "plainToken": "abc",
+        "encryptedToken": hmac.new(ZOOM.encode(), b"abc", hashlib.sha256).hexdigest(),
+    }
 
 
 # -- all ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["resend", "twilio", "zendesk", "zoom"])
-async def test_what_is_not_configured_is_not_there(module_database_url, name):
+async def test_a_webhook_of_a_provider_without_a_secret_gets_404(module_database_url, name):
     async with client(application(module_database_url, WebhookSecrets()), "") as api:
         assert (await api.post(f"/v1/hooks/{name}", content=b"{}")).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["resend", "twilio", "zendesk", "zoom"])
-async def test_a_body_is_bounded_before_anything_is_believed(hooks, name):
+async def test_a_body_over_the_limit_gets_413(hooks, name):
     assert (await hooks.post(f"/v1/hooks/{name}", content=b"x" * 300_000)).status_code == 413
 
 
 @pytest.mark.parametrize(
     "data", [None, [], "x", {"tags": 7}, {"tags": [1]}, {"tags": {"tenure_key": None}, "bounce": []}]
 )
-async def test_a_signed_call_of_another_shape_moves_nothing(hooks, data):
+async def test_a_signed_webhook_with_unexpected_data_is_ignored(hooks, data):
     call = svix({"type": "email.bounced", "data": data}, "msg_odd")
     assert (await hooks.post("/v1/hooks/resend", **call)).json() == {"taken": 0}
     odd = zoom({"event": "webinar.ended", "payload": data})

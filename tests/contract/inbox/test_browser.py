@@ -1,4 +1,4 @@
-"""C1: a person's browser reads that person's in-app messages with a token of its own, and nobody else's with it."""
+"""A browser with a front token reads only the in-app messages of its person (C1)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture(scope="module")
-async def numbers(api, db, module_database_url) -> dict[str, int]:
-    """One message in each inbox, by person."""
-    database, found = Database(module_database_url), {}
+async def message_ids(api, db, module_database_url) -> dict[str, int]:
+    """One message in each of three inboxes: its id by user."""
+    database, ids = Database(module_database_url), {}
     for user in ("ada", "eve", "cyd"):
         await api.post(f"/v1/users/{user}/signals", json={"name": "pricing_viewed"})
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
@@ -34,20 +34,20 @@ async def numbers(api, db, module_database_url) -> dict[str, int]:
             await inbox_items.put_item(
                 connection, f"of-{user}", person, {"kind": "message", "title": f"for {user}"}, AT
             )
-        found[user] = await db.fetchval("SELECT id FROM inbox WHERE key = $1", f"of-{user}")
+        ids[user] = await db.fetchval("SELECT id FROM inbox WHERE key = $1", f"of-{user}")
     await database.close()
-    return found
+    return ids
 
 
 @pytest_asyncio.fixture
 async def browser(app) -> AsyncIterator[httpx.AsyncClient]:
-    """Without any key."""
+    """A client without any key."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as made:
         yield made
 
 
-async def token(client: httpx.AsyncClient, user: str, **wish: Any) -> str:
-    made = await client.post(f"/v1/users/{user}/front-token", json=wish)
+async def token(client: httpx.AsyncClient, user: str, **body: Any) -> str:
+    made = await client.post(f"/v1/users/{user}/front-token", json=body)
     assert made.status_code == 201, made.text
     return str(made.json()["token"])
 
@@ -56,26 +56,26 @@ def bearer(given: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {given}"}
 
 
-def over(person: str) -> str:
+def expired_token(person: str) -> str:
     return inbox_token((DEV_KEY,), person, datetime.now(UTC) - timedelta(seconds=1))
 
 
-async def test_one_persons_token_reads_and_marks_what_is_theirs_and_nothing_of_anothers(api, browser, numbers, db):
+async def test_a_front_token_reads_and_marks_only_its_persons_messages(api, browser, message_ids, db):
     of_ada = await token(api, "ada")
-    for asked in ({"headers": bearer(of_ada)}, {"params": {"token": of_ada}}):
-        shown = await browser.get("/v1/front/inbox", **asked)
-        assert [each["content"]["title"] for each in shown.json()["items"]] == ["for ada"]
+    for options in ({"headers": bearer(of_ada)}, {"params": {"token": of_ada}}):
+        shown = await browser.get("/v1/front/inbox", **options)
+        assert [item["content"]["title"] for item in shown.json()["items"]] == ["for ada"]
         assert shown.headers["access-control-allow-origin"] == "*"
-    marked = await browser.post(f"/v1/front/inbox/{numbers['ada']}/acted", headers=bearer(of_ada))
+    marked = await browser.post(f"/v1/front/inbox/{message_ids['ada']}/acted", headers=bearer(of_ada))
     assert marked.json()["acted_at"] is not None
-    for what in ("seen", "acted", "dismissed"):
-        refused = await browser.post(f"/v1/front/inbox/{numbers['eve']}/{what}", headers=bearer(of_ada))
+    for interaction in ("seen", "acted", "dismissed"):
+        refused = await browser.post(f"/v1/front/inbox/{message_ids['eve']}/{interaction}", headers=bearer(of_ada))
         assert refused.status_code == 404
-    assert await db.fetchval("SELECT seen_at FROM inbox WHERE id = $1", numbers["eve"]) is None
+    assert await db.fetchval("SELECT seen_at FROM inbox WHERE id = $1", message_ids["eve"]) is None
     assert await db.fetchval("SELECT count(*) FROM events WHERE data->>'message' = 'of-eve'") == 0
 
 
-async def test_a_front_token_is_no_key_and_neither_a_key_nor_a_link_is_a_front_token(api, browser, numbers, db):
+async def test_front_tokens_api_keys_and_signed_links_are_not_interchangeable(api, browser, message_ids, db):
     of_ada = await token(api, "ada")
     for path in ("/v1/users/ada/inbox", "/v1/users/eve/inbox", "/v1/users/ada/messages", "/v1/tasks"):
         assert (await browser.get(path, headers=bearer(of_ada))).status_code == 401
@@ -89,7 +89,7 @@ async def test_a_front_token_is_no_key_and_neither_a_key_nor_a_link_is_a_front_t
 
 
 @pytest.mark.parametrize("way", ["no", "changed", "cut", "over", "another key", "odd"])
-async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(api, browser, numbers, db, way):
+async def test_a_missing_changed_expired_or_foreign_token_gets_401(api, browser, message_ids, db, way):
     of_ada = await token(api, "ada")
     person, soon = "u_1", datetime.now(UTC) + timedelta(minutes=5)
     changed = of_ada[:4] + ("A" if of_ada[4] != "A" else "B") + of_ada[5:]
@@ -97,7 +97,7 @@ async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(ap
         "no": "",
         "changed": changed,
         "cut": of_ada[:-1],
-        "over": over(person),
+        "over": expired_token(person),
         "another key": inbox_token(("x" * 32,), person, soon),
         "odd": "\u00e9" * 40,
     }[way]
@@ -108,27 +108,27 @@ async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(ap
         assert refused.json()["type"] == "urn:tenure:problem:unauthenticated"
 
 
-async def test_a_token_is_made_for_who_is_known_and_for_an_hour_at_most(sender, api, numbers):
+async def test_a_front_token_is_made_by_an_operator_for_a_known_user_and_an_hour_at_most(sender, api, message_ids):
     assert (await api.post("/v1/users/nobody-knows/front-token", json={})).status_code == 404
     assert (await api.post("/v1/users/ada/front-token", json={"minutes": 61})).status_code == 422
     refused = await sender.post("/v1/users/ada/front-token", json={})
-    assert refused.status_code == 403, "a write key is in every app of the company: whoever finds one reads no inbox"
+    assert refused.status_code == 403, "write keys are in every app of the company, so they must not read inboxes"
     made = (await api.post("/v1/users/ada/front-token", json={"minutes": 60})).json()
     left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=59) < left <= timedelta(minutes=60)
 
 
-async def test_a_browser_is_told_that_a_page_of_another_origin_may_ask(browser, numbers):
-    for path in ("/v1/front/inbox", "/v1/front/inbox/stream", f"/v1/front/inbox/{numbers['ada']}/seen"):
-        told = await browser.options(path, headers={"Origin": "https://app.example"})
-        assert told.status_code == 200
-        assert told.headers["access-control-allow-origin"] == "*"
-        assert "Authorization" in told.headers["access-control-allow-headers"]
-        assert "access-control-allow-credentials" not in told.headers
+async def test_cors_allows_pages_of_another_origin(browser, message_ids):
+    for path in ("/v1/front/inbox", "/v1/front/inbox/stream", f"/v1/front/inbox/{message_ids['ada']}/seen"):
+        answer = await browser.options(path, headers={"Origin": "https://app.example"})
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "Authorization" in answer.headers["access-control-allow-headers"]
+        assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_is_bounded(
-    module_database_url, api, numbers, db
+async def test_a_stream_by_token_is_limited_to_its_person_its_lifetime_and_a_count(
+    module_database_url, api, message_ids, db
 ):
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'cyd'")
     front = application(module_database_url, limits=Limits(streams_of_one=1))
@@ -140,8 +140,8 @@ async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_i
             async with made.stream("GET", "/v1/front/inbox/stream", params=query) as response:
                 assert response.headers["content-type"].startswith("text/event-stream")
                 lines = response.aiter_lines()
-                told = await _first(lines)
-                assert told["content"]["title"] == "for cyd"
+                first_item = await _first(lines)
+                assert first_item["content"]["title"] == "for cyd"
                 refused = await made.get("/v1/front/inbox/stream", params=query)
                 assert refused.status_code == 429
                 async with asyncio.timeout(10):
@@ -158,6 +158,6 @@ async def _first(lines: AsyncIterator[str]) -> dict[str, Any]:
     async with asyncio.timeout(10):
         async for line in lines:
             if line.startswith("data: "):
-                found: dict[str, Any] = json.loads(line[6:])
-                return found
+                item: dict[str, Any] = json.loads(line[6:])
+                return item
     raise AssertionError("the stream ended")

@@ -1,4 +1,4 @@
-"""M1: a link of a message leads where that message led and nowhere else; a person's click is a signal, a machine's is none."""
+"""A tracked link redirects only to its target; a click of a person is a signal, one of a machine is not (M1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.api import CATALOG, application
 LINKS = ClickLinks(("a secret of at least sixteen",), "https://l.example")
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 TO = "https://app.example.com/setup?a=1&b=ü x"
-HEARS = """
+JOURNEY_ON_CLICKS = """
 journey: hears-clicks
 subject: user
 entry: {on: signed_up}
@@ -52,8 +52,8 @@ async def web(api, app) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest_asyncio.fixture
-async def mail(api, db):
-    """A message in the ledger with links, sent a while ago."""
+async def sent_mail(api, db):
+    """Insert a message with links that was sent `ago` seconds ago."""
 
     async def put(user: str, key: str, links: list[dict[str, Any]], ago: float = 60, reference: str = "") -> None:
         await api.post(f"/v1/users/{user}/signals", json={"name": "signed_up"})
@@ -71,32 +71,38 @@ async def mail(api, db):
 
 
 async def clicks(db, key: str) -> list[dict[str, Any]]:
-    found = await db.fetch("SELECT data FROM events WHERE name = 'message_clicked' AND data->>'message' = $1", key)
-    return [json.loads(item["data"]) for item in found]
+    rows = await db.fetch("SELECT data FROM events WHERE name = 'message_clicked' AND data->>'message' = $1", key)
+    return [json.loads(item["data"]) for item in rows]
 
 
-async def test_M1_a_click_leads_on_and_is_a_signal_that_journeys_hear(api, web, db, mail):
-    assert (await api.put("/v1/journeys/hears-clicks", content=HEARS)).status_code == 201
-    await mail("ada", "m-1", [{"url": TO}])
+async def test_M1_a_click_redirects_and_becomes_a_signal_for_journeys(api, web, db, sent_mail):
+    assert (await api.put("/v1/journeys/hears-clicks", content=JOURNEY_ON_CLICKS)).status_code == 201
+    await sent_mail("ada", "m-1", [{"url": TO}])
     answer = await web.get(f"/c/{LINKS.token('m-1', 0)}")
     assert (answer.status_code, answer.headers["location"]) == (302, "https://app.example.com/setup?a=1&b=%C3%BC%20x")
     assert answer.headers["cache-control"] == "no-store"
-    told = {"message": "m-1", "action": "hello", "template": "setup/first-steps", "journey": "j", "channel": "email"}
-    assert await clicks(db, "m-1") == [{**told, "link": 0}]
+    expected = {
+        "message": "m-1",
+        "action": "hello",
+        "template": "setup/first-steps",
+        "journey": "j",
+        "channel": "email",
+    }
+    assert await clicks(db, "m-1") == [{**expected, "link": 0}]
     assert await db.fetchval("SELECT count(*) FROM outbox WHERE name = 'message_clicked'") == 1
 
 
-async def test_M1_a_link_that_names_its_message_by_the_digest_tells_of_it_by_its_key(web, db, mail):
+async def test_M1_a_link_with_the_hash_of_a_message_records_a_click_of_its_key(web, db, sent_mail):
     digest = hashlib.sha256(b"m-6").hexdigest()
-    await mail("cy", "m-6", [{"url": TO}], reference=digest)
+    await sent_mail("cy", "m-6", [{"url": TO}], reference=digest)
     for _ in range(2):
         assert (await web.get(f"/c/{LINKS.token(digest, 0)}")).status_code == 302
-    assert [each["message"] for each in await clicks(db, "m-6")] == ["m-6"]
+    assert [click["message"] for click in await clicks(db, "m-6")] == ["m-6"]
     assert (await web.get(f"/c/{LINKS.token(hashlib.sha256(b'another').hexdigest(), 0)}")).status_code == 404
 
 
-async def test_M1_a_second_click_within_a_short_time_is_none_and_a_later_one_is(web, db, mail):
-    await mail("bo", "m-2", [{"url": TO}, {"url": "https://other.example/"}])
+async def test_M1_a_second_click_soon_after_is_not_counted_and_a_later_one_is(web, db, sent_mail):
+    await sent_mail("bo", "m-2", [{"url": TO}, {"url": "https://other.example/"}])
     await asyncio.gather(*(web.get(f"/c/{LINKS.token('m-2', 0)}") for _ in range(8)))
     assert len(await clicks(db, "m-2")) == 1
     await web.get(f"/c/{LINKS.token('m-2', 1)}")
@@ -121,24 +127,24 @@ MACHINES = [
 
 
 @pytest.mark.parametrize("headers", MACHINES, ids=str)
-async def test_M1_a_machine_is_led_to_the_same_place_and_counts_for_nothing(web, db, mail, headers):
+async def test_M1_a_click_by_a_machine_redirects_and_is_not_counted(web, db, sent_mail, headers):
     key = f"m-machine-{MACHINES.index(headers)}"
-    await mail("machine", key, [{"url": TO}])
+    await sent_mail("machine", key, [{"url": TO}])
     assert (await web.get(f"/c/{LINKS.token(key, 0)}", headers=headers)).status_code == 302
     assert await clicks(db, key) == []
 
 
-async def test_M1_a_look_at_a_link_and_one_right_after_sending_are_no_clicks(web, db, mail):
-    await mail("looker", "m-3", [{"url": TO}])
+async def test_M1_a_head_request_and_a_click_right_after_sending_are_not_counted(web, db, sent_mail):
+    await sent_mail("looker", "m-3", [{"url": TO}])
     assert (await web.head(f"/c/{LINKS.token('m-3', 0)}")).headers["location"].startswith("https://app.example.com/")
-    await mail("looker", "m-4", [{"url": TO}], ago=0)
+    await sent_mail("looker", "m-4", [{"url": TO}], ago=0)
     assert (await web.get(f"/c/{LINKS.token('m-4', 0)}")).status_code == 302
     assert await clicks(db, "m-3") + await clicks(db, "m-4") == []
 
 
-async def test_M1_a_click_in_a_digest_is_told_of_its_own_message(web, db, mail):
-    await mail("digested", "m-part", [])
-    await mail("digested", "m-digest", [{"url": TO, "key": "m-part"}])
+async def test_M1_a_click_in_a_digest_counts_for_the_message_of_the_link(web, db, sent_mail):
+    await sent_mail("digested", "m-part", [])
+    await sent_mail("digested", "m-digest", [{"url": TO, "key": "m-part"}])
     await web.get(f"/c/{LINKS.token('m-digest', 0)}")
     assert len(await clicks(db, "m-part")) == 1
     assert await clicks(db, "m-digest") == []
@@ -156,9 +162,9 @@ async def test_M1_a_click_in_a_digest_is_told_of_its_own_message(web, db, mail):
         ClickLinks(("another secret of sixteen",), "https://l.example").token("m-5", 0),
     ],
 )
-async def test_a_link_that_is_not_ours_leads_nowhere(web, mail, db, token):
+async def test_an_invalid_link_gets_404_and_no_redirect(web, sent_mail, db, token):
     if not await db.fetchval("SELECT 1 FROM messages WHERE key = 'm-5'"):
-        await mail("eve", "m-5", [{"url": TO}])
+        await sent_mail("eve", "m-5", [{"url": TO}])
     answer = await web.get(f"/c/{token}", params={"url": "https://evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers

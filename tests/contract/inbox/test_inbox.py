@@ -1,4 +1,4 @@
-"""C1: the inbox as a product's front end meets it: by page, ticking itself, told of as it changes, and heard by journeys."""
+"""The inbox API: pages, checklists, interactions, surveys and the stream of changes (C1, M1)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def store(module_database_url) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture
 async def deliver(api, db, store):
-    """Puts a message into somebody's inbox, as the gate does."""
+    """Put a message into an inbox, as the gate does; its id."""
 
     async def put(user: str, key: str, content: dict[str, Any]) -> int:
         if (await api.get(f"/v1/users/{user}")).status_code == 404:
@@ -50,8 +50,8 @@ async def deliver(api, db, store):
 
 
 async def items(api, user: str, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await api.get(f"/v1/users/{user}/inbox", params=query)).json()["items"]
-    return found
+    messages: list[dict[str, Any]] = (await api.get(f"/v1/users/{user}/inbox", params=query)).json()["items"]
+    return messages
 
 
 async def signal(api, user: str, name: str, identity: str | None = None) -> None:
@@ -62,7 +62,7 @@ async def signal(api, user: str, name: str, identity: str | None = None) -> None
 # -- pages -------------------------------------------------------------------------------------------------------------
 
 
-async def test_C1_a_page_shows_what_appears_there_and_what_appears_everywhere(api, deliver):
+async def test_C1_a_page_shows_its_own_messages_and_those_of_every_page(api, deliver):
     for key, content in {
         "p-all": {"kind": "message"},
         "p-settings": {"kind": "tooltip", "page": "/settings/*", "anchor": "#invite"},
@@ -78,7 +78,7 @@ async def test_C1_a_page_shows_what_appears_there_and_what_appears_everywhere(ap
     assert await on("/settings/billing") == {"p-all", "p-settings"}
     assert await on("/") == {"p-all"}
     assert await on("/a_c/1x") == {"p-all", "p-odd"}
-    assert await on("/abc/1x") == {"p-all"}  # a name's underscore stands for itself
+    assert await on("/abc/1x") == {"p-all"}  # an underscore is no wildcard
     assert len(await items(api, "pages")) == 4
     assert (await api.get("/v1/users/pages/inbox", params={"page": "settings"})).status_code == 422
 
@@ -86,19 +86,19 @@ async def test_C1_a_page_shows_what_appears_there_and_what_appears_everywhere(ap
 # -- checklists --------------------------------------------------------------------------------------------------------
 
 
-async def done(api, user: str) -> list[bool]:
+async def items_done(api, user: str) -> list[bool]:
     (item,) = await items(api, user)
-    return [each["done_at"] is not None for each in item["content"]["items"]]
+    return [entry["done_at"] is not None for entry in item["content"]["items"]]
 
 
-async def test_C1_an_item_of_a_checklist_ticks_itself_when_its_signal_is_accepted(api, db, deliver):
-    await signal(api, "lister", "setup_completed")  # before the list was put: it is not what the list asked for
+async def test_C1_a_checklist_item_is_done_when_its_signal_is_accepted(api, db, deliver):
+    await signal(api, "lister", "setup_completed")  # before the list exists, so it does not count
     await deliver("lister", "list-1", LIST)
-    assert await done(api, "lister") == [False, False]
+    assert await items_done(api, "lister") == [False, False]
     await signal(api, "lister", "pricing_viewed")
-    assert await done(api, "lister") == [False, False]
+    assert await items_done(api, "lister") == [False, False]
     await signal(api, "lister", "activated", "once")
-    assert await done(api, "lister") == [False, True]
+    assert await items_done(api, "lister") == [False, True]
     (item,) = await items(api, "lister")
     first = item["content"]["items"][1]["done_at"]
     await signal(api, "lister", "activated")
@@ -106,23 +106,21 @@ async def test_C1_an_item_of_a_checklist_ticks_itself_when_its_signal_is_accepte
     assert item["content"]["items"][1]["done_at"] == first
     assert await db.fetchval("SELECT count(*) FROM events WHERE name = 'checklist_completed'") == 0
     await signal(api, "lister", "setup_completed")
-    assert await done(api, "lister") == [True, True]
+    assert await items_done(api, "lister") == [True, True]
     assert await db.fetchval("SELECT data->>'message' FROM events WHERE name = 'checklist_completed'") == "list-1"
 
 
-async def test_C1_a_checklist_ticks_for_nobody_else_and_goes_along_when_a_visitor_becomes_known(
-    api, deliver, store, db
-):
+async def test_C1_a_checklist_counts_only_its_persons_signals_and_follows_a_merged_visitor(api, deliver, store, db):
     await deliver("other", "list-2", LIST)
     await api.post("/v1/track", json={"anonymousId": "visitor-9", "event": "Signed Up", "messageId": "v-1"})
     await deliver("visitor-9", "list-3", LIST)
     await api.post("/v1/identify", json={"anonymousId": "visitor-9", "userId": "visited", "messageId": "v-2"})
     await signal(api, "visited", "activated")
-    assert await done(api, "visited") == [False, True]
-    assert await done(api, "other") == [False, False]
+    assert await items_done(api, "visited") == [False, True]
+    assert await items_done(api, "other") == [False, False]
 
 
-async def test_an_event_nobody_waits_for_costs_a_checklist_nothing(api, db, deliver):
+async def test_only_signals_of_open_checklists_are_awaited(api, db, deliver):
     await deliver("waiter", "list-4", LIST)
     names = {item["signal"] for item in await db.fetch("SELECT signal FROM awaited_signals")}
     assert names == {"setup_completed", "activated"}
@@ -132,39 +130,39 @@ async def test_an_event_nobody_waits_for_costs_a_checklist_nothing(api, db, deli
     assert await db.fetchval("SELECT count(*) FROM pg_indexes WHERE indexname = 'checklist_items_awaited'") == 1, plan
 
 
-# -- what is done with a message ---------------------------------------------------------------------------------------
+# -- interactions with a message ---------------------------------------------------------------------------------------
 
 
-async def told(db, name: str, key: str) -> list[dict[str, Any]]:
-    found = await db.fetch("SELECT data FROM events WHERE name = $1 AND data->>'message' = $2", name, key)
-    return [json.loads(item["data"]) for item in found]
+async def interactions(db, name: str, key: str) -> list[dict[str, Any]]:
+    rows = await db.fetch("SELECT data FROM events WHERE name = $1 AND data->>'message' = $2", name, key)
+    return [json.loads(item["data"]) for item in rows]
 
 
-async def test_M1_what_is_done_with_a_message_is_a_signal_once_in_the_same_commit(api, db, deliver):
+async def test_M1_an_interaction_with_a_message_emits_one_signal(api, db, deliver):
     number = await deliver("doer", "done-1", {"kind": "message"})
-    await ledger(db, "doer", "done-1")
+    await insert_message(db, "doer", "done-1")
     answers = await asyncio.gather(*(api.post(f"/v1/inbox/{number}/acted") for _ in range(5)))
     assert {answer.status_code for answer in answers} == {200}
     assert answers[0].json()["acted_at"] is not None
     assert "recipient" not in answers[0].json()
-    assert await told(db, "message_acted", "done-1") == [
+    assert await interactions(db, "message_acted", "done-1") == [
         {"message": "done-1", "action": "hello", "template": "setup/first-steps", "journey": "j", "channel": "in_app"}
     ]
     await api.post(f"/v1/inbox/{number}/dismissed")
-    assert len(await told(db, "message_dismissed", "done-1")) == 1
-    assert await told(db, "message_seen", "done-1") == []
+    assert len(await interactions(db, "message_dismissed", "done-1")) == 1
+    assert await interactions(db, "message_seen", "done-1") == []
 
 
-async def test_M1_of_a_digest_what_is_done_is_done_to_one_of_its_messages(api, db, deliver):
+async def test_M1_an_interaction_with_a_digest_item_counts_for_its_own_message(api, db, deliver):
     number = await deliver("digester", "digest-1", {"kind": "digest", "items": [{"key": "d-a"}, {"key": "d-b"}]})
     for key in ("d-a", "d-b"):
         assert (await api.post(f"/v1/inbox/{number}/acted", params={"item": key})).status_code == 200
-        assert len(await told(db, "message_acted", key)) == 1
+        assert len(await interactions(db, "message_acted", key)) == 1
     assert (await api.post(f"/v1/inbox/{number}/acted", params={"item": "d-c"})).status_code == 404
 
 
-async def ledger(db, user: str, key: str, **more: Any) -> None:
-    """A row of the ledger for a message, as the gate writes it."""
+async def insert_message(db, user: str, key: str, **more: Any) -> None:
+    """Insert a message into the ledger, as the gate does."""
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
     values = {
         "template": "setup/first-steps",
@@ -182,11 +180,11 @@ async def ledger(db, user: str, key: str, **more: Any) -> None:
     )  # fmt: skip
 
 
-async def test_M1_a_journey_hears_what_is_done_with_its_message(api, db, deliver):
-    await api.put("/v1/journeys/hears", content=HEARS)
+async def test_M1_a_journey_receives_the_interactions_with_its_messages(api, db, deliver):
+    await api.put("/v1/journeys/hears", content=JOURNEY_ON_DISMISSAL)
     await signal(api, "hearer", "signed_up")
     number = await deliver("hearer", "heard-1", {"kind": "message"})
-    await ledger(db, "hearer", "heard-1")
+    await insert_message(db, "hearer", "heard-1")
     await api.post(f"/v1/inbox/{number}/dismissed")
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'hearer'")
     row = await db.fetchrow("SELECT data FROM outbox WHERE recipient = $1 AND name = 'message_dismissed'", person)
@@ -198,9 +196,9 @@ async def test_M1_a_journey_hears_what_is_done_with_its_message(api, db, deliver
 SURVEY = {"kind": "survey", "title": "How likely?", "asks": {"scale": {"from": 0, "to": 10}, "comment": "Why?"}}
 
 
-async def test_C1_an_answer_to_a_survey_is_a_signal_with_its_value_once_and_the_survey_waits_no_more(api, db, deliver):
+async def test_C1_a_survey_answer_emits_one_signal_with_its_value_and_completes_the_survey(api, db, deliver):
     number = await deliver("asked", "survey-1", SURVEY)
-    await ledger(db, "asked", "survey-1")
+    await insert_message(db, "asked", "survey-1")
     nine = {"value": 9, "comment": "It saves me an hour"}
     answers = await asyncio.gather(*(api.post(f"/v1/inbox/{number}/answered", json=nine) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {200}
@@ -209,59 +207,59 @@ async def test_C1_an_answer_to_a_survey_is_a_signal_with_its_value_once_and_the_
     assert shown["acted_at"] is not None
     assert "recipient" not in shown
     assert await items(api, "asked", waiting=True) == []
-    (said,) = await told(db, "survey_answered", "survey-1")
-    assert said == {
+    (answered,) = await interactions(db, "survey_answered", "survey-1")
+    assert answered == {
         "message": "survey-1", "action": "hello", "template": "setup/first-steps", "journey": "j", "channel": "in_app",
         "score": 9, "comment": "It saves me an hour",
     }  # fmt: skip
     other = await api.post(f"/v1/inbox/{number}/answered", json={"value": 2})
     assert (other.status_code, other.json()["type"]) == (409, "urn:tenure:problem:conflict")
-    assert len(await told(db, "survey_answered", "survey-1")) == 1
+    assert len(await interactions(db, "survey_answered", "survey-1")) == 1
 
 
-async def test_C1_of_two_answers_at_once_one_stands_and_is_told(api, db, deliver):
+async def test_C1_one_of_several_concurrent_answers_is_kept_and_emitted(api, db, deliver):
     number = await deliver("hasty", "survey-2", SURVEY)
     given = [api.post(f"/v1/inbox/{number}/answered", json={"value": value}) for value in range(6)]
     answers = await asyncio.gather(*given)
     assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
     (kept,) = [answer.json()["content"]["answer"] for answer in answers if answer.status_code == 200]
-    (said,) = await told(db, "survey_answered", "survey-2")
-    assert said["score"] == kept["score"]
+    (answered,) = await interactions(db, "survey_answered", "survey-2")
+    assert answered["score"] == kept["score"]
 
 
-async def test_C1_a_persons_browser_answers_what_they_are_asked_and_nobody_elses(api, app, db, deliver):
+async def test_C1_a_front_token_answers_only_its_persons_surveys(api, app, db, deliver):
     mine, theirs = await deliver("browsing", "survey-6", SURVEY), await deliver("elsewhere", "survey-7", SURVEY)
     made = (await api.post("/v1/users/browsing/front-token", json={})).json()["token"]
     browser = {"params": {"token": made}, "json": {"value": 3}, "auth": None}
     assert (await api.post(f"/v1/front/inbox/{theirs}/answered", **browser)).status_code == 404
     assert (await api.post(f"/v1/front/inbox/{mine}/answered", **browser)).json()["content"]["answer"] == {"score": 3}
-    assert await told(db, "survey_answered", "survey-7") == []
+    assert await interactions(db, "survey_answered", "survey-7") == []
 
 
-async def test_C1_what_is_no_answer_of_the_survey_is_refused_and_tells_nothing(api, db, deliver):
+async def test_C1_an_invalid_answer_is_refused_and_emits_nothing(api, db, deliver):
     number = await deliver("stranger", "survey-3", SURVEY)
     for body in ({"value": 11}, {"value": "easy"}, {"value": 1, "more": 2}, {}):
         assert (await api.post(f"/v1/inbox/{number}/answered", json=body)).status_code == 422, body
     plain = await deliver("stranger", "survey-4", {"kind": "message"})
     assert (await api.post(f"/v1/inbox/{plain}/answered", json={"value": 1})).status_code == 409
     assert (await api.post("/v1/inbox/999999999/answered", json={"value": 1})).status_code == 404
-    assert await told(db, "survey_answered", "survey-3") == []
+    assert await interactions(db, "survey_answered", "survey-3") == []
 
 
-async def test_C1_of_a_digest_one_survey_is_answered_and_not_its_neighbour(api, db, deliver):
+async def test_C1_an_answer_in_a_digest_counts_only_for_its_survey(api, db, deliver):
     choice = {"choices": [{"value": "easy", "label": "Easy"}, {"value": "hard", "label": "Hard"}]}
     parts = [{"key": "e-a", "kind": "survey", "asks": choice}, {"key": "e-b", **SURVEY}]
     number = await deliver("bundled", "survey-5", {"kind": "digest", "items": parts})
     answered = await api.post(f"/v1/inbox/{number}/answered", params={"item": "e-a"}, json={"value": "easy"})
-    assert [each.get("answer") for each in answered.json()["content"]["items"]] == [{"choice": "easy"}, None]
-    (said,) = await told(db, "survey_answered", "e-a")
-    assert said["choice"] == "easy"
+    assert [item.get("answer") for item in answered.json()["content"]["items"]] == [{"choice": "easy"}, None]
+    (emitted,) = await interactions(db, "survey_answered", "e-a")
+    assert emitted["choice"] == "easy"
     assert (
         await api.post(f"/v1/inbox/{number}/answered", params={"item": "e-c"}, json={"value": 1})
     ).status_code == 404
 
 
-HEARS = """
+JOURNEY_ON_DISMISSAL = """
 journey: hears
 subject: user
 entry: {on: signed_up}
@@ -282,7 +280,7 @@ states:
 
 
 class Reader:
-    """A client of the stream, over a real socket."""
+    """Reads the server-sent events of a stream."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._lines = response.aiter_lines()
@@ -294,12 +292,12 @@ class Reader:
                 if line.startswith("id: "):
                     self.last_id = line[4:]
                 if line.startswith("data: "):
-                    found: dict[str, Any] = json.loads(line[6:])
-                    return found
+                    item: dict[str, Any] = json.loads(line[6:])
+                    return item
         raise AssertionError("the stream ended")
 
     async def mark(self) -> str:
-        """Read up to where the client would come back from."""
+        """Read up to the next event id; the id, from which a client resumes."""
         async with asyncio.timeout(10):
             async for line in self._lines:
                 if line.startswith("id: "):
@@ -327,12 +325,12 @@ def front(module_database_url):
 
 @pytest.fixture(scope="module")
 def url(front):
-    with served(front) as found:
-        yield found
-        front.end_streams()
+    with served(front) as address:
+        yield address
+        front.leave()
 
 
-async def test_a_stream_tells_what_waits_what_comes_and_what_changes(api, url, deliver):
+async def test_a_stream_sends_waiting_new_and_changed_messages(api, url, deliver):
     number = await deliver("streamer", "s-1", {"kind": "message", "title": "first"})
     async with streaming(url, "streamer") as reader:
         assert (await reader.next())["content"]["title"] == "first"
@@ -341,12 +339,12 @@ async def test_a_stream_tells_what_waits_what_comes_and_what_changes(api, url, d
         assert (await reader.next())["content"]["title"] == "Your set-up"
         await signal(api, "streamer", "activated")
         changed = await reader.next()
-        assert [each["done_at"] is not None for each in changed["content"]["items"]] == [False, True]
+        assert [entry["done_at"] is not None for entry in changed["content"]["items"]] == [False, True]
         await api.post(f"/v1/inbox/{number}/seen")
         assert (await reader.next())["seen_at"] is not None
 
 
-async def test_a_client_that_comes_back_gets_what_changed_meanwhile(api, url, deliver):
+async def test_a_reconnecting_client_gets_what_changed_meanwhile(api, url, deliver):
     await deliver("returner", "b-1", {"kind": "message", "title": "before"})
     async with streaming(url, "returner") as reader:
         await reader.next()
@@ -354,15 +352,15 @@ async def test_a_client_that_comes_back_gets_what_changed_meanwhile(api, url, de
     await deliver("returner", "b-2", {"kind": "message", "title": "meanwhile"})
     async with streaming(url, "returner", last=last) as reader:
         titles = [(await reader.next())["content"]["title"]]
-        if titles == ["before"]:  # whatever was still under way at the mark may be told twice
+        if titles == ["before"]:  # a message in progress at the mark may be sent twice
             titles.append((await reader.next())["content"]["title"])
         assert titles[-1] == "meanwhile"
-    async with streaming(url, "returner", last="999999999999999999") as reader:  # of another database
+    async with streaming(url, "returner", last="999999999999999999") as reader:  # an id of another database
         assert {(await reader.next())["content"]["title"] for _ in range(2)} == {"before", "meanwhile"}
 
 
-async def test_nothing_is_missed_that_was_under_way_when_the_client_looked(url, deliver, store, db):
-    """A message committed after one with a later number: a place in a plain sequence would have passed it by."""
+async def test_a_message_committed_after_a_later_one_is_not_missed_on_reconnect(url, deliver, store, db):
+    """A message is committed after one with a later id: a position in a plain sequence would skip it."""
     await deliver("racer", "r-0", {"kind": "message", "title": "zero"})
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'racer'")
     async with store.transaction() as slow:
@@ -375,14 +373,14 @@ async def test_nothing_is_missed_that_was_under_way_when_the_client_looked(url, 
         assert "slow" in {(await reader.next())["content"]["title"] for _ in range(2)}
 
 
-async def test_a_stream_of_a_page_tells_of_that_page(url, deliver):
+async def test_a_stream_of_a_page_sends_only_messages_of_that_page(url, deliver):
     await deliver("pager", "g-1", {"kind": "tooltip", "page": "/other", "title": "elsewhere"})
     await deliver("pager", "g-2", {"kind": "tooltip", "page": "/here/*", "title": "here"})
     async with streaming(url, "pager", page="/here/now") as reader:
         assert (await reader.next())["content"]["title"] == "here"
 
 
-async def test_streams_are_bounded_and_a_place_is_free_again_when_one_ends(url, deliver):
+async def test_streams_over_the_limit_get_429_until_one_ends(url, deliver):
     await deliver("crowd", "c-1", {"kind": "message", "title": "x"})
 
     async def status() -> int:
@@ -392,21 +390,21 @@ async def test_streams_are_bounded_and_a_place_is_free_again_when_one_ends(url, 
         ):
             return response.status_code
 
-    await until(status, lambda found: found == 200)  # those of other tests have ended
+    await until(status, lambda code: code == 200)  # the streams of other tests have ended
     async with contextlib.AsyncExitStack() as many:
         readers = [await many.enter_async_context(streaming(url, "crowd")) for _ in range(3)]
-        for reader in readers:  # held, for whom nobody holds is closed
+        for reader in readers:  # keeps the stream open
             await reader.next()
         assert await status() == 429
-    assert await until(status, lambda found: found == 200) == 200
+    assert await until(status, lambda code: code == 200) == 200
 
 
-async def test_a_stream_of_nobody_is_not_found(url):
+async def test_a_stream_of_an_unknown_user_gets_404(url):
     async with httpx.AsyncClient(base_url=url, auth=(OPERATE, "")) as made:
         assert (await made.get("/v1/users/no-such-person/inbox/stream")).status_code == 404
 
 
-async def test_streams_end_when_the_process_is_told_to_stop(module_database_url, deliver):
+async def test_streams_end_when_the_process_stops(module_database_url, deliver):
     await deliver("stopper", "e-1", {"kind": "message", "title": "x"})
     front = application(module_database_url)
     with served(front) as url:

@@ -1,4 +1,4 @@
-"""Questions: where a person is, why they got a message or did not, page by page."""
+"""Reads of people, runs, messages and timelines, page by page; and run commands."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,15 +53,15 @@ async def pages(api, path: str, limit: int = 2) -> list[dict[str, Any]]:
     while True:
         answer = await api.get(path, params={"limit": limit} | ({"cursor": cursor} if cursor else {}))
         assert answer.status_code == 200, answer.text
-        found = answer.json()
-        items += found["items"]
-        cursor = found["next"]
+        page = answer.json()
+        items += page["items"]
+        cursor = page["next"]
         if cursor is None:
             return items
-        assert len(found["items"]) == limit
+        assert len(page["items"]) == limit
 
 
-async def test_a_person_is_found_by_any_of_their_names(api, run):
+async def test_a_person_is_found_by_user_id_and_by_key(api, run):
     by_id = (await api.get("/v1/users/ada%2F1")).json()
     by_key = (await api.get(f"/v1/users/{by_id['key']}")).json()
     assert by_id == by_key
@@ -69,49 +69,49 @@ async def test_a_person_is_found_by_any_of_their_names(api, run):
     assert by_id["identities"] == [{"kind": "user_id", "value": "ada/1"}]
 
 
-async def test_what_a_visitor_did_before_they_were_known_is_theirs(api):
+async def test_events_of_a_visitor_belong_to_the_user_they_become(api):
     await api.post("/v1/track", json={"anonymousId": "visitor-9", "event": "setup_completed", "messageId": "v-1"})
     await api.post("/v1/track", json={"userId": "known-9", "event": "setup_completed", "messageId": "v-2"})
     await api.post("/v1/identify", json={"userId": "known-9", "anonymousId": "visitor-9", "traits": {}})
     by_visitor = (await api.get("/v1/users/visitor-9")).json()
     assert by_visitor["key"] == (await api.get("/v1/users/known-9")).json()["key"]
-    told = await pages(api, "/v1/users/known-9/timeline")
-    assert [entry["about"] for entry in told].count("setup_completed") == 2
+    timeline = await pages(api, "/v1/users/known-9/timeline")
+    assert [entry["about"] for entry in timeline].count("setup_completed") == 2
 
 
 @pytest.mark.parametrize("written", [quote, lambda run: quote(run, safe="")], ids=["with slashes", "one segment"])
-async def test_a_run_is_found_by_its_id_however_its_slashes_are_written(api, run, written):
-    found = await api.get(f"/v1/runs/{written(run)}")
-    assert found.status_code == 200
-    assert (found.json()["id"], found.json()["state"], found.json()["version"]) == (run, "setting_up", 1)
+async def test_a_run_is_found_by_its_id_with_plain_or_encoded_slashes(api, run, written):
+    answer = await api.get(f"/v1/runs/{written(run)}")
+    assert answer.status_code == 200
+    assert (answer.json()["id"], answer.json()["state"], answer.json()["version"]) == (run, "setting_up", 1)
     lines = await pages(api, f"/v1/runs/{written(run)}/timeline")
     assert [line["text"] for line in lines] == [f"line {step}.{n}" for step in range(1, 4) for n in range(2)]
 
 
-async def test_a_consistent_read_asks_the_workflow(api, run, engine):
+async def test_a_consistent_read_queries_the_workflow(api, run, engine):
     row = (await api.get(f"/v1/runs/{quote(run, safe='')}")).json()
-    asked = (await api.get(f"/v1/runs/{quote(run, safe='')}", params={"consistent": "true"})).json()
+    consistent = (await api.get(f"/v1/runs/{quote(run, safe='')}", params={"consistent": "true"})).json()
     assert row["step"] == 3
     assert "live" not in row
-    assert asked["live"]["step"] == 4
+    assert consistent["live"]["step"] == 4
     engine.up = False
     refused = await api.get(f"/v1/runs/{quote(run, safe='')}", params={"consistent": "true"})
     engine.up = True
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:tenure:problem:engine-unavailable")
 
 
-async def test_a_case_with_a_percent_sign_and_a_slash_names_its_own_run(api, db):
-    made = "journey/some/u_0/a%2Fb%2525/1"
+async def test_a_run_whose_case_has_a_slash_and_a_percent_sign_is_found(api, db):
+    run_id = "journey/some/u_0/a%2Fb%2525/1"
     await db.execute(
         "INSERT INTO runs (id, journey, definition, subject_key, case_key, epoch, lane, entered_seq, started_at) "
         "VALUES ($1, 'some', 'none', 'u_0', 'a/b%25', 1, 'u_0', 1, now())",
-        made,
+        run_id,
     )
-    found = (await api.get(f"/v1/runs/{quote(made, safe='')}")).json()
-    assert (found["id"], found["case"]) == (made, "a/b%25")
+    run = (await api.get(f"/v1/runs/{quote(run_id, safe='')}")).json()
+    assert (run["id"], run["case"]) == (run_id, "a/b%25")
 
 
-async def test_the_ledger_says_why_and_why_not(api, run):
+async def test_messages_are_listed_with_their_reasons_and_filtered_by_status(api, run):
     everything = await pages(api, "/v1/users/ada%2F1/messages")
     assert [message["status"] for message in everything] == ["deferred", "withheld", "sent"]
     assert everything[1]["reasons"] == [{"code": "consent_withdrawn", "text": "they said no"}]
@@ -120,7 +120,7 @@ async def test_the_ledger_says_why_and_why_not(api, run):
     assert (await api.get("/v1/messages", params={"status": "nonsense"})).status_code == 422
 
 
-async def test_a_persons_timeline_has_events_decisions_and_verdicts_in_one_order(api, run):
+async def test_a_timeline_has_events_decisions_and_verdicts_in_order_of_time(api, run):
     whole = (await api.get("/v1/users/ada%2F1/timeline", params={"limit": 100})).json()["items"]
     assert whole == await pages(api, "/v1/users/ada%2F1/timeline")
     assert [entry["at"] for entry in whole] == sorted((entry["at"] for entry in whole), reverse=True)
@@ -128,7 +128,7 @@ async def test_a_persons_timeline_has_events_decisions_and_verdicts_in_one_order
     assert "they said no" in next(entry["text"] for entry in whole if entry["kind"] == "withheld")
 
 
-async def test_journeys_of_a_person_can_be_narrowed_and_walked(api, run):
+async def test_journeys_of_a_person_are_filtered_and_paged(api, run):
     assert [item["id"] for item in await pages(api, "/v1/users/ada%2F1/journeys", limit=1)] == [run]
     closed = (await api.get("/v1/users/ada%2F1/journeys", params={"status": "closed"})).json()
     assert closed == {"items": [], "next": None}
@@ -158,32 +158,32 @@ async def test_journeys_of_a_person_can_be_narrowed_and_walked(api, run):
         "/v1/clocks/none",
     ],
 )
-async def test_what_is_not_there_is_said_plainly(api, path):
+async def test_an_unknown_resource_gets_404(api, path):
     answer = await api.get(path)
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:tenure:problem:not-found")
 
 
 @pytest.mark.parametrize("cursor", ["x", "bnVsbA", "WzFd", "WyJ4IiwieSJd", "WzEsMl0", "e30", "W251bGwsbnVsbF0", "%00"])
-async def test_a_cursor_that_is_not_ours_is_refused(api, run, cursor):
+async def test_an_invalid_cursor_is_refused(api, run, cursor):
     refused = await api.get(f"/v1/users/ada%2F1/journeys?cursor={cursor}")
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/query/cursor"
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "x", "-1"])
-async def test_a_page_has_one_to_a_hundred_items(api, run, limit):
+async def test_a_limit_outside_one_to_a_hundred_is_refused(api, run, limit):
     assert (await api.get(f"/v1/tasks?limit={limit}")).status_code == 422
 
 
-async def test_wishes_reach_the_run_with_who_and_why(api, run, engine):
+async def test_pause_resume_and_cancel_reach_the_run_with_who_and_why(api, run, engine):
     at = quote(run, safe="")
-    for verb, wish in (
+    for verb, body in (
         ("pause", {"by": "dana"}),
         ("resume", {"by": "dana", "mode": "expire"}),
         ("cancel", {"by": "dana", "reason": "a mistake"}),
     ):
-        answer = await api.post(f"/v1/runs/{at}/{verb}", json=wish)
+        answer = await api.post(f"/v1/runs/{at}/{verb}", json=body)
         assert (answer.status_code, answer.json()["id"]) == (200, run)
-        assert engine.asked[-1] == (run, verb, wish)
+        assert engine.commands[-1] == (run, verb, body)
     assert (await api.post(f"/v1/runs/{at}/cancel", json={"by": "dana"})).status_code == 422
     assert (await api.post(f"/v1/runs/{at}/resume", json={"by": "dana", "mode": "x"})).status_code == 422

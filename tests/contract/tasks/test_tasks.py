@@ -1,4 +1,4 @@
-"""Tasks, inbox, consent and quarantine: what people do, and what it changes in the same commit."""
+"""Tasks, inbox, consents and quarantine over HTTP, and what each request changes in the same commit."""
 
 import asyncio
 import json
@@ -19,22 +19,22 @@ KEY = "setup-and-activation"
 
 
 async def entered(api, user: str) -> Any:
-    """A run of this person, opened by an accepted event."""
+    """Open a run of this person by an accepted event; its id."""
     await api.put(f"/v1/journeys/{KEY}", content=(CATALOG / "journeys" / f"{KEY}.yaml").read_bytes())
     await api.post(f"/v1/users/{user}/signals", json={"name": "signed_up"})
     (run,) = (await api.get(f"/v1/users/{user}/journeys")).json()["items"]
     return run["id"]
 
 
-async def person_of(db, run: str) -> Any:
+async def subject_of(db, run: str) -> Any:
     return await db.fetchval("SELECT lane FROM runs WHERE id = $1", run)
 
 
-async def task(db, run: str, owner: str = "dana") -> Any:
+async def insert_task(db, run: str, owner: str = "dana") -> Any:
     number = await db.fetchval(
         """INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at)
            VALUES (gen_random_uuid()::text, $1, $2, $3, 'onboarding-call', 'onboarding-call', $4, now()) RETURNING id""",
-        run, await person_of(db, run), KEY, owner,
+        run, await subject_of(db, run), KEY, owner,
     )  # fmt: skip
     await db.execute(
         "INSERT INTO task_asks (key, task_id, run, action, asked_at) SELECT key, id, run, action, opened_at FROM tasks WHERE id = $1",
@@ -43,30 +43,30 @@ async def task(db, run: str, owner: str = "dana") -> Any:
     return number
 
 
-async def told(db, run: str) -> list[dict[str, Any]]:
-    """What waits for this one run."""
+async def pending_signals(db, run: str) -> list[dict[str, Any]]:
+    """The undelivered outbox rows addressed to this run."""
     return [dict(row) for row in await db.fetch("SELECT * FROM outbox WHERE target = $1 ORDER BY seq", run)]
 
 
-async def test_closing_a_task_is_a_signal_in_the_same_commit_and_only_once(api, db):
+async def test_closing_a_task_emits_one_signal_in_the_same_commit(api, db):
     run = await entered(api, "closer")
-    number = await task(db, run)
+    number = await insert_task(db, run)
     answers = await asyncio.gather(
         *(api.post(f"/v1/tasks/{number}/close", json={"resolution": "reached", "by": "dana"}) for _ in range(10))
     )
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.json()["status"] for answer in answers} == {"closed"}
-    (signal,) = await told(db, run)
+    (signal,) = await pending_signals(db, run)
     assert (signal["kind"], signal["name"]) == ("signal", "onboarding-call.closed")
     assert json.loads(signal["data"])["outcome"] == "reached"
     other = await api.post(f"/v1/tasks/{number}/close", json={"resolution": "no_answer", "by": "dana"})
     assert (other.status_code, other.json()["type"]) == (409, "urn:tenure:problem:conflict")
-    assert len(await told(db, run)) == 1
+    assert len(await pending_signals(db, run)) == 1
 
 
 async def test_tasks_are_listed_by_owner_and_status_page_by_page(api, db):
     run = await entered(api, "worker")
-    numbers = [await task(db, run, "erin") for _ in range(3)]
+    numbers = [await insert_task(db, run, "erin") for _ in range(3)]
     await api.post(f"/v1/tasks/{numbers[0]}/close", json={"resolution": "booked", "by": "erin"})
     first = (await api.get("/v1/tasks", params={"owner": "erin", "status": "open", "limit": 1})).json()
     second = (await api.get("/v1/tasks", params={"owner": "erin", "status": "open", "cursor": first["next"]})).json()
@@ -74,12 +74,12 @@ async def test_tasks_are_listed_by_owner_and_status_page_by_page(api, db):
     assert second["next"] is None
 
 
-async def test_an_inbox_message_is_there_once_and_remembers_what_was_done_with_it(api, db, module_database_url):
+async def test_an_inbox_message_is_stored_once_with_its_first_interaction(api, db, module_database_url):
     run = await entered(api, "reader")
     database = Database(module_database_url)
     for _ in range(2):
         async with database.transaction() as connection:
-            await inbox_items.put_item(connection, "inbox-1", await person_of(db, run), {"subject": "Welcome"}, AT)
+            await inbox_items.put_item(connection, "inbox-1", await subject_of(db, run), {"subject": "Welcome"}, AT)
     await database.close()
     (item,) = (await api.get("/v1/users/reader/inbox")).json()["items"]
     assert (item["content"], item["seen_at"]) == ({"subject": "Welcome"}, None)
@@ -90,35 +90,35 @@ async def test_an_inbox_message_is_there_once_and_remembers_what_was_done_with_i
     assert (await api.post("/v1/inbox/999999/seen")).status_code == 404
 
 
-async def message(db, run: str, key: str, via: str, status: str = "deferred", topic: str = "onboarding") -> None:
+async def insert_message(db, run: str, key: str, via: str, status: str = "deferred", topic: str = "onboarding") -> None:
     await db.execute(
         """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
              priority, at, status, decided_at, due_at)
            VALUES ($1, $2, 1, $3, $3, $4, 'setting_up', 1, $1, 'setup/first-steps', $5, $6, 'lifecycle', $7, $8, $7, $7)""",
-        key, run, await person_of(db, run), KEY, via, topic, AT, status,
+        key, run, await subject_of(db, run), KEY, via, topic, AT, status,
     )  # fmt: skip
 
 
-async def consent(api, user: str, channel: str, topic: str, granted: bool) -> Any:
-    said = {"channel": channel, "topic": topic, "granted": granted, "source": "preference-centre"}
-    answer = await api.put(f"/v1/users/{user}/consents", json=said)
+async def change_consent(api, user: str, channel: str, topic: str, granted: bool) -> Any:
+    change = {"channel": channel, "topic": topic, "granted": granted, "source": "preference-centre"}
+    answer = await api.put(f"/v1/users/{user}/consents", json=change)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def test_a_withdrawal_takes_back_what_is_queued_and_ends_a_run_only_when_no_channel_is_left(api, db):
+async def test_an_opt_out_withdraws_queued_messages_and_ends_a_run_without_any_channel_left(api, db):
     run = await entered(api, "leaver")
     topic = (await api.get(f"/v1/journeys/{KEY}")).json()["definition"]["topic"]
-    await message(db, run, "by-mail", '["email"]', topic=topic)
-    await message(db, run, "by-either", '["in_app", "email"]', topic=topic)
-    await message(db, run, "of-another-topic", '["email"]', topic="billing")
-    await message(db, run, "under-way", '["email"]', "sending", topic=topic)
-    first = await consent(api, "leaver", "email", topic, granted=False)
+    await insert_message(db, run, "by-mail", '["email"]', topic=topic)
+    await insert_message(db, run, "by-either", '["in_app", "email"]', topic=topic)
+    await insert_message(db, run, "of-another-topic", '["email"]', topic="billing")
+    await insert_message(db, run, "under-way", '["email"]', "sending", topic=topic)
+    first = await change_consent(api, "leaver", "email", topic, granted=False)
     assert (first["withdrawn_messages"], first["ended_runs"]) == (1, 0)
-    assert await told(db, run) == []
-    second = await consent(api, "leaver", "in_app", topic, granted=False)
+    assert await pending_signals(db, run) == []
+    second = await change_consent(api, "leaver", "in_app", topic, granted=False)
     assert (second["withdrawn_messages"], second["ended_runs"]) == (1, 1)
-    (end,) = await told(db, run)
+    (end,) = await pending_signals(db, run)
     assert end["kind"] == "opted_out"
     statuses = dict(await db.fetch("SELECT key, status FROM messages WHERE run = $1", run))
     assert statuses == {
@@ -131,23 +131,23 @@ async def test_a_withdrawal_takes_back_what_is_queued_and_ends_a_run_only_when_n
     assert why["reasons"][0]["code"] == "consent_withdrawn"
 
 
-async def test_a_no_to_everything_needs_one_request(api, db):
+async def test_an_opt_out_from_everything_needs_one_request(api, db):
     run = await entered(api, "finished")
-    assert (await consent(api, "finished", "*", "*", granted=False))["ended_runs"] == 1
-    assert [row["kind"] for row in await told(db, run)] == ["opted_out"]
+    assert (await change_consent(api, "finished", "*", "*", granted=False))["ended_runs"] == 1
+    assert [row["kind"] for row in await pending_signals(db, run)] == ["opted_out"]
 
 
-async def test_what_was_said_is_kept_with_its_source_for_ever(api):
+async def test_the_consent_log_keeps_every_change(api):
     await entered(api, "sayer")
     for granted in (True, False, True):
-        await consent(api, "sayer", "email", "onboarding", granted=granted)
-    (now,) = (await api.get("/v1/users/sayer/consents")).json()["items"]
+        await change_consent(api, "sayer", "email", "onboarding", granted=granted)
+    (current,) = (await api.get("/v1/users/sayer/consents")).json()["items"]
     log = (await api.get("/v1/users/sayer/consents/log")).json()["items"]
-    assert (now["granted"], now["source"]) == (True, "preference-centre")
+    assert (current["granted"], current["source"]) == (True, "preference-centre")
     assert [entry["granted"] for entry in log] == [True, False, True]
 
 
-async def test_what_is_held_is_replayed_once_the_plan_is_mended(api, sender, db, module_database_url):
+async def test_quarantined_events_are_replayed_once_after_the_plan_is_fixed(api, sender, db, module_database_url):
     for n in range(3):
         body = {"userId": "mended", "event": "New Thing", "messageId": f"new-{n}", "properties": {}}
         await sender.post("/v1/track", json=body)
@@ -156,8 +156,8 @@ async def test_what_is_held_is_replayed_once_the_plan_is_mended(api, sender, db,
     assert (names["New Thing"], names["new_thing"]) == (3, 1)
     items = (await api.get("/v1/quarantine", params={"name": "New Thing"})).json()["items"]
     assert all("tracking plan" in item["faults"][0] for item in items)
-    still = await api.post(f"/v1/quarantine/{items[0]['id']}/replay")
-    assert (still.status_code, still.json()["errors"][0]["detail"]) == (409, items[0]["faults"][0])
+    refused = await api.post(f"/v1/quarantine/{items[0]['id']}/replay")
+    assert (refused.status_code, refused.json()["errors"][0]["detail"]) == (409, items[0]["faults"][0])
     gone = await api.post(f"/v1/quarantine/{items[2]['id']}/discard")
     assert gone.json()["status"] == "discarded"
 
@@ -166,8 +166,8 @@ async def test_what_is_held_is_replayed_once_the_plan_is_mended(api, sender, db,
     mended = old.model_copy(update={"signals": {**old.signals, "new_thing": signal}})
     mended = type(old).model_validate(mended.model_dump(by_alias=True))
     async with client(application(module_database_url, tracking=mended)) as with_mended_plan:
-        one = await with_mended_plan.post(f"/v1/quarantine/{items[0]['id']}/replay")
-        assert one.json()["status"] == "replayed"
+        replayed = await with_mended_plan.post(f"/v1/quarantine/{items[0]['id']}/replay")
+        assert replayed.json()["status"] == "replayed"
         again = await with_mended_plan.post(f"/v1/quarantine/{items[0]['id']}/replay")
         assert again.status_code == 409
         rest = await with_mended_plan.post("/v1/quarantine:replay", params={"name": "New Thing"})
@@ -178,7 +178,7 @@ async def test_what_is_held_is_replayed_once_the_plan_is_mended(api, sender, db,
     assert [row["message_id"] for row in accepted] == ["new-0", "new-1", "new-signal"]
 
 
-async def test_a_malformed_event_stays_held_until_somebody_gives_it_up(api, sender):
+async def test_a_malformed_event_stays_in_quarantine_until_it_is_discarded(api, sender):
     bad = b'{"batch":[{"type":"track","event":"Odd","userId":"u","messageId":"odd-1","properties":{"a":"\\u0000"}}]}'
     await sender.post("/v1/batch", content=bad)
     (item,) = (await api.get("/v1/quarantine", params={"name": "Odd"})).json()["items"]
@@ -188,7 +188,7 @@ async def test_a_malformed_event_stays_held_until_somebody_gives_it_up(api, send
     assert (await api.get("/v1/quarantine", params={"name": "Odd"})).json()["items"] == []
 
 
-async def test_a_dead_letter_is_listed_until_it_was_looked_at(api, db):
+async def test_a_dead_letter_is_listed_until_it_is_discarded(api, db):
     number = await db.fetchval(
         "INSERT INTO dead_letters (run, step, n, name, reason, payload) VALUES ('r', 1, 0, 'odd', 'unknown', '{}') RETURNING id"
     )
@@ -198,19 +198,19 @@ async def test_a_dead_letter_is_listed_until_it_was_looked_at(api, db):
     assert (await api.get("/v1/dead-letters", params={"run": "r"})).json()["items"] == []
 
 
-async def test_a_clocks_origin_and_speed_stand_while_its_limit_moves(api):
+async def test_a_test_clock_keeps_its_origin_and_speed_when_its_limit_moves(api):
     clock = {"origin": "2026-01-01T00:00:00Z", "speed": 10, "limit": "2026-01-02T00:00:00Z"}
     await api.put("/v1/clocks/steady", json=clock)
     moved = {"origin": "2020-01-01T00:00:00Z", "speed": 99, "limit": "2026-03-01T00:00:00Z"}
-    found = (await api.put("/v1/clocks/steady", json=moved)).json()
-    assert (found["origin"], found["speed"], found["limit"]) == (clock["origin"], 10, moved["limit"])
-    origin, now, limit = (datetime.fromisoformat(found[name]) for name in ("origin", "now", "limit"))
+    changed = (await api.put("/v1/clocks/steady", json=moved)).json()
+    assert (changed["origin"], changed["speed"], changed["limit"]) == (clock["origin"], 10, moved["limit"])
+    origin, now, limit = (datetime.fromisoformat(changed[name]) for name in ("origin", "now", "limit"))
     assert origin <= now <= limit
 
 
 @pytest.mark.parametrize(
     "change", [{"speed": 0}, {"speed": 1e99}, {"origin": 7}, {"limit": "9999-01-01T00:00:00Z"}], ids=str
 )
-async def test_a_clock_that_cannot_run_is_refused(api, change):
+async def test_an_invalid_test_clock_is_refused(api, change):
     clock = {"origin": "2026-01-01T00:00:00Z", "speed": 10, "limit": "2026-01-02T00:00:00Z"}
     assert (await api.put("/v1/clocks/odd", json={**clock, **change})).status_code == 422

@@ -1,4 +1,4 @@
-"""How long a message is tried, and what the search for a lost one may cost the people who wait behind it."""
+"""How long a message is retried, and how a resent one is delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from store.database import execute, fetch_all, sql
 from store.messages.resend import resend_message
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 from worker.settings import ROOT
 from worker.testing.stage import rehearsal
 
@@ -37,11 +37,11 @@ def catalog(tmp_path: Path) -> Path:
     folder = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", folder)
     (folder / "policy.yaml").write_text(RARELY)
-    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it belongs to the shipped policy
     return folder
 
 
-async def test_a_mail_that_was_held_for_two_days_is_tried_again_when_its_relay_is_busy(
+async def test_a_mail_deferred_for_two_days_is_still_retried_when_its_relay_is_busy(
     database_url: str, temporal_address: str, tmp_path: Path, catalog: Path
 ) -> None:
     async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog) as stage:
@@ -77,21 +77,21 @@ async def test_a_mail_is_given_up_a_day_after_its_first_attempt(
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
 
 
-async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_where_the_person_is_now(
-    deps: Living,
+async def test_a_resent_mail_passes_the_gate_and_goes_to_the_current_address(
+    stack: LiveStack,
 ) -> None:
-    await deps.publish(TWO_MAILS)
-    await deps.accept(deps.identify("ada", email="ada@bounce.example", first_name="Ada"))
-    await deps.accept(deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'failed'")
-    await deps.accept(deps.identify("ada", email="ada@example.com"))
-    (row,) = await deps.rows("SELECT id FROM messages")
-    assert await resend_message(deps.database, row["id"])
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
-    assert deps.mail.count() == 1
-    assert not await resend_message(deps.database, row["id"])
+    await stack.publish(TWO_MAILS)
+    await stack.accept(stack.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await stack.accept(stack.track("ada", "signed_up"))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'failed'")
+    await stack.accept(stack.identify("ada", email="ada@example.com"))
+    (row,) = await stack.rows("SELECT id FROM messages")
+    assert await resend_message(stack.database, row["id"])
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+    assert stack.mail.count() == 1
+    assert not await resend_message(stack.database, row["id"])

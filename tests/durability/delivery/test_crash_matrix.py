@@ -1,7 +1,7 @@
-"""A process dies at every point × on every adapter: what its class promises holds to the unit, by ledger and provider.
+"""A process is killed at every point of every adapter: ledger and provider keep the promise of its class.
 
-The step is applied in a child that dies; then comes what Temporal does, the same step again in another process, and the
-person's outreach until nothing is owed. The providers of the test count what they really took.
+The step is applied in a child process that is killed; then, as Temporal does, another process applies it again, and the
+person's outreach runs until nothing is due. The providers of the test count what they accepted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tests.storm.naive_worker import send_then_record
 from tests.support.provider import URGENT, google_key
 from tests.support.steps import first_steps, publish
 
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 JOURNEY = """
 journey: {name}
 entry: {{on: enter_{name}, again: never}}
@@ -74,39 +74,39 @@ _LEASE_OVER = sql("UPDATE task_mirrors SET next_at = '-infinity' WHERE mirror = 
 
 @dataclass
 class Matrix:
-    """One matrix from beginning to end."""
+    """The cells of one matrix with their providers."""
 
     stand: CellRunner
     killing: KillingProviders
     folder: Path
 
-    async def seen(self, chosen: Sequence[Cell]) -> list[CellResult]:
-        """Let each die, then let others go on, and look."""
-        exits = await _deaths(self.stand.config, self.folder)
-        return await self._gone_on(chosen, exits)
+    async def seen(self, chosen: Sequence[Cell]) -> list[Seen]:
+        """Kill each cell's process, let others recover, and read the results."""
+        exits = await _run_dying_processes(self.stand.config, self.folder)
+        return await self._recovered(chosen, exits)
 
-    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[CellResult]:
-        """The same, but those who go on first die too, if they come to these points."""
-        exits = await _deaths(self.stand.config, self.folder)
+    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[Seen]:
+        """The same, but the first recovery of each cell is killed too, if it reaches its second point."""
+        exits = await _run_dying_processes(self.stand.config, self.folder)
         (leases,) = await self.stand.rows(_LEASES)
         await asyncio.sleep(max(0.0, leases["left"].total_seconds()) if leases["left"] else 0.0)
-        second = [replace(cell, point=point) for cell, point in zip(chosen, points, strict=True)]
-        self.killing.arm(second)
-        config = replace(self.stand.config, again=True, cells=[each.as_json() for each in second])
-        died = await _deaths(config, self.folder)
+        second_cells = [replace(cell, point=point) for cell, point in zip(chosen, points, strict=True)]
+        self.killing.arm(second_cells)
+        config = replace(self.stand.config, again=True, cells=[cell.as_json() for cell in second_cells])
+        died = await _run_dying_processes(config, self.folder)
         assert 1 not in died.values(), (self.folder / "deaths.log").read_text()
-        return await self._gone_on(chosen, exits)
+        return await self._recovered(chosen, exits)
 
-    async def _gone_on(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[CellResult]:
-        async def one(cell: Cell) -> CellResult:
-            async with asyncio.timeout(PATIENCE):
-                await self._others_go_on(cell)
+    async def _recovered(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[Seen]:
+        async def recovered(cell: Cell) -> Seen:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self._recover(cell)
             return await self._look(cell, exits[cell.marker])
 
-        return await asyncio.gather(*map(one, chosen))
+        return await asyncio.gather(*map(recovered, chosen))
 
-    async def _others_go_on(self, cell: Cell) -> None:
-        if cell.target.kind == "task":
+    async def _recover(self, cell: Cell) -> None:
+        if cell.of.kind == "task":
             async with self.stand.database.transaction() as connection:
                 await execute(connection, _LEASE_OVER, marker=cell.marker)
         await self.stand.finish(cell)
@@ -124,8 +124,8 @@ class Matrix:
         return int((await self.stand.rows(_STUCK))[0]["n"])
 
 
-async def _deaths(config: Config, folder: Path) -> dict[str, int]:
-    """Every cell's child, each with its exit code."""
+async def _run_dying_processes(config: Config, folder: Path) -> dict[str, int]:
+    """Run the child process of every cell; its exit code by marker."""
     (folder / "config.json").write_text(json.dumps(asdict(config)))
     with (folder / "deaths.log").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -133,21 +133,21 @@ async def _deaths(config: Config, folder: Path) -> dict[str, int]:
             cwd=ROOT, stdout=output, stderr=output,
         )  # fmt: skip
         assert await process.wait() == 0, (folder / "deaths.log").read_text()
-    found: dict[str, int] = json.loads((folder / "exits.json").read_text())
-    return found
+    exits: dict[str, int] = json.loads((folder / "exits.json").read_text())
+    return exits
 
 
 @contextlib.asynccontextmanager
 async def matrix(
     database_url: str, folder: Path, chosen: Sequence[Cell], *, naive: bool = False
 ) -> AsyncIterator[Matrix]:
-    """Providers that listen, people who have entered, and the step of each that is to be applied."""
+    """Running providers, a run for each cell, and the step of each that is to be applied."""
     (folder / "templates" / "crash").mkdir(parents=True)
     text = URGENT.replace("Your export is ready. It", "{{ profile.first_name }}: your export is ready. It")
     (folder / "templates" / "crash" / "ready.md").write_text(text)
-    killing = KillingProviders(folder, chosen)
-    async with serve_killing(killing) as places:
-        known = [each.as_json() for each in chosen]
+    killing = Killing(folder, chosen)
+    async with killing_at(killing) as places:
+        known = [cell.as_json() for cell in chosen]
         config = Config(database_url, places.provider, places.relay, str(folder), google_key(), known, naive=naive)
         stand = CellRunner(config)
         try:
@@ -157,23 +157,23 @@ async def matrix(
             await stand.close()
 
 
-async def _entered(stand: CellRunner, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
-    for name in {each.adapter for each in chosen if each.target.kind == "message"}:
-        of = ADAPTERS[name]
-        await publish(stand.database, JOURNEY.format(name=of.name, via=of.via, data=of.data or "{}"))
+async def _entered(stand: Stand, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
+    for name in {cell.adapter for cell in chosen if cell.of.kind == "message"}:
+        adapter = ADAPTERS[name]
+        await publish(stand.database, JOURNEY.format(name=adapter.name, via=adapter.via, data=adapter.data or "{}"))
     calls = [call for number, cell in enumerate(chosen) for call in _calls(cell, number, provider)]
     await ingest.accept(stand.database, stand.catalogue, calls, source="test")
     async with stand.database.transaction() as connection:
-        await execute(connection, _MEMBER, markers=[each.marker for each in chosen if each.target.kind == "audience"])
-        if any(each.target.kind == "task" for each in chosen):
+        await execute(connection, _MEMBER, markers=[cell.marker for cell in chosen if cell.of.kind == "audience"])
+        if any(cell.of.kind == "task" for cell in chosen):
             await execute(connection, _TASK)
-    found = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
-    return {who: step for (who, _), step in found.items()}
+    steps = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
+    return {who: step for (who, _), step in steps.items()}
 
 
 POINT = padless(bytes.fromhex("046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
                               "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"))  # fmt: skip
-"""The generator of P-256, which is a browser's key like any other."""
+"""The generator of P-256, which is a valid browser key."""
 
 
 def _calls(cell: Cell, number: int, provider: str) -> list[InboundEvent]:
@@ -193,40 +193,40 @@ def _calls(cell: Cell, number: int, provider: str) -> list[InboundEvent]:
     return [known, entered] if cell.target.kind == "message" else [known]
 
 
-async def test_a_death_at_any_point_on_any_adapter_keeps_the_promise_of_its_class(
+async def test_a_crash_at_any_point_of_any_adapter_keeps_the_promise_of_its_class(
     database_url: str, tmp_path: Path
 ) -> None:
     chosen = cells()
-    async with matrix(database_url, tmp_path, chosen) as found:
-        seen = await found.seen(chosen)
-        faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_promise(each))}
+    async with matrix(database_url, tmp_path, chosen) as crash_matrix:
+        seen = await crash_matrix.seen(chosen)
+        faults = {f"{result.cell.adapter} {result.cell.point}": why for result in seen if (why := broken(result))}
         assert not faults, "\n".join(f"{where}: {why}" for where, why in faults.items())
-        assert await found.stuck() == 0, "every message has come to its end"
+        assert await crash_matrix.stuck() == 0, "every message is settled"
 
 
-async def test_whoever_dies_again_while_going_on_leaves_every_message_at_an_end_that_its_class_allows(
+async def test_a_second_crash_during_recovery_leaves_a_result_that_the_class_allows(
     database_url: str, tmp_path: Path
 ) -> None:
     seed = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
     chance = random.Random(seed)
-    talking = [each for each in ADAPTERS.values() if each.kind == "message"]
-    drawn = [(each.name, chance.choice(each.points)) for _ in range(2) for each in talking]
+    talking = [spec for spec in ADAPTERS.values() if spec.kind == "message"]
+    drawn = [(spec.name, chance.choice(spec.points)) for _ in range(2) for spec in talking]
     chosen = [Cell(f"cell{number:03}x", adapter, point) for number, (adapter, point) in enumerate(drawn)]
-    async with matrix(database_url, tmp_path, chosen) as found:
-        seen = await found.seen_after_two(chosen, [chance.choice(POINTS) for _ in chosen])
+    async with matrix(database_url, tmp_path, chosen) as crash_matrix:
+        seen = await crash_matrix.seen_after_two(chosen, [chance.choice(POINTS) for _ in chosen])
         faults = {
-            f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_promise_after_two(each))
+            f"{result.cell.adapter} {result.cell.point}": why for result in seen if (why := broken_by_two(result))
         }
         assert not faults, f"TENURE_STORM_SEED={seed}: {faults}"
-        assert await found.stuck() == 0, f"TENURE_STORM_SEED={seed}"
+        assert await crash_matrix.stuck() == 0, f"TENURE_STORM_SEED={seed}"
 
 
-async def test_the_matrix_bites_who_sends_before_recording_doubles_on_all_that_take_no_key(
+async def test_control_sending_before_recording_doubles_on_every_adapter_without_a_key(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keyed = {name for name, each in ADAPTERS.items() if each.promise is Promise.KEYED}
-    chosen = [each for each in cells(("acceptance-after",), ("message",)) if each.adapter not in keyed]
+    keyed = {name for name, spec in ADAPTERS.items() if spec.promise is Promise.KEYED}
+    chosen = [cell for cell in cells(("acceptance-after",), ("message",)) if cell.adapter not in keyed]
     monkeypatch.setattr(evaluation.GatePass, "add", send_then_record)
-    async with matrix(database_url, tmp_path, chosen, naive=True) as found:
-        doubled = {each.cell.adapter for each in await found.seen(chosen) if each.taken == 2}
-    assert doubled == {each.adapter for each in chosen} - {"webinar", "ticket"}, "which know who comes again"
+    async with matrix(database_url, tmp_path, chosen, naive=True) as crash_matrix:
+        doubled = {result.cell.adapter for result in await crash_matrix.seen(chosen) if result.taken == 2}
+    assert doubled == {cell.adapter for cell in chosen} - {"webinar", "ticket"}, "which recognise a repeated call"

@@ -1,6 +1,6 @@
-"""A worker dies around an attempt, on every channel: what its class promises holds to the unit, by the ledger and the provider.
+"""A worker crashes around an attempt on every channel: ledger and provider keep the promise of its class.
 
-The two instants that matter: `sending` is committed and nothing has left; the provider has it and nobody has written that down.
+The two points: `sending` is committed and nothing has left; the provider has accepted and that is not recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest_asyncio
 from activities.ports import Promise
 from store.database import execute, sql
 from store.outbox import queue as outbox
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 from tests.support.provider import ADA, URGENT, VENDORS, google_key
 from worker.settings import ROOT
 from worker.stack.providers.environment import KEY, local_environ
@@ -38,13 +38,13 @@ ONCE = {
     "before": {"email": 1, "webhook": 1, "chat": 1, "support": 1, "webinar": 1, "sms": 0, "push": 1},
     "after": {"email": 1, "webhook": 1, "chat": 1, "support": 1, "webinar": 1, "sms": 1, "push": 2},
 }
-"""How often each is at its provider at last: push goes out again on purpose, under a tag of which a device shows one."""
+"""How often each message is at its provider in the end. Push is sent again on purpose: a device shows one per tag."""
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["in the step", "on its queue"])
-async def deps(
+async def stack(
     request, local, database_url, temporal_address, task_queue, tmp_path: Path, monkeypatch
-) -> AsyncIterator[Living]:
+) -> AsyncIterator[LiveStack]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text("consent: [{default: granted}]\n")
@@ -58,9 +58,9 @@ async def deps(
     near = {"TENURE_PROVIDERS_NEAR": str(request.param)}
     for name, value in {**local_environ(local.url), **{f"TENURE_{k}": v for k, v in more.items()}, **near}.items():
         monkeypatch.setenv(name, value)
-    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
-        yield found
-        for channel in found.deps.channels.values():
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        yield stack
+        for channel in stack.deps.channels.values():
             await channel.close()
 
 
@@ -68,41 +68,41 @@ def taken(local: LocalProvider) -> dict[str, int]:
     return {name: len(local.provider.accepted.search(provider=vendor)) for name, vendor in VENDORS.items()}
 
 
-async def dies(deps: Living) -> None:
-    """As if the worker had died with every attempt in flight, and another looks after what is owed."""
-    async with deps.database.transaction() as connection:
+async def crash_with_attempts_in_flight(stack: LiveStack) -> None:
+    """Set every message to an attempt in flight with an expired lease, and wake the outreach."""
+    async with stack.database.transaction() as connection:
         await execute(connection, _DIES)
-        (person,) = {row["recipient"] for row in await deps.rows("SELECT DISTINCT recipient FROM messages")}
+        (person,) = {row["recipient"] for row in await stack.rows("SELECT DISTINCT recipient FROM messages")}
         await outbox.wake_outreach(connection, person)
 
 
 @pytest.mark.slow
-async def test_a_death_after_acceptance_keeps_each_classs_promise(deps: Living, local: LocalProvider) -> None:
-    await deps.publish(EVERYWHERE)
-    await deps.accept(deps.identify("ada", **ADA), deps.track("ada", "signed_up"))
-    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent"])
+async def test_a_crash_after_acceptance_keeps_the_promise_of_each_class(stack: LiveStack, local: LocalProvider) -> None:
+    await stack.publish(EVERYWHERE)
+    await stack.accept(stack.identify("ada", **ADA), stack.track("ada", "signed_up"))
+    await stack.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent"])
     assert set(taken(local).values()) == {1}
-    await dies(deps)
-    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
-    await settled(deps, local, "after")
+    await crash_with_attempts_in_flight(stack)
+    await stack.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await assert_promises_kept(stack, local, "after")
 
 
 @pytest.mark.slow
-async def test_a_death_before_anything_left_keeps_each_classs_promise(deps: Living, local: LocalProvider) -> None:
-    await deps.publish(EVERYWHERE)
+async def test_a_crash_before_sending_keeps_the_promise_of_each_class(stack: LiveStack, local: LocalProvider) -> None:
+    await stack.publish(EVERYWHERE)
     local.provider.faults.add(ProviderFault(kind="status", status=503, times=None))
-    await deps.accept(deps.identify("ada", **ADA), deps.track("ada", "signed_up"))
-    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["deferred"])
+    await stack.accept(stack.identify("ada", **ADA), stack.track("ada", "signed_up"))
+    await stack.until(COUNTED, lambda n: n == len(VENDORS), statuses=["deferred"])
     local.provider.faults.clear()
-    await dies(deps)
-    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
-    await settled(deps, local, "before")
+    await crash_with_attempts_in_flight(stack)
+    await stack.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await assert_promises_kept(stack, local, "before")
 
 
-async def settled(deps: Living, local: LocalProvider, point: str) -> None:
-    found = await deps.rows("SELECT channel, status FROM messages")
-    assert {row["channel"] for row in found if row["status"] == "unknown"} == {"sms"}
-    assert deps.deps.channels["sms"].promise is Promise.BLIND
+async def assert_promises_kept(stack: LiveStack, local: LocalProvider, point: str) -> None:
+    rows = await stack.rows("SELECT channel, status FROM messages")
+    assert {row["channel"] for row in rows if row["status"] == "unknown"} == {"sms"}
+    assert stack.deps.channels["sms"].promise is Promise.BLIND
     assert taken(local) == ONCE[point]
     tags = {item["key"] for item in local.provider.accepted.search(provider="fcm")}
     assert len(tags) == 1

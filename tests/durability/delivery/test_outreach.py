@@ -1,4 +1,4 @@
-"""What a person is owed: deferred, retried, reconciled or withdrawn by one durable workflow of theirs."""
+"""Outreach: one workflow per person that sends deferred messages, retries attempts and looks up lost ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from store.database import execute, fetch_all, sql
 from store.outbox import claims
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 from worker.stack.mail_sink import MailFaults
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import rehearsal
@@ -31,7 +31,7 @@ states:
 
 
 async def _two_mails(stage: Rehearsal) -> None:
-    """The second is asked for within the cooldown between e-mails, 20 hours."""
+    """Request two mails; the second within the cooldown between e-mails, 20 hours."""
     await stage.publish(HELD_BACK, checked=False)
     await stage.identify("ada", email="ada@example.com", first_name="Ada")
     await stage.signal("ada", "signed_up")
@@ -60,18 +60,18 @@ async def test_a_message_held_by_a_cooldown_is_withdrawn_when_its_state_is_left(
     assert [message["template"] for message in await stage.messages(status="withdrawn")] == ["setup/checklist"]
 
 
-async def test_a_person_who_is_owed_nothing_has_no_workflow(stage: Rehearsal) -> None:
+async def test_the_outreach_of_a_person_without_due_messages_completes(stage: Rehearsal) -> None:
     await _two_mails(stage)
     await stage.forward(days=2)
-    running = [each async for each in stage.client.list_workflows(_outreach(stage))]
-    assert [each.status.name for each in running if each.status] == ["COMPLETED"] * len(running)
+    running = [workflow async for workflow in stage.client.list_workflows(_outreach(stage))]
+    assert [workflow.status.name for workflow in running if workflow.status] == ["COMPLETED"] * len(running)
 
 
 def _outreach(stage: Rehearsal) -> str:
     return f"WorkflowType = 'OutreachWorkflow' AND TaskQueue = '{stage.settings.task_queue}'"
 
 
-async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
+async def test_a_mail_that_a_busy_relay_refused_is_retried_and_arrives_once(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
     async with rehearsal(database_url, temporal_address, tmp_path, faults=MailFaults(fail_rate=0.6, seed=3)) as stage:
@@ -88,7 +88,7 @@ async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
         assert attempts["n"] > 1
 
 
-async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent_again(
+async def test_a_mail_with_an_unknown_result_is_found_and_not_resent(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
     lossy = MailFaults(close_after_accept_rate=1.0)
@@ -102,16 +102,16 @@ async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
 
 
-async def test_what_was_delivered_long_ago_is_pruned_and_what_waits_is_not(deps: Living) -> None:
-    await deps.publish(HELD_BACK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
-    async with deps.database.transaction() as connection:
+async def test_outbox_rows_delivered_long_ago_are_pruned(stack: LiveStack) -> None:
+    await stack.publish(HELD_BACK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
+    async with stack.database.transaction() as connection:
         assert await claims.prune_delivered(connection) == 0
         await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
         assert await claims.prune_delivered(connection) >= 1

@@ -1,4 +1,4 @@
-"""A provider is down for an hour: it is left alone, nobody else notices, and afterwards everything has gone out once."""
+"""A provider is down for an hour: only probes call it, other channels go on, and every message is sent once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FREE = "consent: [{default: granted}]\n"
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """The shipped catalogue with a template that may go by phone, and a policy that holds nobody back."""
+    """The shipped catalogue with a template for SMS, and a policy that defers nothing."""
     folder = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", folder)
     (folder / "policy.yaml").write_text(FREE)
@@ -69,7 +69,7 @@ def twilio(local: LocalProvider, rates: str = "") -> ProviderSettings:
 
 
 async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
-    """Let these people in; their telephones."""
+    """Enter these people; their phone numbers."""
     phones = [f"{PHONE[:-1]}{number}" for number in numbers]
     for number, phone in zip(numbers, phones, strict=True):
         await stage.identify(f"user-{number}", email=f"user-{number}@example.com", first_name="A", phone=phone)
@@ -78,14 +78,14 @@ async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
 
 
 async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
-    """How many short messages wait, how often the provider was asked for them, and of how many it says that it is left alone."""
+    """Counts of deferred SMS: all, their attempts, those held by the breaker, and those never tried."""
     async with stage.database.reading() as connection:
         (counts,) = await fetch_all(connection, _WAITING)
     return counts
 
 
 @pytest.mark.slow
-async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
+async def test_every_message_is_sent_once_after_an_hour_without_the_provider(
     database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: LocalProvider
 ) -> None:
     async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
@@ -95,19 +95,21 @@ async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
         phones = await enter(stage, *range(PEOPLE))
         await stage.forward(minutes=30, all=False)
         phones += await enter(stage, PEOPLE)
-        assert [m["channel"] for m in await stage.messages()] == ["email"] * (PEOPLE + 1), "the other channel goes on"
-        late = await waiting(stage)
-        assert (late["n"], late["never"]) == (PEOPLE + 1, 1), "who came while the breaker was open was never tried"
-        await stage.forward(minutes=30, all=False)
-        found = await waiting(stage)
-        assert found["n"] == PEOPLE + 1, "none was given up"
-        assert found["alone"] > 0, "the breaker is open"
-        assert found["asked"] == down.happened < 25, (
-            "probes alone are attempts, for all of them together, ever further apart"
+        assert [m["channel"] for m in await stage.messages()] == ["email"] * (PEOPLE + 1), (
+            "the other channel is not affected"
         )
+        counts = await waiting(stage)
+        assert (counts["n"], counts["never"]) == (PEOPLE + 1, 1), (
+            "a message requested while the breaker was open was never tried"
+        )
+        await stage.forward(minutes=30, all=False)
+        counts = await waiting(stage)
+        assert counts["n"] == PEOPLE + 1, "none was given up"
+        assert counts["alone"] > 0, "the breaker is open"
+        assert counts["asked"] == down.happened < 25, "only probes are attempts, with growing waits"
         assert {run["status"] for run in await stage.runs()} == {"open"}
         down.clear()
-        await stage.forward(minutes=20, all=False)  # whoever was the probe most often waits a quarter of an hour
+        await stage.forward(minutes=20, all=False)  # the message used most often as a probe waits a quarter of an hour
         assert Counter(item["to"] for item in local.provider.accepted.search(provider="twilio")) == Counter(phones)
         assert len(await stage.messages()) == 2 * (PEOPLE + 1)
         for number in range(PEOPLE + 1):

@@ -1,4 +1,4 @@
-"""A hundred real customers live through the real server, and every decision is the backtest's, line by line."""
+"""A hundred real customers on the real server: every decision equals the backtest's, line by line."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ Line = tuple[datetime, str, str]
 
 
 def _people(begin: datetime) -> list[tuple[str, list[RecordedEvent]]]:
-    """Every 200th customer, their year and a half moved to begin now."""
+    """Every 200th customer, with their year and a half of events moved to begin now."""
     try:
         streams = cdnow_streams(cdnow_file())
     except CdnowUnavailable as missing:
         pytest.skip(str(missing))
     later = timedelta(days=(begin - datetime(1997, 1, 1, tzinfo=begin.tzinfo)).days + 1)
-    return [(who, [replace(event, at=event.at + later) for event in told]) for who, told in streams[::200][:CUSTOMERS]]
+    return [
+        (who, [replace(event, at=event.at + later) for event in events]) for who, events in streams[::200][:CUSTOMERS]
+    ]
 
 
 async def _live(stage: Rehearsal, who: str, events: list[RecordedEvent], until: datetime) -> None:
@@ -74,20 +76,20 @@ def _second(at: datetime) -> datetime:
 
 
 @pytest.mark.slow
-async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Rehearsal) -> None:
+async def test_live_decisions_of_a_hundred_customers_equal_the_backtest(stage: Rehearsal) -> None:
     await stage.publish(SHOP, checked=False)
     people = _people(stage.now)
-    until = max(event.at for _, told in people for event in told) + timedelta(days=120)
-    room = asyncio.Semaphore(AT_ONCE)
+    until = max(event.at for _, events in people for event in events) + timedelta(days=120)
+    semaphore = asyncio.Semaphore(AT_ONCE)
 
     async def live(who: str, events: list[RecordedEvent]) -> None:
-        async with room:
+        async with semaphore:
             await _live(await stage.apart(f"clock-{who}"), who, events, until)
 
     await asyncio.gather(*(live(who, events) for who, events in people))
-    world = Scenario((_chart(stage),), policy(ROOT / "catalog"), frozenset({"in_app"}))
+    scenario = Scenario((_chart(stage),), policy(ROOT / "catalog"), frozenset({"in_app"}))
     for who, events in people:
-        person = play_person(world, events, until)
+        person = play_person(scenario, events, until)
         expected = [(_second(line.at), line.about, line.text) for line in person.lines() if line.kind in DECIDED]
         assert await _lived(stage, who) == expected, who
         sent = [

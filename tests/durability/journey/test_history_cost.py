@@ -1,4 +1,4 @@
-"""History is what a cold signal costs: how many events each kind of step adds, counted in real histories."""
+"""How many events each kind of step adds to a history: the cost of replaying it for a cold signal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from tests.support.worker_parts import relaying, worker, workless
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.testing.rehearsal import Rehearsal
 
 JOURNEY = """
@@ -39,7 +39,7 @@ async def _events(stage: Rehearsal) -> list[str]:
 
 
 def _without_queries(names: list[str]) -> list[str]:
-    """Less the tasks that nothing caused: a query of the stage that meets a task in hand gets a task of its own."""
+    """Without workflow tasks that only answer a query of the stage."""
     kept: list[str] = []
     for name in names:
         kept.append(name)
@@ -77,11 +77,11 @@ async def test_a_timer_that_sends_adds_six_events(stage: Rehearsal) -> None:
     assert len(added) == 3 * 6
 
 
-async def test_a_start_to_its_wait_is_one_workflow_task(stage: Rehearsal) -> None:
+async def test_a_run_reaches_its_first_wait_in_one_workflow_task(stage: Rehearsal) -> None:
     assert await _begun(stage) <= 8
 
 
-async def test_timers_that_move_later_are_not_armed_anew(stage: Rehearsal) -> None:
+async def test_timers_that_move_later_are_not_restarted(stage: Rehearsal) -> None:
     begun = await _begun(stage)
     for _ in range(3):
         await stage.forward(days=2)
@@ -91,17 +91,17 @@ async def test_timers_that_move_later_are_not_armed_anew(stage: Rehearsal) -> No
     assert sum(added.values()) == 15
 
 
-async def test_a_burst_is_decided_in_few_workflow_tasks(
+async def test_a_burst_of_signals_is_decided_in_two_workflow_tasks(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await deps.publish(JOURNEY)
-        async with relaying(deps):
-            await deps.accept(deps.track("ada", "signed_up"), *(deps.track("ada", "activated") for _ in range(40)))
-            await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-            async with worker(deps):
-                await deps.until("SELECT count(*) FROM messages", lambda n: n == 40)
-        run = (await deps.rows("SELECT id FROM runs"))[0]["id"]
-        events = (await deps.client.get_workflow_handle(run).fetch_history()).events
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await stack.publish(JOURNEY)
+        async with running_relay(stack):
+            await stack.accept(stack.track("ada", "signed_up"), *(stack.track("ada", "activated") for _ in range(40)))
+            await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+            async with worker(stack):
+                await stack.until("SELECT count(*) FROM messages", lambda n: n == 40)
+        run = (await stack.rows("SELECT id FROM runs"))[0]["id"]
+        events = (await stack.client.get_workflow_handle(run).fetch_history()).events
         tasks = [event for event in events if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
         assert len(tasks) <= 2

@@ -1,4 +1,4 @@
-"""Operators ask a run itself: updates with validators, answered when they are decided, and queries."""
+"""Operator commands: updates with validators, answered when they are decided, and queries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest_asyncio
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from journeys.protocol import wire
-from tests.support.live_stack import Living, living
-from tests.support.worker_parts import relaying, worker, workless
+from tests.support.live_stack import LiveStack, live_stack
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.testing.rehearsal import Rehearsal
 
 JOURNEY = """
@@ -31,24 +31,24 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
 
 
-async def _begun(deps: Living) -> WorkflowHandle[Any, Any]:
-    await deps.publish(JOURNEY)
-    await deps.accept(deps.track("ada", "signed_up"))
-    return deps.client.get_workflow_handle(await deps.until("SELECT id FROM runs WHERE state = 'here'"))
+async def _begun(stack: LiveStack) -> WorkflowHandle[Any, Any]:
+    await stack.publish(JOURNEY)
+    await stack.accept(stack.track("ada", "signed_up"))
+    return stack.client.get_workflow_handle(await stack.until("SELECT id FROM runs WHERE state = 'here'"))
 
 
-async def test_pause_resume_and_cancel_answer_with_where_the_run_is(deps: Living) -> None:
-    handle = await _begun(deps)
+async def test_pause_resume_and_cancel_return_the_status_of_the_run(stack: LiveStack) -> None:
+    handle = await _begun(stack)
     assert await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"}) == "paused"
     assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": "shift"}) == "running"
     assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga", "reason": "moved"}) == "cancelled"
-    assert await deps.until("SELECT outcome FROM runs") == "cancelled"
-    lines = [row["text"] for row in await deps.rows("SELECT text FROM timeline ORDER BY step, n")]
+    assert await stack.until("SELECT outcome FROM runs") == "cancelled"
+    lines = [row["text"] for row in await stack.rows("SELECT text FROM timeline ORDER BY step, n")]
     assert "cancelled by olga: moved" in lines
 
 
@@ -61,10 +61,10 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("update", "request_", "why"), REFUSED)
-async def test_a_wish_that_makes_no_sense_is_refused_and_leaves_no_trace(
-    deps: Living, update: str, request_: Any, why: str
+async def test_an_invalid_command_is_refused_and_adds_nothing_to_the_history(
+    stack: LiveStack, update: str, request_: Any, why: str
 ) -> None:
-    handle = await _begun(deps)
+    handle = await _begun(stack)
     await handle.query(wire.QUERY_STATE)
     before = (await handle.describe()).history_length
     with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -76,11 +76,11 @@ async def test_a_wish_that_makes_no_sense_is_refused_and_leaves_no_trace(
         await handle.execute_update(wire.UPDATE_RESUME, {"mode": "someday"})
 
 
-async def test_every_operator_is_answered_when_the_run_ends_before_their_turn(
+async def test_a_cancel_is_answered_although_it_ends_the_run(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as deps:
-        handle = await _begun(deps)
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        handle = await _begun(stack)
         first = await handle.start_update(wire.UPDATE_CANCEL, {"by": "olga"}, wait_for_stage=_accepted())
         answers = [await first.result()]
         assert answers == ["cancelled"]
@@ -91,20 +91,20 @@ def _accepted() -> Any:
     return WorkflowUpdateStage.ACCEPTED
 
 
-async def test_a_cancel_does_not_overtake_what_was_accepted_before_it(
+async def test_a_cancel_does_not_overtake_an_event_accepted_before_it(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        async with worker(deps):
-            async with relaying(deps):
-                handle = await _begun(deps)
-            await deps.accept(deps.track("ada", "setup_completed"))  # accepted, and no relay to tell the run
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        async with worker(stack):
+            async with running_relay(stack):
+                handle = await _begun(stack)
+            await stack.accept(stack.track("ada", "setup_completed"))  # accepted, and not delivered without a relay
             assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga"}) == "done"
-        assert await deps.until("SELECT outcome FROM runs") == "done"
+        assert await stack.until("SELECT outcome FROM runs") == "done"
 
 
-async def test_a_query_shows_the_state_and_explains_what_it_waits_for(deps: Living) -> None:
-    handle = await _begun(deps)
+async def test_queries_return_the_state_and_explain_what_the_run_waits_for(stack: LiveStack) -> None:
+    handle = await _begun(stack)
     shown = await handle.query(wire.QUERY_STATE)
     assert (shown["run"], shown["state"]["state"], shown["inbox"]) == (handle.id, "here", 0)
     sentences = await handle.query(wire.QUERY_EXPLAIN)
@@ -112,7 +112,7 @@ async def test_a_query_shows_the_state_and_explains_what_it_waits_for(deps: Livi
 
 
 @pytest.mark.parametrize(("mode", "days"), [("shift", 9), ("catch_up", 0), ("expire", None)])
-async def test_resume_shifts_catches_up_or_lets_go_of_the_time_that_stood_still(
+async def test_resume_shifts_catches_up_or_expires_the_timers_of_a_paused_run(
     stage: Rehearsal, mode: str, days: int | None
 ) -> None:
     await stage.publish(JOURNEY, checked=False)

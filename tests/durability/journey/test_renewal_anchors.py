@@ -1,4 +1,4 @@
-"""Years of renewal dates on the real server: windows move with the date, earlier and later, and open again after it."""
+"""Years of renewal dates on the real server: anchors move with the date and repeat after it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _state(stage: Rehearsal) -> str:
     return str(run["state"])
 
 
-async def test_windows_follow_the_renewal_date_for_years_earlier_and_later(stage: Rehearsal) -> None:
+async def test_windows_follow_a_renewal_date_that_moves_earlier_and_later(stage: Rehearsal) -> None:
     begin = stage.now
     await _account(stage, begin + timedelta(days=400))
     await stage.forward(days=219)
@@ -68,7 +68,7 @@ async def test_six_yearly_renewals_of_one_contract_send_each_window_once(stage: 
     assert len(history.events) < 200
 
 
-async def test_an_anchor_rings_late_by_its_jitter_but_is_decided_at_its_instant(stage: Rehearsal) -> None:
+async def test_an_anchor_fires_late_by_its_jitter_and_is_decided_at_its_instant(stage: Rehearsal) -> None:
     renewal = stage.now + timedelta(days=200)
     await _account(stage, renewal)
     await stage.forward(days=21)

@@ -1,4 +1,4 @@
-"""Recorded histories of every shipped journey go through today's code, plainly and strictly, under any hash seed."""
+"""Recorded histories of every shipped journey replay with the current code, plainly and strictly."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FILES = list(history_files([HISTORIES]))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-async def test_a_recorded_history_replays_plainly_and_strictly(path: Path) -> None:
+async def test_a_recorded_history_passes_plain_and_strict_replay(path: Path) -> None:
     replayed = await replay(path.name, read_history(path), strict=True)
     assert replayed.faults == []
 
 
-def test_no_recorded_history_has_vanished_and_every_shipped_journey_has_one() -> None:
+def test_every_recorded_history_is_present_and_every_shipped_journey_has_one() -> None:
     lines = (HISTORIES / "expected_counts").read_text().splitlines()
     expected = {name: int(count) for name, count in (line.split() for line in lines)}
     assert Counter(path.parent.name for path in FILES) == expected
@@ -53,7 +53,7 @@ async def _digests(seed: int) -> str:
 
 
 def _changed(path: Path, change: str) -> WorkflowHistory:
-    """The history, as other code would have left it."""
+    """The history as changed code would have recorded it."""
     original = read_history(path)
     history = History()
     for event in original.events:
@@ -69,7 +69,7 @@ def _changed(path: Path, change: str) -> WorkflowHistory:
 
 
 @pytest.mark.parametrize("change", ["timer", "carried"])
-async def test_strict_replay_sees_what_the_plain_replayer_does_not(change: str) -> None:
+async def test_strict_replay_detects_changes_that_plain_replay_misses(change: str) -> None:
     longest = next(path for path in FILES if path.name.startswith("moved-twice-1"))
     history = _changed(longest, change)
     assert (await replay("plain", history, strict=False)).faults == []
@@ -78,7 +78,7 @@ async def test_strict_replay_sees_what_the_plain_replayer_does_not(change: str) 
     assert ("a timer of" if change == "timer" else "continue-as-new differs") in faults[0]
 
 
-async def test_code_that_waits_a_little_longer_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_strict_replay_detects_a_longer_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     path = next(path for path in FILES if path.name.startswith("moved-twice-1"))
     monkeypatch.setattr(timers, "MAX_JITTER", timedelta(hours=5))
     assert (await replay("plain", read_history(path), strict=False)).faults == []

@@ -1,4 +1,4 @@
-"""`python -m worker` shows a journey's task in the CRMs that are configured; closed there, it is closed here, and the journey hears how."""
+"""`python -m worker` copies tasks to the configured CRMs; a task closed there is closed here and moves its journey."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.crms import NAMES, provided_by
 from tests.support.live_stack import until
-from tests.support.worker_parts import relaying, worker_process, workless
+from tests.support.worker_parts import running_relay, stack_without_workers, worker_process
 from worker.settings import PREFIX
 from worker.stack.providers.crm_tasks import tasks_of
 from worker.stack.providers.environment import KEY
@@ -30,33 +30,36 @@ TASKS = "hubspot/crm/v3/objects/tasks"
 
 
 def crms(local: LocalProvider) -> dict[str, str]:
-    """Two CRMs, as a worker's environment names them."""
+    """The environment of a worker with two CRMs."""
     given = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
     plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in given.items()}
     return {PREFIX + name.upper(): str(value) for name, value in plain.items()} | {"TENURE_CRM_READ_SECONDS": "1"}
 
 
 @pytest.mark.slow
-async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_moves_the_journey(
+async def test_C10_a_task_is_copied_to_every_crm_and_closing_one_copy_moves_the_journey(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with local_provider() as local, workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+    async with (
+        local_provider() as local,
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+    ):
         kept = local.provider.accepted
-        await deps.publish(JOURNEY, TYPES)
+        await stack.publish(JOURNEY, TYPES)
         async with (
-            worker_process(deps, **crms(local)),
-            relaying(deps),
+            worker_process(stack, **crms(local)),
+            running_relay(stack),
             httpx.AsyncClient(base_url=local.url) as person,
         ):
-            await deps.accept(deps.track("ada", "help_wanted"))
+            await stack.accept(stack.track("ada", "help_wanted"))
             await until(lambda: _shown(local, "hubspot"))
             await until(lambda: _shown(local, "salesforce"))
             (number,) = tasks_of(kept, "hubspot")
             ticked = {"properties": {"hs_task_status": "COMPLETED", "tenure_outcome": "agreed"}}
-            said = await person.patch(f"/{TASKS}/{number}", json=ticked, headers={"authorization": f"Bearer {KEY}"})
-            assert said.status_code == 200
-            await deps.until("SELECT outcome FROM runs", lambda outcome: outcome == "helped")
-            assert (await deps.rows("SELECT closed_by FROM tasks"))[0]["closed_by"] == "hubspot"
+            answer = await person.patch(f"/{TASKS}/{number}", json=ticked, headers={"authorization": f"Bearer {KEY}"})
+            assert answer.status_code == 200
+            await stack.until("SELECT outcome FROM runs", lambda outcome: outcome == "helped")
+            assert (await stack.rows("SELECT closed_by FROM tasks"))[0]["closed_by"] == "hubspot"
             await until(lambda: _shown(local, "salesforce", "Completed"))
 
 

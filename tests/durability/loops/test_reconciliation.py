@@ -1,4 +1,4 @@
-"""The reconciler: a run past its due date is woken, revived from its row, or its row is told that it has ended."""
+"""Reconciliation: overdue runs are nudged, missing ones resumed from their rows, ended ones closed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from journeys.protocol import wire
 from store.database import execute, fetch_all, sql
 from store.locks import Lock, release_lock, take_lock
 from store.operations.reconciliation import people_with_forgotten_messages
-from tests.support.live_stack import Living, until
-from tests.support.worker_parts import relaying, worker, workless
+from tests.support.live_stack import LiveStack, until
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.loops.reconciliation import Reconciler, SweepResult
 from worker.relay.signals import WorkflowSignals
 
@@ -26,53 +26,53 @@ states:
 """
 
 
-def _reconciler(deps: Living) -> Reconciler:
-    signals = WorkflowSignals(deps.client, deps.settings.task_queue)
-    return Reconciler(deps.database, deps.client, signals, late=timedelta(seconds=0))
+def _reconciler(stack: LiveStack) -> Reconciler:
+    signals = WorkflowSignals(stack.client, stack.settings.task_queue)
+    return Reconciler(stack.database, stack.client, signals, late=timedelta(seconds=0))
 
 
-async def _late(deps: Living, terminated: bool) -> str:
-    """A run whose worker is gone before its timer rings."""
-    await deps.publish(JOURNEY)
-    async with worker(deps), relaying(deps):
-        await deps.accept(deps.track("ada", "signed_up"))
-        identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
+async def _overdue_run(stack: LiveStack, terminated: bool) -> str:
+    """A run whose worker stops before its timer fires; its id."""
+    await stack.publish(JOURNEY)
+    async with worker(stack), running_relay(stack):
+        await stack.accept(stack.track("ada", "signed_up"))
+        identity = str(await stack.until("SELECT id FROM runs WHERE state = 'waiting'"))
         if terminated:
-            await deps.client.get_workflow_handle(identity).terminate()
-    await deps.until("SELECT next_due_at < clock_timestamp() FROM runs")
+            await stack.client.get_workflow_handle(identity).terminate()
+    await stack.until("SELECT next_due_at < clock_timestamp() FROM runs")
     return identity
 
 
-async def test_a_run_that_sleeps_past_its_due_date_is_nudged(
+async def test_an_overdue_run_is_nudged(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await _late(deps, terminated=False)
-        assert await _reconciler(deps).sweep() == SweepResult(late=1, nudged=1)
-        async with worker(deps):
-            assert await deps.until("SELECT outcome FROM runs") == "done"
-            assert await _reconciler(deps).sweep() == SweepResult()
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await _overdue_run(stack, terminated=False)
+        assert await _reconciler(stack).sweep() == SweepResult(late=1, nudged=1)
+        async with worker(stack):
+            assert await stack.until("SELECT outcome FROM runs") == "done"
+            assert await _reconciler(stack).sweep() == SweepResult()
 
 
-async def test_a_row_whose_workflow_was_terminated_by_hand_is_closed(
+async def test_the_row_of_a_terminated_workflow_is_closed(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await _late(deps, terminated=True)
-        assert await _reconciler(deps).sweep() == SweepResult(late=1, closed=1)
-        (row,) = await deps.rows("SELECT status, outcome FROM runs")
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await _overdue_run(stack, terminated=True)
+        assert await _reconciler(stack).sweep() == SweepResult(late=1, closed=1)
+        (row,) = await stack.rows("SELECT status, outcome FROM runs")
         assert (row["status"], row["outcome"]) == ("closed", "terminated")
 
 
-async def test_a_run_that_temporal_has_forgotten_goes_on_from_its_row(
+async def test_a_run_missing_in_temporal_is_resumed_from_its_row(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await _forgotten(deps, await _late(deps, terminated=False))
-        assert await _reconciler(deps).sweep() == SweepResult(late=1, revived=1)
-        async with worker(deps):
-            assert await deps.until("SELECT outcome FROM runs") == "done"
-        assert len(await deps.rows("SELECT text FROM timeline WHERE text = 'entered on signed_up'")) == 1
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await _forget_in_temporal(stack, await _overdue_run(stack, terminated=False))
+        assert await _reconciler(stack).sweep() == SweepResult(late=1, revived=1)
+        async with worker(stack):
+            assert await stack.until("SELECT outcome FROM runs") == "done"
+        assert len(await stack.rows("SELECT text FROM timeline WHERE text = 'entered on signed_up'")) == 1
 
 
 OPEN_ENDED = """
@@ -90,10 +90,10 @@ states:
 PINGS = "SELECT (memory->'variables'->>'pings')::int FROM runs"
 
 
-async def _forgotten(deps: Living, identity: str) -> str:
-    """As after a restore of Temporal's database from before: it knows nothing of the run. Its new id."""
-    await deps.client.get_workflow_handle(identity).terminate()
-    async with deps.database.transaction() as connection:
+async def _forget_in_temporal(stack: LiveStack, identity: str) -> str:
+    """Rename a run so that Temporal has no workflow for it, as after restoring an older database; its new id."""
+    await stack.client.get_workflow_handle(identity).terminate()
+    async with stack.database.transaction() as connection:
         for table in ("UPDATE runs SET id = id || '0'", "UPDATE timeline SET run = run || '0'"):
             await execute(connection, sql(table))
         await execute(connection, sql("UPDATE tasks SET run = run || '0'"))
@@ -104,84 +104,99 @@ async def _forgotten(deps: Living, identity: str) -> str:
     return f"{identity}0"
 
 
-async def _pinged(deps: Living) -> str:
-    await deps.publish(OPEN_ENDED)
-    await deps.accept(deps.track("ada", "signed_up"))
-    identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
-    await deps.client.get_workflow_handle(identity).signal("ping")
-    await deps.until(PINGS, lambda n: n == 1)
+async def _pinged_run(stack: LiveStack) -> str:
+    await stack.publish(OPEN_ENDED)
+    await stack.accept(stack.track("ada", "signed_up"))
+    identity = str(await stack.until("SELECT id FROM runs WHERE state = 'waiting'"))
+    await stack.client.get_workflow_handle(identity).signal("ping")
+    await stack.until(PINGS, lambda n: n == 1)
     return identity
 
 
-async def test_a_forgotten_run_without_a_timer_is_found_and_reads_what_its_lost_workflow_had_not_decided(
+async def test_a_missing_run_without_a_timer_is_resumed_and_decides_undecided_signals(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
-        async with worker(deps):
-            identity = await _pinged(deps)
-        await deps.accept(deps.track("ada", "ping"))
-        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        await _forgotten(deps, identity)
-        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
-        async with worker(deps):
-            await deps.until(PINGS, lambda n: n == 2)
-            assert await _reconciler(deps).sweep() == SweepResult()
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+    ):
+        async with worker(stack):
+            identity = await _pinged_run(stack)
+        await stack.accept(stack.track("ada", "ping"))
+        await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await _forget_in_temporal(stack, identity)
+        assert await _reconciler(stack).sweep() == SweepResult(revived=1)
+        async with worker(stack):
+            await stack.until(PINGS, lambda n: n == 2)
+            assert await _reconciler(stack).sweep() == SweepResult()
 
 
-async def test_an_event_that_meets_no_workflow_starts_it_from_its_row_and_a_plain_signal_is_not_taken_for_an_old_one(
+async def test_an_event_starts_a_missing_workflow_from_its_row_and_new_plain_signals_count(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
-        identity = await _forgotten(deps, await _pinged(deps))
-        await deps.accept(deps.track("ada", "ping"))
-        await deps.until(PINGS, lambda n: n == 2)
-        await deps.client.get_workflow_handle(identity).signal("ping")
-        await deps.until(PINGS, lambda n: n == 3)
-        assert len(await deps.rows("SELECT * FROM events WHERE source = 'temporal'")) == 2
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+        worker(stack),
+    ):
+        identity = await _forget_in_temporal(stack, await _pinged_run(stack))
+        await stack.accept(stack.track("ada", "ping"))
+        await stack.until(PINGS, lambda n: n == 2)
+        await stack.client.get_workflow_handle(identity).signal("ping")
+        await stack.until(PINGS, lambda n: n == 3)
+        assert len(await stack.rows("SELECT * FROM events WHERE source = 'temporal'")) == 2
 
 
-async def test_a_paused_run_that_temporal_has_forgotten_is_found_and_is_paused_still(
+async def test_a_paused_run_missing_in_temporal_is_resumed_as_paused(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
-        await deps.publish(JOURNEY.replace("PT1S", "PT20M"))
-        await deps.accept(deps.track("ada", "signed_up"))
-        identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
-        await deps.client.get_workflow_handle(identity).execute_update(wire.UPDATE_PAUSE, {"by": "ops"})
-        identity = await _forgotten(deps, identity)
-        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
-        handle = deps.client.get_workflow_handle(identity)
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+        worker(stack),
+    ):
+        await stack.publish(JOURNEY.replace("PT1S", "PT20M"))
+        await stack.accept(stack.track("ada", "signed_up"))
+        identity = str(await stack.until("SELECT id FROM runs WHERE state = 'waiting'"))
+        await stack.client.get_workflow_handle(identity).execute_update(wire.UPDATE_PAUSE, {"by": "ops"})
+        identity = await _forget_in_temporal(stack, identity)
+        assert await _reconciler(stack).sweep() == SweepResult(revived=1)
+        handle = stack.client.get_workflow_handle(identity)
         assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "ops"}) == "running"
 
 
-async def test_a_run_that_was_admitted_and_never_began_begins(
+async def test_an_accepted_run_that_never_started_is_started(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await deps.publish(OPEN_ENDED)
-        await deps.accept(deps.track("ada", "signed_up"))
-        async with deps.database.transaction() as connection:  # its signal was lost with Temporal's database
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await stack.publish(OPEN_ENDED)
+        await stack.accept(stack.track("ada", "signed_up"))
+        async with stack.database.transaction() as connection:  # as if its signal was lost with Temporal's database
             await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))
-        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
-        async with worker(deps):
-            await deps.until("SELECT state FROM runs", lambda state: state == "waiting")
+        assert await _reconciler(stack).sweep() == SweepResult(revived=1)
+        async with worker(stack):
+            await stack.until("SELECT state FROM runs", lambda state: state == "waiting")
 
 
-async def test_a_row_that_is_closed_ends_now_and_leaves_no_task_and_no_deferred_message_open(
+async def test_closing_a_row_withdraws_its_tasks_and_deferred_messages(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
-        identity = await _pinged(deps)
-        async with deps.database.transaction() as connection:
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+        worker(stack),
+    ):
+        identity = await _pinged_run(stack)
+        async with stack.database.transaction() as connection:
             await execute(connection, DEFERRED, run=identity)
-        await deps.client.get_workflow_handle(identity).terminate()
-        assert await _reconciler(deps).sweep() == SweepResult(closed=1)
-        (row,) = await deps.rows("SELECT status, ended_at > now() - interval '1 minute' AS now FROM runs")
+        await stack.client.get_workflow_handle(identity).terminate()
+        assert await _reconciler(stack).sweep() == SweepResult(closed=1)
+        (row,) = await stack.rows("SELECT status, ended_at > now() - interval '1 minute' AS now FROM runs")
         assert tuple(row.values()) == ("closed", True)
-        assert [row["status"] for row in await deps.rows("SELECT status FROM tasks")] == ["withdrawn"]
-        assert [row["status"] for row in await deps.rows("SELECT status FROM messages")] == ["withdrawn"]
-        await deps.accept(deps.track("ada", "signed_up"))
-        assert len(await deps.rows("SELECT * FROM runs")) == 1, "again: {after: P1D} counts from now"
+        assert [row["status"] for row in await stack.rows("SELECT status FROM tasks")] == ["withdrawn"]
+        assert [row["status"] for row in await stack.rows("SELECT status FROM messages")] == ["withdrawn"]
+        await stack.accept(stack.track("ada", "signed_up"))
+        assert len(await stack.rows("SELECT * FROM runs")) == 1, "again: {after: P1D} counts from now"
 
 
 DEFERRED = sql(
@@ -194,29 +209,33 @@ DEFERRED = sql(
 )
 
 
-async def test_whoever_is_owed_a_message_that_nobody_decides_any_more_is_woken(
+async def test_a_person_with_an_overdue_message_and_no_outreach_is_woken(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    """Their outreach is lost with Temporal's database, and so is what had started it."""
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
-        identity = await _pinged(deps)
-        async with deps.database.transaction() as connection:
+    """The outreach and its signal were lost with Temporal's database."""
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+        worker(stack),
+    ):
+        identity = await _pinged_run(stack)
+        async with stack.database.transaction() as connection:
             await execute(connection, DEFERRED, run=identity)
-        assert await _reconciler(deps).sweep() == SweepResult(), "it is due tomorrow"
-        async with deps.database.transaction() as connection:
+        assert await _reconciler(stack).sweep() == SweepResult(), "it is due tomorrow"
+        async with stack.database.transaction() as connection:
             await execute(connection, sql("UPDATE messages SET due_at = now() - interval '1 second'"))
-        assert await _reconciler(deps).sweep() == SweepResult(woken=1)
-        await deps.until("SELECT count(*) FROM messages WHERE status = 'withheld'", lambda n: n == 1)
-        assert await _reconciler(deps).sweep() == SweepResult()
+        assert await _reconciler(stack).sweep() == SweepResult(woken=1)
+        await stack.until("SELECT count(*) FROM messages WHERE status = 'withheld'", lambda n: n == 1)
+        assert await _reconciler(stack).sweep() == SweepResult()
 
 
-async def test_an_attempt_whose_lease_is_long_over_is_somebodys_again_and_a_test_clock_tells_its_own_peoples_time(
+async def test_forgotten_messages_are_found_by_an_expired_lease_or_the_persons_test_clock(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        await deps.publish(OPEN_ENDED)
-        await deps.accept(deps.track("ada", "signed_up"))
-        async with deps.database.transaction() as connection:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await stack.publish(OPEN_ENDED)
+        await stack.accept(stack.track("ada", "signed_up"))
+        async with stack.database.transaction() as connection:
             await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))
             identity = (await fetch_all(connection, sql("SELECT id FROM runs")))[0]["id"]
             await execute(connection, DEFERRED, run=identity)
@@ -224,7 +243,7 @@ async def test_an_attempt_whose_lease_is_long_over_is_somebodys_again_and_a_test
                 connection, sql("UPDATE messages SET status = 'sending', lease_until = now() + interval '1 day'")
             )
         late = timedelta(minutes=45)
-        async with deps.database.transaction() as connection:
+        async with stack.database.transaction() as connection:
             assert await people_with_forgotten_messages(connection, late, "", 10) == []
             await execute(connection, sql("UPDATE messages SET lease_until = now() - interval '1 hour'"))
             (person,) = await people_with_forgotten_messages(connection, late, "", 10)
@@ -235,7 +254,9 @@ async def test_an_attempt_whose_lease_is_long_over_is_somebodys_again_and_a_test
             assert await people_with_forgotten_messages(connection, late, "", 10) == []
             await execute(connection, sql("UPDATE subjects SET clock = 'fast'"))
             await execute(connection, CLOCK)
-            assert await people_with_forgotten_messages(connection, late, "", 10) == [person], "their month is over"
+            assert await people_with_forgotten_messages(connection, late, "", 10) == [person], (
+                "the message is overdue by their clock"
+            )
 
 
 CLOCK = sql(
@@ -249,23 +270,23 @@ CLOCK = sql(
 async def test_only_one_process_sweeps_at_a_time(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        async with deps.database.reading() as connection:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        async with stack.database.reading() as connection:
             assert await take_lock(connection, Lock.SWEEP)
-            assert await _reconciler(deps).sweep() is None
+            assert await _reconciler(stack).sweep() is None
             assert await release_lock(connection, Lock.SWEEP)
-        assert await _reconciler(deps).sweep() == SweepResult()
+        assert await _reconciler(stack).sweep() == SweepResult()
 
 
-class Watching(Reconciler):
-    """Notes what the database sees of a sweep while Temporal is asked."""
+class WatchingReconciler(Reconciler):
+    """Counts open transactions while Temporal is queried, and then fails."""
 
     seen: tuple[int, ...] = ()
 
     async def _described(self, run: str) -> None:
         async with self.database.reading() as connection:
-            found = await fetch_all(connection, IDLE)
-        self.seen = (*self.seen, found[0]["idle"])
+            rows = await fetch_all(connection, IDLE)
+        self.seen = (*self.seen, rows[0]["idle"])
         raise ConnectionError("Temporal is away")
 
 
@@ -274,23 +295,30 @@ IDLE = sql(
 )
 
 
-async def test_a_sweep_holds_no_transaction_while_it_asks_temporal_and_is_soon_begun_again_when_it_was_cut(
+async def test_a_sweep_holds_no_transaction_while_it_queries_temporal_and_is_retried_soon(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
-        await deps.publish(OPEN_ENDED)
-        await deps.accept(*(deps.track(f"user{n}", "signed_up") for n in range(10)))
-        await deps.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
-        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        ordinary = _reconciler(deps)
-        watching, stop = Watching(deps.database, deps.client, ordinary.signals, late=timedelta(0)), asyncio.Event()
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        running_relay(stack),
+        worker(stack),
+    ):
+        await stack.publish(OPEN_ENDED)
+        await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(10)))
+        await stack.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
+        await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        ordinary = _reconciler(stack)
+        watching, stop = (
+            WatchingReconciler(stack.database, stack.client, ordinary.signals, late=timedelta(0)),
+            asyncio.Event(),
+        )
         task = asyncio.create_task(watching.run(stop, retry=0.05))
 
-        async def asked() -> int:
+        async def query_count() -> int:
             return len(watching.seen)
 
-        await until(asked, lambda times: times > 12, patience=10)
+        await until(query_count, lambda times: times > 12, timeout=10)
         stop.set()
         await task
         assert set(watching.seen) == {0}
-        assert await ordinary.sweep() == SweepResult(), "a cut sweep keeps nobody else out"
+        assert await ordinary.sweep() == SweepResult(), "an interrupted sweep blocks no other"

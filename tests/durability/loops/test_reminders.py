@@ -1,4 +1,4 @@
-"""`python -m worker` reminds who has a journey's task by mail, and gives a late answer on to the next one."""
+"""`python -m worker` sends reminders by mail and escalates late replies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.worker_parts import relaying, worker, worker_process, workless
+from tests.support.worker_parts import running_relay, stack_without_workers, worker, worker_process
 from worker.settings import ROOT
 
 TEAM = """
@@ -44,17 +44,17 @@ async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
     (catalog / "team.yaml").write_text(TEAM)
     rules = yaml.safe_load((catalog / "policy.yaml").read_text()) | {"answered": {"escalate": ["leads"]}}
     (catalog / "policy.yaml").write_text(yaml.safe_dump(rules))
-    async with workless(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as deps:
-        await deps.publish(JOURNEY)
-        # Both are there before the process looks for the first time: it looks again only after a quarter of a minute.
-        async with relaying(deps), worker(deps):
-            await deps.accept(deps.track("ada", "help_wanted"), deps.track("ben", "help_wanted"))
-            await deps.until("SELECT count(*) FROM tasks WHERE due_at IS NOT NULL", lambda count: count == 2)
-        async with deps.database.transaction() as connection:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        await stack.publish(JOURNEY)
+        # Both exist before the first sweep of the process: the next one follows only after 15 seconds.
+        async with running_relay(stack), worker(stack):
+            await stack.accept(stack.track("ada", "help_wanted"), stack.track("ben", "help_wanted"))
+            await stack.until("SELECT count(*) FROM tasks WHERE due_at IS NOT NULL", lambda count: count == 2)
+        async with stack.database.transaction() as connection:
             await connection.execute(ANSWERED)
             await connection.execute(LATE)
-        async with worker_process(deps):
-            await deps.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
-            await deps.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")
+        async with worker_process(stack):
+            await stack.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
+            await stack.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")
             mails = [message_from_bytes(path.read_bytes()) for path in (tmp_path / "mail").glob("new/*")]
             assert "dana@staff.example" in {mail["Delivered-To"] for mail in mails}

@@ -1,7 +1,7 @@
-"""Opt-out against send, ten thousand times: whoever is answered "it is withdrawn" gets nothing that left afterwards (C5).
+"""Opt-out against send, ten thousand times: after the answer to an opt-out no message leaves (C5).
 
-Each race is the gate's own transaction against a withdrawal, begun at the same moment on two connections. The observer is
-the withdrawal's client: what says `sending` at the end and did not at its answer, has entered `sending` after it.
+Each race is the gate's own transaction against an opt-out, begun at the same moment on two connections. The client of the
+opt-out observes: a message that is `sending` at the end and was not at the answer has entered `sending` after it.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.people import subjects
 from store.people.subjects import Subject
-from tests.support.gate_arena import AT_ONCE, Arena, entry, opened, people, without
+from tests.support.gate_arena import AT_ONCE, Arena, add_people, new_message, open_arena, without_gate_part
 
 RACES = 10_000
 SEED = 20_260_503
 LEAD = 0.02
-"""Seconds by which a withdrawal may begin first: it has more to do, and would mostly come second."""
+"""Seconds by which an opt-out may begin first: it has more to do, and would mostly come second."""
 PLACES = (("email", "onboarding"), ("*", "onboarding"), ("email", "*"), ("*", "*"))
 _STATUS = sql("SELECT status FROM messages WHERE recipient = :person")
-_ALL = sql("SELECT recipient, status FROM messages")
+_MESSAGES = sql("SELECT recipient, status FROM messages")
 
 
 @pytest.fixture
 async def arena(database_url: str) -> AsyncIterator[Arena]:
-    async with opened(database_url) as found:
-        yield found
+    async with open_arena(database_url) as arena:
+        yield arena
 
 
 async def send(arena: Arena, person: str, pause: float, more: float, *, locked: bool) -> None:
-    """As a step does: the person's lock, the gate, `more` to do, the commit. Without the lock only to see the test bite."""
+    """As a step does: lock the person, decide at the gate, wait `more` seconds, commit. The control takes no lock."""
     await asyncio.sleep(pause)
     async with arena.database.transaction() as connection:
         if locked:
-            found = (await subjects.lock_subjects(connection, [person]))[person]
+            subject = (await subjects.lock_subjects(connection, [person]))[person]
         else:
-            found = Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
-        gate_pass = evaluation.GatePass(arena.deps, connection, found, None, datetime.now(UTC))
-        await gate_pass.add(entry(arena, person))
+            subject = Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
+        gate_pass = evaluation.GatePass(arena.deps, connection, subject, None, datetime.now(UTC))
+        await gate_pass.add(new_message(arena, person))
         await gate_pass.decide()
         await asyncio.sleep(more)
 
 
 async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str], *, event: bool) -> set[str]:
-    """What is `sending` when the withdrawal is answered: by API or page, or said in an event's trait."""
+    """Opt out by the API or by an event's trait; the status of the message when that is answered."""
     await asyncio.sleep(pause)
     channel, topic = place
     if event:
@@ -69,8 +69,8 @@ async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str
         return {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
 
 
-async def leave_alone(arena: Arena, person: str, pause: float) -> set[str]:
-    """The same for a suppression of their address: by an operator, or by a bounce that an event tells of."""
+async def suppress_address(arena: Arena, person: str, pause: float) -> set[str]:
+    """Suppress the address by an operator or by a bounce event; the status of the message when that is answered."""
     await asyncio.sleep(pause)
     address = f"u{person[2:]}@people.example"
     if int(person[2:]) % 2:
@@ -87,13 +87,13 @@ async def leave_alone(arena: Arena, person: str, pause: float) -> set[str]:
 
 
 async def races(arena: Arena, count: int, *, locked: bool, suppressing: float | None = None) -> Counter[str]:
-    """How often the message left first, was held back, and left although it was forbidden by then.
+    """How often the message left first, was withheld, and left late: after it was forbidden.
 
-    With `suppressing` their address is suppressed instead, which may begin so many seconds first.
+    With `suppressing` the address is suppressed instead; that may begin so many seconds first.
     """
     chance = random.Random(SEED)
-    keys = await people(arena, 1, count)
-    answered: dict[str, set[str]] = {}
+    keys = await add_people(arena, 1, count)
+    status_at_answer: dict[str, set[str]] = {}
     lead = LEAD if suppressing is None else suppressing
     plan = [(key, chance.choice(PLACES), chance.uniform(-0.004, lead), chance.uniform(0, 0.006)) for key in keys]
 
@@ -103,45 +103,47 @@ async def races(arena: Arena, count: int, *, locked: bool, suppressing: float | 
             no = (
                 opt_out(arena, person, late, place, event=int(person[2:]) % 4 == 0)
                 if suppressing is None
-                else leave_alone(arena, person, late)
+                else suppress_address(arena, person, late)
             )
-            _, answered[person] = await asyncio.gather(send(arena, person, max(0.0, lead), more, locked=locked), no)
+            _, status_at_answer[person] = await asyncio.gather(
+                send(arena, person, max(0.0, lead), more, locked=locked), no
+            )
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
     async with arena.database.reading() as connection:
-        ends = {item["recipient"]: item["status"] for item in await fetch_all(connection, _ALL)}
-    assert ends.keys() == set(keys), "every message was weighed"
-    told: Counter[str] = Counter()
+        ends = {item["recipient"]: item["status"] for item in await fetch_all(connection, _MESSAGES)}
+    assert ends.keys() == set(keys), "every message was decided"
+    counts: Counter[str] = Counter()
     for person, status in ends.items():
-        late = status == "sending" and "sending" not in answered[person]
-        told["late" if late else status] += 1
-    return told
+        late = status == "sending" and "sending" not in status_at_answer[person]
+        counts["late" if late else status] += 1
+    return counts
 
 
 @pytest.mark.slow
-async def test_C5_of_ten_thousand_races_not_one_message_leaves_after_its_opt_out_is_answered(arena: Arena) -> None:
-    told = await races(arena, RACES, locked=True)
-    assert told["late"] == 0
-    assert sum(told.values()) == RACES
-    # A race that always ends the same way is none.
-    assert min(told["sending"], told["withheld"]) > RACES // 20, told
+async def test_C5_no_message_leaves_after_its_opt_out_is_answered_in_ten_thousand_races(arena: Arena) -> None:
+    counts = await races(arena, RACES, locked=True)
+    assert counts["late"] == 0
+    assert sum(counts.values()) == RACES
+    # If one side always won, there was no race.
+    assert min(counts["sending"], counts["withheld"]) > RACES // 20, counts
 
 
-async def test_the_same_races_without_the_lock_let_messages_through(arena: Arena) -> None:
-    """The control: this is what the lock is for, and that the test above would see."""
-    await without(arena, "FOR UPDATE")
-    told = await races(arena, 600, locked=False)
-    assert told["late"] > 0, told
+async def test_control_without_the_persons_lock_messages_leave_after_the_opt_out(arena: Arena) -> None:
+    """The control: without the lock the test above would fail."""
+    await without_gate_part(arena, "FOR UPDATE")
+    counts = await races(arena, 600, locked=False)
+    assert counts["late"] > 0, counts
 
 
-async def test_C5_of_a_thousand_races_not_one_message_leaves_after_its_address_is_suppressed(arena: Arena) -> None:
-    told = await races(arena, 1_000, locked=True, suppressing=0.012)
-    assert told["late"] == 0
-    assert min(told["sending"], told["withheld"]) > 50, told
+async def test_C5_no_message_leaves_after_its_address_is_suppressed_in_a_thousand_races(arena: Arena) -> None:
+    counts = await races(arena, 1_000, locked=True, suppressing=0.012)
+    assert counts["late"] == 0
+    assert min(counts["sending"], counts["withheld"]) > 50, counts
 
 
-async def test_the_same_races_without_the_lock_of_the_address_let_messages_through(arena: Arena) -> None:
-    """The control, as above: the person's lock alone does not know whose address a suppression is about."""
-    await without(arena, "pg_advisory_xact_lock_shared(address_lock(d))", "address_lock(d)")
-    told = await races(arena, 600, locked=True, suppressing=0.012)
-    assert told["late"] > 0, told
+async def test_control_without_the_address_lock_messages_leave_after_the_suppression(arena: Arena) -> None:
+    """The control: the lock of the person does not order a send and a suppression of their address."""
+    await without_gate_part(arena, "pg_advisory_xact_lock_shared(address_lock(d))", "address_lock(d)")
+    counts = await races(arena, 600, locked=True, suppressing=0.012)
+    assert counts["late"] > 0, counts

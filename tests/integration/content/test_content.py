@@ -1,4 +1,4 @@
-"""Content on its whole way: a journey's mail is clicked and its checklist ticks itself, and the journey hears of both."""
+"""Content end to end: a journey receives the click on its mail and the completion of its checklist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from store.engagement import clicks
-from tests.support.live_stack import living
+from tests.support.live_stack import live_stack
 from worker.composition.mail import tracked_links
 
 JOURNEY = """
@@ -29,50 +29,52 @@ TYPES = {f"event.{name}.action": "string" for name in ("message_clicked", "check
 
 
 @pytest.fixture
-def linked(monkeypatch):
+def link_base(monkeypatch):
     monkeypatch.setenv("TENURE_LINK_BASE", "https://l.example")
 
 
-async def test_M1_a_journey_hears_that_its_mail_was_clicked(
-    linked, database_url, temporal_address, task_queue, run_folder
+async def test_M1_a_journey_receives_the_click_on_its_mail(
+    link_base, database_url, temporal_address, task_queue, run_folder
 ):
-    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as deps:
+    async with live_stack(database_url, temporal_address, task_queue, run_folder / task_queue) as stack:
         source = JOURNEY.format(key="mailed", template="setup/first-steps", channel="email", signal="message_clicked")
-        await deps.publish(source, TYPES)
-        await deps.accept(deps.identify("ada", email="ada@example.com", locale="de-AT"), deps.track("ada", "signed_up"))
-        await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
-        (row,) = await deps.rows("SELECT key, summary FROM messages")
+        await stack.publish(source, TYPES)
+        await stack.accept(
+            stack.identify("ada", email="ada@example.com", locale="de-AT"), stack.track("ada", "signed_up")
+        )
+        await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+        (row,) = await stack.rows("SELECT key, summary FROM messages")
         summary = json.loads(row["summary"])
         assert (summary["variant"], summary["links"]) == ("de", [{"url": "https://app.example.com/setup"}])
         (mail,) = (path.read_text() for path in (Path(run_folder) / task_queue / "mail" / "new").iterdir())
-        links = tracked_links(deps.settings)
+        links = tracked_links(stack.settings)
         token = re.search(r"https://l\.example/c/([\w-]+)", mail.replace("=\n", "").replace("=\r\n", ""))
         assert links is not None
         assert token is not None
         key, link = links.read(token[1]) or ("", -1)
         assert (key, link) == (row["key"], 0)
-        async with deps.database.transaction() as connection:
+        async with stack.database.transaction() as connection:
             await connection.execute("UPDATE messages SET sent_at = sent_at - interval '1 minute'")
-        to = await clicks.record_click(deps.database, deps.deps.catalogue, key, link, counts=True)
+        to = await clicks.record_click(stack.database, stack.deps.catalogue, key, link, counts=True)
         assert to == "https://app.example.com/setup"
-        assert await deps.until("SELECT outcome FROM runs") == "heard"
+        assert await stack.until("SELECT outcome FROM runs") == "heard"
 
 
-async def test_C1_a_journey_hears_that_its_checklist_is_complete(
+async def test_C1_a_journey_receives_the_completion_of_its_checklist(
     database_url, temporal_address, task_queue, run_folder
 ):
-    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as deps:
-        await deps.publish(
+    async with live_stack(database_url, temporal_address, task_queue, run_folder / task_queue) as stack:
+        await stack.publish(
             JOURNEY.format(
                 key="listed", template="setup/your-checklist", channel="in_app", signal="checklist_completed"
             ),
             TYPES,
         )
-        await deps.accept(deps.track("ada", "signed_up"))
-        await deps.until("SELECT count(*) FROM inbox")
-        await deps.accept(deps.track("ada", "integration_connected"), deps.track("bo", "activated"))
+        await stack.accept(stack.track("ada", "signed_up"))
+        await stack.until("SELECT count(*) FROM inbox")
+        await stack.accept(stack.track("ada", "integration_connected"), stack.track("bo", "activated"))
         ticked = "SELECT count(*) FROM checklist_items WHERE done_at IS NOT NULL"
-        assert (await deps.rows(ticked))[0]["count"] == 1
-        await deps.accept(deps.track("ada", "activated"), deps.track("ada", "setup_completed"))
-        assert (await deps.rows(ticked))[0]["count"] == 3
-        assert await deps.until("SELECT outcome FROM runs") == "heard"
+        assert (await stack.rows(ticked))[0]["count"] == 1
+        await stack.accept(stack.track("ada", "activated"), stack.track("ada", "setup_completed"))
+        assert (await stack.rows(ticked))[0]["count"] == 3
+        assert await stack.until("SELECT outcome FROM runs") == "heard"

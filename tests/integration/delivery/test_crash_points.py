@@ -1,4 +1,4 @@
-"""A process dies at every point where something was done and is not yet written down: the matrix beneath the storm."""
+"""A process is killed at every point where something was done and is not yet recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ API = ["tests.storm.crash_points", "api"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment")]
 
 
-async def test_a_death_at_any_point_loses_nothing_and_doubles_nothing(
+async def test_a_process_killed_at_any_point_loses_and_doubles_no_message(
     home: Path, database_url: str, temporal_address: str, task_queue: str
 ) -> None:
     deaths = home / "deaths"
@@ -45,12 +45,12 @@ async def test_a_death_at_any_point_loses_nothing_and_doubles_nothing(
                 for token in tokens:
                     await senders.send_until_accepted(client, [ping(token.partition(ROUND_MARK)[0], token)])
                 sent += tokens
-                left = await wait_until_quiet(database, 100, quiet_for=1.0)
+                remaining = await quiet(database, 100, quiet_for=1.0)
                 if {*POINTS} <= {path.name for path in deaths.iterdir()}:
                     break
         ledger, sink = await read_ledger(database), read_sink(home / "mail")
         await database.close()
-    assert not any(left.values()), left
+    assert not any(remaining.values()), remaining
     assert {path.name for path in deaths.iterdir()} == {*POINTS, "retry-again"}, "every point was reached"
     assert ledger.by_status == {"sent": Counter(sent)}
     assert sink.tokens == Counter(sent)

@@ -1,4 +1,4 @@
-"""A relay that says at once that there is no such mailbox: the address is silenced, and no other journey writes there again."""
+"""A mailbox that the relay rejects at once is suppressed, so no other journey writes to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 from worker.settings import ROOT
 
 FIRST = """
@@ -46,46 +46,46 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def deps(
+async def stack(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
-) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
-        await found.publish(FIRST, {"event.message_bounced.kind": "string"})
-        await found.publish(SECOND)
-        yield found
+) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        await stack.publish(FIRST, {"event.message_bounced.kind": "string"})
+        await stack.publish(SECOND)
+        yield stack
 
 
-async def said_of(deps: Living, action: str) -> tuple[str, str]:
-    """How a message ended, and the reason or the relay's words."""
-    found = await deps.until(
+async def result_of(stack: LiveStack, action: str) -> tuple[str, str]:
+    """The final status of a message, and its reason or the relay's reply."""
+    result = await stack.until(
         "SELECT status || '|' || coalesce(reasons->0->>'code', detail) FROM messages "
         "WHERE action = :action AND status NOT IN ('sending', 'deferred')",
         action=action,
     )
-    status, _, why = found.partition("|")
+    status, _, why = result.partition("|")
     return status, why
 
 
-async def suppressed(deps: Living) -> list[tuple[Any, ...]]:
-    found = await deps.rows("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL")
-    return [tuple(each.values()) for each in found]
+async def suppressions(stack: LiveStack) -> list[tuple[Any, ...]]:
+    rows = await stack.rows("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL")
+    return [tuple(row.values()) for row in rows]
 
 
-async def test_a_mailbox_that_is_not_there_is_written_to_once_by_all_journeys_together(deps: Living) -> None:
-    await deps.accept(deps.identify("ada", email="ada@bounce.example", first_name="Ada"))
-    await deps.accept(deps.track("ada", "signed_up"))
-    assert await said_of(deps, "hello") == ("failed", "550 5.1.1 no such mailbox")
-    assert await suppressed(deps) == [("email", "hard_bounce", "tenure:message_bounced")]
-    assert await deps.until("SELECT outcome FROM runs WHERE journey = 'first'") == "dead", (
-        "it hears of it like any other"
+async def test_a_mailbox_that_the_relay_rejects_is_suppressed_for_all_journeys(stack: LiveStack) -> None:
+    await stack.accept(stack.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await stack.accept(stack.track("ada", "signed_up"))
+    assert await result_of(stack, "hello") == ("failed", "550 5.1.1 no such mailbox")
+    assert await suppressions(stack) == [("email", "hard_bounce", "tenure:message_bounced")]
+    assert await stack.until("SELECT outcome FROM runs WHERE journey = 'first'") == "dead", (
+        "the journey receives the bounce as a signal"
     )
-    await deps.accept(deps.track("ada", "pricing_viewed"))
-    assert await said_of(deps, "again") == ("withheld", "suppressed")
+    await stack.accept(stack.track("ada", "pricing_viewed"))
+    assert await result_of(stack, "again") == ("withheld", "suppressed")
 
 
-async def test_a_mailbox_that_is_busy_or_a_mail_that_is_not_wanted_silences_nobody(deps: Living) -> None:
-    await deps.accept(deps.identify("bo", email="bo@busy.example", first_name="Bo"))
-    await deps.accept(deps.track("bo", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
-    assert await suppressed(deps) == []
-    assert await deps.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []
+async def test_a_busy_mailbox_is_not_suppressed(stack: LiveStack) -> None:
+    await stack.accept(stack.identify("bo", email="bo@busy.example", first_name="Bo"))
+    await stack.accept(stack.track("bo", "signed_up"))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
+    assert await suppressions(stack) == []
+    assert await stack.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []

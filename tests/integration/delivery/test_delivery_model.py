@@ -1,7 +1,7 @@
-"""Attempts against a plain model: unknown ends, retries, other addresses and channels, digests that fail, in any order.
+"""Attempts against a model: unknown results, retries, other addresses and channels, and failed digests in any order.
 
-The machine drives the real gate and the real delivery; mails go to a real relay that takes them, refuses them, or takes them and
-hangs up. The model reads what has arrived, out of the mails themselves, and asks whether the ledger says the same.
+The machine drives the real gate and the real delivery; mails go to a relay that accepts them, refuses them, or accepts them and
+disconnects. The model reads the mails that arrived and compares them with the ledger.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.people.identities import find_subjects
 from store.runs import projection
-from tests.support.smtp_relays import LIMIT, RELAYS, TOPICS, prepared
+from tests.support.smtp_relays import LIMIT, RELAYS, TOPICS, dependencies_by_relay
 from tests.support.transitions import transitions_outside_table
 
 _NUMBER = re.compile(r"tip-(\d+)")
@@ -52,13 +52,13 @@ _OVER = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
 _LAPSED = sql("UPDATE messages SET lease_until = clock_timestamp() WHERE recipient = :person AND status = 'sending'")
 
 A_MESSAGE = st.tuples(st.integers(0, 1), st.sampled_from(TOPICS), st.booleans())
-"""Which run asks, of what topic, and whether the inbox may have it where mail may not."""
+"""Which run requests it, its topic, and whether the inbox is allowed beside mail."""
 T = TypeVar("T")
 
 
 @dataclass
-class Told:
-    """What the model knows. `arrived`: by number, under which names a message came; `by`: by name, to what address and by what relay."""
+class Model:
+    """The state of the model. `arrived`: Message-IDs by number of the message; `by`: addresses and relays by Message-ID."""
 
     now: datetime
     address: str = ""
@@ -72,31 +72,31 @@ class Told:
 
 
 class DeliveryMachine(RuleBasedStateMachine):
-    """One person, two runs, one clock; and a relay that is as each rule says."""
+    """One person, two runs and one clock; each rule chooses the relay."""
 
-    houses: Mapping[str, Dependencies]
+    by_relay: Mapping[str, Dependencies]
     mails: Path
     runner: asyncio.Runner
 
     @property
     def database(self) -> Database:
-        return self.houses["takes"].database
+        return self.by_relay["takes"].database
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     @initialize()
     def begin(self) -> None:
-        self.told = Told(datetime.now(UTC))
-        self.name = f"p{self.told.now.timestamp()}"
+        self.model = Model(datetime.now(UTC))
+        self.name = f"p{self.model.now.timestamp()}"
         self.person, self.runs = self.do(self._person())
 
     async def _person(self) -> tuple[str, list[projection.Run]]:
-        deps = self.houses["takes"]
-        self.told.address = f"{self.name}@example.com"
+        deps = self.by_relay["takes"]
+        self.model.address = f"{self.name}@example.com"
         calls = [
             InboundEvent(
-                "identify", f"{self.name}-i", "identify", user_id=self.name, traits={"email": self.told.address}
+                "identify", f"{self.name}-i", "identify", user_id=self.name, traits={"email": self.model.address}
             ),
             InboundEvent("track", f"{self.name}-in", "signed_up", user_id=self.name),
         ]
@@ -104,59 +104,59 @@ class DeliveryMachine(RuleBasedStateMachine):
         async with self.database.transaction() as connection:
             person = (await find_subjects(connection, [("user_id", self.name)]))["user_id", self.name][0]
             await execute(connection, _INSIDE, person=person)
-            found = await fetch_all(connection, _RUNS, person=person)
-            return person, [await projection.read_run(connection, item["id"]) for item in found]
+            rows = await fetch_all(connection, _RUNS, person=person)
+            return person, [await projection.read_run(connection, item["id"]) for item in rows]
 
-    # -- what happens ------------------------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------------------------
 
     @rule(
         asks=st.lists(A_MESSAGE, min_size=1, max_size=3),
         relay=st.sampled_from([*RELAYS, "hangs up"]),
     )
     def ask(self, asks: list[tuple[int, str, bool]], relay: str) -> None:
-        """A step asks for some messages."""
+        """A step requests some messages."""
         entries = []
         for which, topic, inbox in asks:
-            number = len(self.told.asked)
+            number = len(self.model.asked)
             via = ("email", "in_app") if inbox else ("email",)
             message = SendMessage(
-                "tip", "tip", via, "inside", 1, number, self.told.now, "lifecycle", topic, data={"number": str(number)}
+                "tip", "tip", via, "inside", 1, number, self.model.now, "lifecycle", topic, data={"number": str(number)}
             )
             at = self.runs[which]
-            self.told.asked.append((at.id, message))
+            self.model.asked.append((at.id, message))
             key = message_key(at.id, message, self.person)
-            entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.told.now)
-            entry.holds = at.id not in self.told.over
+            entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.model.now)
+            entry.holds = at.id not in self.model.over
             entries.append(entry)
-        self.do(self._ask(self.houses[relay], entries))
-        self.see(relay)
+        self.do(self._ask(self.by_relay[relay], entries))
+        self.read_new_mails(relay)
 
     async def _ask(self, deps: Dependencies, entries: list[LedgerEntry]) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
-            gate_pass = evaluation.GatePass(deps, connection, locked[self.person], None, self.told.now)
+            gate_pass = evaluation.GatePass(deps, connection, locked[self.person], None, self.model.now)
             for entry in entries:
                 await gate_pass.add(entry)
             attempts = await gate_pass.decide()
-        await delivery.attempt_all(deps, attempts, self.told.now)
+        await delivery.attempt_all(deps, attempts, self.model.now)
 
     @rule(
         minutes=st.sampled_from([0, 10, 60, 60, 180, 1440, 1500]), relay=st.sampled_from([*RELAYS, "hangs up", "later"])
     )
     def look(self, minutes: int, relay: str) -> None:
         """Time passes, leases run out, and what is due is decided again and tried."""
-        self.told.now += timedelta(minutes=minutes)
+        self.model.now += timedelta(minutes=minutes)
         self.do(self._look(relay))
-        self.see(relay)
+        self.read_new_mails(relay)
 
     async def _look(self, relay: str) -> None:
         async with self.database.transaction() as connection:
             await execute(connection, _LAPSED, person=self.person)
-        await outreach.settle_due(self.houses[relay], wire.SettleInput(self.person, self.told.now.isoformat()), {})
+        await outreach.settle_due(self.by_relay[relay], wire.SettleInput(self.person, self.model.now.isoformat()), {})
 
     @rule(asks=st.lists(A_MESSAGE, min_size=1, max_size=2), others=st.lists(A_MESSAGE, max_size=1))
     def doubt(self, asks: list[tuple[int, str, bool]], others: list[tuple[int, str, bool]]) -> None:
-        """After a quiet day some may have arrived, the next try surely failed, and others wait for the cooldown."""
+        """After a quiet day: messages whose answer was lost, others in the cooldown, then a failed retry."""
         self.look(1500, "takes")
         self.look(61, "takes")
         self.ask(asks, "hangs up")
@@ -167,70 +167,72 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(relays=st.lists(st.sampled_from(["hangs up", "later", "takes"]), min_size=2, max_size=4))
     def look_often(self, relays: list[str]) -> None:
-        """Every hour, with nothing else between."""
+        """Settle every hour, with nothing else between."""
         for relay in relays:
             self.look(60, relay)
             self.holds()
 
-    @rule(what=st.one_of(
+    @rule(change=st.one_of(
         st.tuples(st.just("move"), st.sampled_from(["example.com", "busy.example", "bounce.example", ""])),
         st.tuples(st.just("say"), st.sampled_from(["email", "email", "in_app"]), st.sampled_from(TOPICS), st.booleans()),
         st.tuples(st.just("milestone"), st.integers(0, 1)),
         st.tuples(st.just("stop")),
         st.tuples(st.just("resend"), st.integers(0, 1_000)),
     ))  # fmt: skip
-    def disturb(self, what: tuple[Any, ...]) -> None:
-        """Something happens around it."""
-        name, *values = what
+    def disturb(self, change: tuple[Any, ...]) -> None:
+        """One change from outside: address, consent, milestone, kill switch or resend."""
+        name, *values = change
         getattr(self, name)(*values)
 
     def move(self, where: str) -> None:
-        """They have another address, or none."""
-        self.told.address = f"{self.name}-{self.told.now.timestamp()}@{where}" if where else ""
-        self.do(self._known(self.told.address))
+        """The person gets another address, or none."""
+        self.model.address = f"{self.name}-{self.model.now.timestamp()}@{where}" if where else ""
+        self.do(self._known(self.model.address))
 
     async def _known(self, email: str) -> None:
         name = f"{self.name}-{datetime.now(UTC).timestamp()}"
         call = InboundEvent("identify", name, "identify", user_id=self.name, traits={"email": email})
-        await ingest.accept(self.database, self.houses["takes"].catalogue, [call], source="test")
+        await ingest.accept(self.database, self.by_relay["takes"].catalogue, [call], source="test")
 
     def say(self, channel: str, topic: str, granted: bool) -> None:
-        """They say yes or no."""
-        deps, change = self.houses["takes"], ConsentChange(channel, topic, granted=granted, source="test")
+        """The person opts in or out."""
+        deps, change = self.by_relay["takes"], ConsentChange(channel, topic, granted=granted, source="test")
         self.do(change_consents(self.database, deps.catalogue, deps.policy, self.person, [change]))
-        (self.told.refused.discard if granted else self.told.refused.add)((channel, topic))
+        (self.model.refused.discard if granted else self.model.refused.add)((channel, topic))
 
     def milestone(self, which: int) -> None:
-        """A run leaves its state: what waits for it goes."""
-        self.told.over.add(self.runs[which].id)
+        """A run leaves its state: its queued messages are withdrawn."""
+        self.model.over.add(self.runs[which].id)
         self.do(self._leave(self.runs[which]))
 
     async def _leave(self, at: projection.Run) -> None:
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             await execute(connection, _OVER, id=at.id)
-            left = WithdrawnMessages("left", self.told.now, "inside", 1)
-            await withdraw_queued(connection, at.id, left, self.told.now)
+            left = WithdrawnMessages("left", self.model.now, "inside", 1)
+            await withdraw_queued(connection, at.id, left, self.model.now)
 
     def stop(self) -> None:
-        """Somebody throws the switch, or releases it."""
-        self.told.stop = self.do(self._stop())
+        """An operator engages the kill switch, or releases it."""
+        self.model.stop = self.do(self._stop())
 
     async def _stop(self) -> int | None:
-        if self.told.stop is not None:
-            await kill_switches.release_switch(self.database, self.told.stop, "dana")
+        if self.model.stop is not None:
+            await kill_switches.release_switch(self.database, self.model.stop, "dana")
             return None
         async with self.database.transaction() as connection:
             return int((await kill_switches.engage(connection, "template", "digest/together", "a fire", "dana"))["id"])
 
     def resend(self, number: int) -> None:
-        """Somebody asks for one again whose end is not good; of what came as one, for the whole."""
-        found = [item for item in self.ledger() if item["status"] in {"failed", "unknown"} and not item["merged_into"]]
-        if found:
-            self.do(resend_message(self.database, found[number % len(found)]["id"]))
-            self.told.now = max(self.told.now, datetime.now(UTC))
+        """An operator resends a failed or unknown message; instead of a part, its digest."""
+        candidates = [
+            item for item in self.ledger() if item["status"] in {"failed", "unknown"} and not item["merged_into"]
+        ]
+        if candidates:
+            self.do(resend_message(self.database, candidates[number % len(candidates)]["id"]))
+            self.model.now = max(self.model.now, datetime.now(UTC))
 
-    # -- what has arrived ------------------------------------------------------------------------------------------------
+    # -- arrived mails ---------------------------------------------------------------------------------------------------
 
     def ledger(self) -> list[Any]:
         return list(self.do(self._read(_LEDGER)))
@@ -239,61 +241,61 @@ class DeliveryMachine(RuleBasedStateMachine):
         async with self.database.reading() as connection:
             return await fetch_all(connection, statement, person=self.person)
 
-    def see(self, relay: str) -> None:
-        """What has come since we looked last: whom it reached, and what it says."""
+    def read_new_mails(self, relay: str) -> None:
+        """Record the mails since the last read: their addresses and the numbers in them."""
         for file in sorted(self.mails.glob("*/new/*")):
-            if file.name in self.told.read:
+            if file.name in self.model.read:
                 continue
-            self.told.read.add(file.name)
+            self.model.read.add(file.name)
             mail = message_from_bytes(file.read_bytes(), policy=policy.default)
             if not str(mail["Delivered-To"]).startswith(self.name):
                 continue
-            assert (mail["Delivered-To"], mail["To"]) == (self.told.address, self.told.address), "to another address"
+            assert (mail["Delivered-To"], mail["To"]) == (self.model.address, self.model.address), "to another address"
             plain = mail.get_body(("plain",))
             assert plain is not None
-            numbers = {int(each) for each in _NUMBER.findall(plain.get_content())}
+            numbers = {int(number_text) for number_text in _NUMBER.findall(plain.get_content())}
             assert numbers
             for number in numbers:
-                topic = self.told.asked[number][1].topic or ""
-                assert ("email", topic) not in self.told.refused, "after they said no"
-                self.told.arrived.setdefault(number, set()).add(mail["Message-ID"])
-            before = self.told.by.setdefault(mail["Message-ID"], [])
-            assert all(each == (self.told.address, "hangs up") for each in before), (
-                "elsewhere, or though its end was seen"
+                topic = self.model.asked[number][1].topic or ""
+                assert ("email", topic) not in self.model.refused, "after they opted out"
+                self.model.arrived.setdefault(number, set()).add(mail["Message-ID"])
+            earlier = self.model.by.setdefault(mail["Message-ID"], [])
+            assert all(place == (self.model.address, "hangs up") for place in earlier), (
+                "sent again to another address, or after a known result"
             )
-            before.append((self.told.address, relay))
+            earlier.append((self.model.address, relay))
 
-    def shown(self) -> Iterator[tuple[int, str]]:
+    def inbox_items(self) -> Iterator[tuple[int, str]]:
         for item in self.do(self._read(_INBOX)):
             for number in set(_NUMBER.findall(f"{item['text']} {item['items']}")):
                 yield int(number), item["key"]
 
-    # -- what must be true -------------------------------------------------------------------------------------------
+    # -- invariants --------------------------------------------------------------------------------------------------
 
     @invariant()
     def holds(self) -> None:
-        if not hasattr(self, "told"):
+        if not hasattr(self, "model"):
             return
-        names = {number: set(found) for number, found in self.told.arrived.items()}
-        for number, key in self.shown():
-            names.setdefault(number, set()).add(key)
-        for number, keys_of_it in names.items():
+        keys_by_number = {number: set(keys_seen) for number, keys_seen in self.model.arrived.items()}
+        for number, key in self.inbox_items():
+            keys_by_number.setdefault(number, set()).add(key)
+        for number, keys_of_it in keys_by_number.items():
             assert len(keys_of_it) == 1, f"tip-{number} came as {len(keys_of_it)} messages"
-        found = self.ledger()
-        wholes = {item["key"]: item for item in found}
-        keys = [message_key(identity, message, self.person) for identity, message in self.told.asked]
+        rows = self.ledger()
+        messages = {item["key"]: item for item in rows}
+        keys = [message_key(identity, message, self.person) for identity, message in self.model.asked]
         for number, key in enumerate(keys):
-            is_told_as_it_is(wholes[key], wholes, arrived=number in names)
-        for item in found:
+            assert_status_matches_arrival(messages[key], messages, arrived=number in keys_by_number)
+        for item in rows:
             if item["key"].startswith("digest/"):
-                ends_together(item, [each for each in found if each["merged_into"] == item["key"]])
-        capped(found, wholes)
+                assert_parts_end_with_digest(item, [row for row in rows if row["merged_into"] == item["key"]])
+        assert_cap_holds(rows, messages)
 
     def teardown(self) -> None:
-        """Nothing waits for ever, where nothing is stopped and the relay takes what comes."""
-        if not hasattr(self, "told"):
+        """Without a kill switch and with a relay that accepts everything, every message is settled."""
+        if not hasattr(self, "model"):
             return
-        if self.told.stop is not None:
+        if self.model.stop is not None:
             self.stop()
         self.move("example.com")
         for _ in range(100):
@@ -301,55 +303,55 @@ class DeliveryMachine(RuleBasedStateMachine):
             if not waiting:
                 return
             due = [item["due_at"] for item in waiting if item["due_at"] is not None]
-            self.told.now = max([self.told.now, min(due, default=self.told.now)])
+            self.model.now = max([self.model.now, min(due, default=self.model.now)])
             self.look(0, "takes")
             self.holds()
-        raise AssertionError("something waits for ever")
+        raise AssertionError("a message is never settled")
 
 
-def is_told_as_it_is(item: Any, wholes: Mapping[str, Any], *, arrived: bool) -> None:
-    """What has arrived never reads as if it had not, and what reads as sent has."""
+def assert_status_matches_arrival(item: Any, wholes: Mapping[str, Any], *, arrived: bool) -> None:
+    """A message that arrived has a status that allows it, and a message with status sent has arrived."""
     whole = wholes[item["merged_into"]] if item["status"] == "merged" else item
     if arrived:
         seen = whole["status"] == "sent" or whole["status"] in {"sending", "unknown"} or whole["in_doubt"]
-        assert seen, f"has arrived, and reads {whole['status']}"
-    assert arrived or whole["status"] != "sent", "reads as sent, and has not arrived"
+        assert seen, f"has arrived, and its status is {whole['status']}"
+    assert arrived or whole["status"] != "sent", "has status sent, and has not arrived"
 
 
-def ends_together(digest: Any, parts: list[Any]) -> None:
-    """The parts of a digest end as it does."""
-    statuses = {each["status"] for each in parts}
+def assert_parts_end_with_digest(digest: Any, parts: list[Any]) -> None:
+    """The parts of a digest have the status that fits to its own."""
+    statuses = {part["status"] for part in parts}
     match digest["status"]:
         case "sent":
             assert statuses == {"merged"}
         case "unknown":
             assert statuses == {"unknown"}
         case "failed":
-            assert statuses <= {"failed"}, "decided again by themselves, or failed with it"
+            assert statuses <= {"failed"}, "decided again by themselves, or failed with the digest"
         case _:
             assert statuses <= {"merged", "unknown"}, f"{digest['status']}: {statuses}"
 
 
-def capped(found: list[Any], wholes: Mapping[str, Any]) -> None:
-    """Of its topic no more have gone than its cap allows, by themselves or as parts."""
+def assert_cap_holds(rows: list[Any], wholes: Mapping[str, Any]) -> None:
+    """No more messages of the topic were sent than its cap allows, by themselves or in digests."""
     went = [
         item["sent_at"]
-        for item in found
+        for item in rows
         if item["topic"] == "offers"
         and (wholes[item["merged_into"]] if item["status"] == "merged" else item)["status"] == "sent"
     ]
     for at in went:
-        assert len([each for each in went if at - timedelta(days=1) < each <= at]) <= LIMIT
+        assert len([sent_at for sent_at in went if at - timedelta(days=1) < sent_at <= at]) <= LIMIT
 
 
-async def test_nothing_comes_twice_nothing_is_lost_and_the_ledger_says_what_has_arrived(
+async def test_no_message_is_doubled_or_lost_and_the_ledger_matches_the_mails_that_arrived(
     database_url: str, tmp_path: Path
 ) -> None:
     def play() -> None:
         with asyncio.Runner() as runner:
             DeliveryMachine.runner, DeliveryMachine.mails = runner, tmp_path / "mails"
             until = contextlib.AsyncExitStack()
-            DeliveryMachine.houses = runner.run(prepared(database_url, tmp_path, until))
+            DeliveryMachine.by_relay = runner.run(dependencies_by_relay(database_url, tmp_path, until))
             run_state_machine_as_test(
                 DeliveryMachine,
                 settings=settings(

@@ -1,4 +1,4 @@
-"""Whatever is killed, in whatever moment: what was accepted is sent once, and nothing else is.
+"""Random kills of all processes: every accepted event sends its message once, and nothing else is sent.
 
 `TENURE_STORM_SEED=7` repeats a storm's clients and faults; `python -m benchmarks.chaos` is the long form.
 """
@@ -28,27 +28,27 @@ CONTROL = Storm(
     delay_ms=200,
     ledger=False,
 )
-"""Only workers die, and no mail is refused or answered by silence: what doubles is doubled by a kill."""
+"""Only workers are killed, and no mail is refused or loses its answer: every double is caused by a kill."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
 
-def told(report: Report) -> Report:
-    """The one line that a person reads, also when all is well."""
+def print_report(report: Report) -> Report:
+    """Print the report as one line, also when the test passes."""
     sys.stderr.write(f"\n{report.line()}\n")
     return report
 
 
-async def test_nothing_is_lost_or_doubled_when_worker_api_and_temporal_are_killed_at_random(home: Path) -> None:
+async def test_no_message_is_lost_or_doubled_when_worker_api_and_temporal_are_killed_at_random(home: Path) -> None:
     crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    report = told(await run_storm(Storm(SEED), home))
+    report = print_report(await weather(Storm(SEED), home))
     assert sum(report.faults.values()) >= 40
-    assert report.acknowledged >= 900, "a system that accepts nothing loses nothing"
+    assert report.acknowledged >= 900, "the storm must accept events to be meaningful"
     assert crowded or report.seconds <= 120, "two minutes, unless others use this machine"
     assert report.passed, report.line()
 
 
-async def test_the_storm_bites_without_a_ledger_the_same_kills_double(home: Path) -> None:
-    report = told(await run_storm(CONTROL, home))
+async def test_control_without_a_ledger_the_same_kills_double_messages(home: Path) -> None:
+    report = print_report(await weather(CONTROL, home))
     assert report.duplicated > 0, report.line()
     assert report.lost == 0, report.line()

@@ -1,4 +1,4 @@
-"""A person of several accounts, and one who moves: each message is about one account, and goes to who belongs there then (C8)."""
+"""People of several accounts: each message is about one account and goes to its members at that time (C8)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from store.messages import kill_switches
 from store.people import subjects
 from tests.support.live_stack import until
 from tests.support.steps import publish
-from worker.composition.dependencies import dependencies as built
+from worker.composition.dependencies import dependencies as build_dependencies
 from worker.settings import ROOT, Settings
 
 POLICY: dict[str, Any] = {"timezone": "UTC", "consent": [{"default": "granted"}]}
@@ -75,8 +75,8 @@ Before {{ renewal_date | date: "%d %B %Y" }}.
 NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
 
 
-def night() -> dict[str, Any]:
-    """It is quiet in New York just now, and for two hours more; in Tokyo it is another time of day."""
+def quiet_hours_in_new_york() -> dict[str, Any]:
+    """Quiet hours that in New York began two hours ago and last two more; in Tokyo it is another time of day."""
     now = datetime.now(ZoneInfo(NEW_YORK))
     start, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (-2, 2))
     return {"quiet_hours": [{"name": "night", "start": start, "end": end}]}
@@ -93,75 +93,77 @@ _WOKEN = sql("SELECT DISTINCT recipient FROM outbox WHERE kind = 'wake'")
 
 
 @dataclass
-class Two:
-    """Mia, who is an admin of north and was then put into south; what is known of them."""
+class TwoAccounts:
+    """Mia, an admin who joined the account north and then the account south."""
 
     deps: Dependencies
-    said: int = 0
-    stop: int = 0
+    events: int = 0
+    switch: int = 0
 
-    async def tell(self, kind: Any, name: str = "", **call: Any) -> None:
-        self.said += 1
-        it = InboundEvent(kind, f"m{self.said}", name or kind, **call)
-        await ingest.accept(self.deps.database, self.deps.catalogue, [it], source="test")
+    async def accept(self, kind: Any, name: str = "", **call: Any) -> None:
+        self.events += 1
+        event = InboundEvent(kind, f"m{self.events}", name or kind, **call)
+        await ingest.accept(self.deps.database, self.deps.catalogue, [event], source="test")
 
     async def begin(self) -> None:
-        await self.tell("identify", user_id="mia", traits={"role": "admin"})
+        await self.accept("identify", user_id="mia", traits={"role": "admin"})
         for account, month in (("north", 3), ("south", 9)):
             traits = {"name": account.title(), "renewal_date": f"2027-{month:02}-01T00:00:00Z"}
-            await self.tell("group", user_id="mia", account_id=account, traits=traits)
+            await self.accept("group", user_id="mia", account_id=account, traits=traits)
 
-    async def ask(self, journey: str = JOURNEY, *, on: str = "contract_started", **who: Any) -> wire.StepInput:
-        """The first step of the run that this opens; not applied yet."""
+    async def first_step(self, journey: str = JOURNEY, *, on: str = "contract_started", **who: Any) -> wire.StepInput:
+        """Open a run; its first step, not applied yet."""
         await publish(self.deps.database, journey, {"account.renewal_date": "timestamp"})
-        await self.tell("track", on, **(who or {"account_id": "north"}))
+        await self.accept("track", on, **(who or {"account_id": "north"}))
         async with self.deps.database.reading() as connection:
             opened = (await fetch_all(connection, _RUNS))[-1]
             chart = await self.deps.catalogue.chart(connection, opened["definition"])
             account = await subjects.account_of(connection, opened["lane"]) or opened["lane"]
             known = (await fetch_all(connection, sql("SELECT profile FROM subjects WHERE key = :key"), key=account))[0]
         facts = {"account": json.loads(known["profile"])}
-        made = decide(chart, RunState(), Entered(opened["started_at"], on, facts=facts, lane=opened["lane"], seq=1))
-        return _step(opened, 1, made)
+        decision = decide(chart, RunState(), Entered(opened["started_at"], on, facts=facts, lane=opened["lane"], seq=1))
+        return _step(opened, 1, decision)
 
-    async def applied(self, asked: wire.StepInput) -> dict[str, Any]:
-        """The one message, as it stands after this step."""
-        await steps.apply_step(self.deps, asked)
+    async def apply(self, step: wire.StepInput) -> dict[str, Any]:
+        """Apply the step; the only message after it."""
+        await steps.apply_step(self.deps, step)
         return await self.message()
 
-    async def again(self) -> dict[str, Any]:
-        """The same after Mia's outreach has looked at what is due."""
-        await outreach.settle_due(self.deps, wire.SettleInput(await self.key("mia"), datetime.now(UTC).isoformat()), {})
+    async def settle(self) -> dict[str, Any]:
+        """Settle what is due for Mia; the message after it."""
+        await outreach.settle_due(
+            self.deps, wire.SettleInput(await self.key_of("mia"), datetime.now(UTC).isoformat()), {}
+        )
         return await self.message()
 
-    async def released(self) -> dict[str, Any]:
-        """The same after what was stopped goes on."""
-        await kill_switches.release_switch(self.deps.database, self.stop, "test")
-        return await self.again()
+    async def release(self) -> dict[str, Any]:
+        """Release the kill switch and settle; the message after it."""
+        await kill_switches.release_switch(self.deps.database, self.switch, "test")
+        return await self.settle()
 
-    async def stopped(self, asked: wire.StepInput) -> None:
-        """The message of this step waits for a stop."""
+    async def defer_by_kill_switch(self, step: wire.StepInput) -> None:
+        """Apply the step under a kill switch, which defers the message."""
         async with self.deps.database.transaction() as connection:
-            self.stop = (await kill_switches.engage(connection, "all", "", "not now", "test"))["id"]
-        assert (await self.applied(asked))["status"] == "deferred"
+            self.switch = (await kill_switches.engage(connection, "all", "", "not now", "test"))["id"]
+        assert (await self.apply(step))["status"] == "deferred"
 
     async def message(self) -> dict[str, Any]:
-        (found,) = await self.rows(_LEDGER)
-        return {**found, "reasons": [each["code"] for each in json.loads(found["reasons"])]}
+        (row,) = await self.rows(_LEDGER)
+        return {**row, "reasons": [reason["code"] for reason in json.loads(row["reasons"])]}
 
     async def inbox(self) -> dict[str, Any]:
-        (found,) = await self.rows(_INBOX)
-        return dict(json.loads(found["content"]))
+        (row,) = await self.rows(_INBOX)
+        return dict(json.loads(row["content"]))
 
-    async def key(self, name: str) -> str:
+    async def key_of(self, name: str) -> str:
         return str((await self.rows(_SUBJECT, name=name))[0]["subject_key"])
 
     async def rows(self, statement: Any, **values: Any) -> list[Any]:
         async with self.deps.database.reading() as connection:
             return await fetch_all(connection, statement, **values)
 
-    async def somebody_waits(self) -> None:
-        """For a lock that somebody else holds."""
+    async def wait_until_blocked(self) -> None:
+        """Wait until a transaction waits for a lock."""
 
         async def waits() -> int:
             return int((await self.rows(_WAITERS))[0]["n"])
@@ -170,7 +172,7 @@ class Two:
 
     async def ticket(self, name: str, **who: str) -> None:
         data = {"ticket_id": "77", "priority": "urgent"}
-        await self.tell("track", name, data=data, **who)
+        await self.accept("track", name, data=data, **who)
 
 
 def _step(of: Any, number: int, made: Any) -> wire.StepInput:
@@ -181,199 +183,211 @@ def _step(of: Any, number: int, made: Any) -> wire.StepInput:
 
 
 @pytest_asyncio.fixture
-async def two(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
+async def scenario(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[TwoAccounts]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
-    (catalog / "consent.yaml").unlink()  # it speaks of the shipped policy
+    (catalog / "consent.yaml").unlink()  # it belongs to the shipped policy
     (catalog / "policy.yaml").write_text(yaml.safe_dump({**POLICY, **getattr(request, "param", {})}))
     (catalog / "templates" / "note").mkdir()
     (catalog / "templates" / "note" / "plan.md").write_text(TEMPLATE)
     database = Database(database_url)
     settings = Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9", catalog=catalog)
-    made = Two(built(settings, database))
+    made = TwoAccounts(build_dependencies(settings, database))
     await made.begin()
     yield made
     await database.close()
 
 
-# -- whose data, whose clock -------------------------------------------------------------------------------------------
+# -- data and time zone ------------------------------------------------------------------------------------------------
 
 
-async def test_C8_a_message_of_one_account_is_made_of_its_data_though_its_reader_was_put_into_another(two: Two) -> None:
-    assert (await two.applied(await two.ask()))["status"] == "sent"
-    inbox = await two.inbox()
+async def test_C8_a_message_about_an_account_is_rendered_with_that_accounts_data(scenario: TwoAccounts) -> None:
+    assert (await scenario.apply(await scenario.first_step()))["status"] == "sent"
+    inbox = await scenario.inbox()
     assert (inbox["title"], inbox["body_text"]) == ("Planning the next year of North", "Before 01 March 2027.")
 
 
-async def test_C8_so_it_is_when_it_has_waited(two: Two) -> None:
-    await two.stopped(await two.ask())
-    assert (await two.released())["status"] == "sent"
-    assert (await two.inbox())["title"] == "Planning the next year of North"
+async def test_C8_a_deferred_message_about_an_account_is_rendered_with_that_accounts_data(
+    scenario: TwoAccounts,
+) -> None:
+    await scenario.defer_by_kill_switch(await scenario.first_step())
+    assert (await scenario.release())["status"] == "sent"
+    assert (await scenario.inbox())["title"] == "Planning the next year of North"
 
 
-async def test_who_moves_is_told_of_the_account_they_are_in_by_then(two: Two) -> None:
-    """Their own journey speaks of their account, which is the one that they were put into last."""
-    await two.stopped(await two.ask(OF_USER, on="signed_up", user_id="mia"))
+async def test_a_user_journey_renders_the_account_that_the_person_joined_last(scenario: TwoAccounts) -> None:
+    """A journey of a user reads the account that the user joined last."""
+    await scenario.defer_by_kill_switch(await scenario.first_step(OF_USER, on="signed_up", user_id="mia"))
     traits = {"name": "West", "renewal_date": "2028-01-01T00:00:00Z"}
-    await two.tell("group", user_id="mia", account_id="west", traits=traits)
-    assert (await two.released())["status"] == "sent"
-    assert (await two.inbox())["title"] == "Planning the next year of West"
+    await scenario.accept("group", user_id="mia", account_id="west", traits=traits)
+    assert (await scenario.release())["status"] == "sent"
+    assert (await scenario.inbox())["title"] == "Planning the next year of West"
 
 
-@pytest.mark.parametrize("two", [night()], indirect=True)
-async def test_C7_what_waits_for_the_morning_is_looked_at_when_its_person_moves(two: Two) -> None:
-    await two.tell("identify", user_id="mia", traits={"timezone": NEW_YORK})
-    waits = await two.applied(await two.ask())
-    assert (waits["status"], waits["reasons"]) == ("deferred", ["quiet_hours"])
-    assert (await two.again())["status"] == "deferred", "nothing is due"
-    async with two.deps.database.transaction() as connection:
+@pytest.mark.parametrize("scenario", [quiet_hours_in_new_york()], indirect=True)
+async def test_C7_a_message_in_quiet_hours_is_decided_again_when_the_time_zone_changes(scenario: TwoAccounts) -> None:
+    await scenario.accept("identify", user_id="mia", traits={"timezone": NEW_YORK})
+    message = await scenario.apply(await scenario.first_step())
+    assert (message["status"], message["reasons"]) == ("deferred", ["quiet_hours"])
+    assert (await scenario.settle())["status"] == "deferred", "nothing is due"
+    async with scenario.deps.database.transaction() as connection:
         await execute(connection, sql("DELETE FROM outbox"))
-    await two.tell("identify", user_id="mia", traits={"timezone": TOKYO})
-    assert [each["recipient"] for each in await two.rows(_WOKEN)] == [await two.key("mia")]
-    assert (await two.again())["status"] == "sent"
+    await scenario.accept("identify", user_id="mia", traits={"timezone": TOKYO})
+    assert [row["recipient"] for row in await scenario.rows(_WOKEN)] == [await scenario.key_of("mia")]
+    assert (await scenario.settle())["status"] == "sent"
 
 
-@pytest.mark.parametrize("two", [night()], indirect=True)
-async def test_C7_a_time_zone_counts_from_the_event_of_a_batch_that_tells_it(two: Two) -> None:
-    """What an event has changed is read once, with that event: neither lost nor taken for the next one's."""
-    await two.tell("identify", user_id="mia", traits={"timezone": NEW_YORK})
-    assert (await two.applied(await two.ask()))["reasons"] == ["quiet_hours"]
+@pytest.mark.parametrize("scenario", [quiet_hours_in_new_york()], indirect=True)
+async def test_C7_a_changed_time_zone_counts_from_the_instant_of_its_event(scenario: TwoAccounts) -> None:
+    """The change of an event is applied with that event: it is neither lost nor counted for the next event."""
+    await scenario.accept("identify", user_id="mia", traits={"timezone": NEW_YORK})
+    assert (await scenario.apply(await scenario.first_step()))["reasons"] == ["quiet_hours"]
     moved, later = (datetime.now(UTC) - timedelta(minutes=minutes) for minutes in (20, 10))
     batch = [
         InboundEvent("identify", "moves", "identify", user_id="mia", traits={"timezone": TOKYO}, timestamp=moved),
         InboundEvent("identify", "reads", "identify", user_id="mia", traits={"plan": "team"}, timestamp=later),
     ]
-    await ingest.accept(two.deps.database, two.deps.catalogue, batch, source="test")
-    assert (await two.message())["due_at"] == moved
+    await ingest.accept(scenario.deps.database, scenario.deps.catalogue, batch, source="test")
+    assert (await scenario.message())["due_at"] == moved
 
 
-@pytest.mark.parametrize("two", [night()], indirect=True)
-async def test_C7_who_has_no_clock_of_their_own_lives_by_that_of_the_account_a_message_is_about(two: Two) -> None:
-    await two.tell("group", user_id="mia", account_id="north", traits={"timezone": NEW_YORK})
-    await two.tell("group", user_id="mia", account_id="south", traits={"timezone": TOKYO})
-    assert (await two.applied(await two.ask()))["reasons"] == ["quiet_hours"]
-    await two.tell("group", account_id="north", traits={"timezone": TOKYO})
-    assert (await two.again())["status"] == "sent"
+@pytest.mark.parametrize("scenario", [quiet_hours_in_new_york()], indirect=True)
+async def test_C7_quiet_hours_use_the_accounts_time_zone_for_a_person_without_one(scenario: TwoAccounts) -> None:
+    await scenario.accept("group", user_id="mia", account_id="north", traits={"timezone": NEW_YORK})
+    await scenario.accept("group", user_id="mia", account_id="south", traits={"timezone": TOKYO})
+    assert (await scenario.apply(await scenario.first_step()))["reasons"] == ["quiet_hours"]
+    await scenario.accept("group", account_id="north", traits={"timezone": TOKYO})
+    assert (await scenario.settle())["status"] == "sent"
 
 
 @pytest.mark.parametrize("asks", [True, False])
-async def test_who_is_put_into_another_account_between_look_and_lock_is_looked_at_again(two: Two, asks: bool) -> None:
-    """A step, or a look at what is due, that has locked the wrong account knows nothing of the right one: it begins anew."""
-    asked = await two.ask(OF_USER, on="signed_up", user_id="mia")
+async def test_a_decision_is_retried_when_the_person_changes_account_before_the_lock(
+    scenario: TwoAccounts, asks: bool
+) -> None:
+    """A step or a settlement that has locked the wrong account raises `Contended` and is tried again."""
+    step = await scenario.first_step(OF_USER, on="signed_up", user_id="mia")
     if not asks:
-        await two.stopped(asked)
-        await kill_switches.release_switch(two.deps.database, two.stop, "test")
-    async with two.deps.database.transaction() as moving:
-        mia = (await subjects.lock_subjects(moving, [await two.key("mia")])).popitem()[1]
-        deciding = asyncio.create_task(two.applied(asked) if asks else two.again())
-        await two.somebody_waits()
-        mia.account_key, mia.dirty = await two.key("north"), True
+        await scenario.defer_by_kill_switch(step)
+        await kill_switches.release_switch(scenario.deps.database, scenario.switch, "test")
+    async with scenario.deps.database.transaction() as moving:
+        mia = (await subjects.lock_subjects(moving, [await scenario.key_of("mia")])).popitem()[1]
+        deciding = asyncio.create_task(scenario.apply(step) if asks else scenario.settle())
+        await scenario.wait_until_blocked()
+        mia.account_key, mia.dirty = await scenario.key_of("north"), True
         await subjects.save_subjects(moving, [mia])
     with pytest.raises(Contended):
         await deciding
-    assert (await two.applied(asked) if asks else await two.again())["status"] == "sent"
-    assert (await two.inbox())["title"] == "Planning the next year of North"
+    assert (await scenario.apply(step) if asks else await scenario.settle())["status"] == "sent"
+    assert (await scenario.inbox())["title"] == "Planning the next year of North"
 
 
 # -- urgent tickets ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("account", ["north", "south"])
-async def test_C6_an_urgent_ticket_of_any_account_of_theirs_keeps_it_waiting_until_it_is_resolved(
-    two: Two, account: str
+async def test_C6_an_urgent_ticket_of_any_account_of_the_person_defers_messages_until_resolved(
+    scenario: TwoAccounts, account: str
 ) -> None:
-    await two.ticket("ticket_opened", user_id="noa", account_id=account)
-    waits = await two.applied(await two.ask())
-    assert (waits["status"], waits["reasons"]) == ("deferred", ["urgent_ticket"])
-    assert (await two.again())["status"] == "deferred"
-    await two.ticket("ticket_resolved", user_id="noa", account_id=account)
-    assert (await two.again())["status"] == "sent"
+    await scenario.ticket("ticket_opened", user_id="noa", account_id=account)
+    message = await scenario.apply(await scenario.first_step())
+    assert (message["status"], message["reasons"]) == ("deferred", ["urgent_ticket"])
+    assert (await scenario.settle())["status"] == "deferred"
+    await scenario.ticket("ticket_resolved", user_id="noa", account_id=account)
+    assert (await scenario.settle())["status"] == "sent"
 
 
-# -- who leaves --------------------------------------------------------------------------------------------------------
+# -- leaving an account ------------------------------------------------------------------------------------------------
 
 
-async def test_C8_who_has_left_the_account_gets_nothing_more_about_it(two: Two) -> None:
-    await two.stopped(await two.ask())
-    await two.tell("track", "account_left", user_id="mia", account_id="north")
-    ended = await two.released()
-    assert (ended["status"], ended["reasons"]) == ("withheld", ["no_recipient"])
-    assert (await two.rows(sql("SELECT count(*) AS n FROM members")))[0]["n"] == 1, "south has her still"
+async def test_C8_a_person_who_left_the_account_gets_no_deferred_message_about_it(scenario: TwoAccounts) -> None:
+    await scenario.defer_by_kill_switch(await scenario.first_step())
+    await scenario.accept("track", "account_left", user_id="mia", account_id="north")
+    message = await scenario.release()
+    assert (message["status"], message["reasons"]) == ("withheld", ["no_recipient"])
+    assert (await scenario.rows(sql("SELECT count(*) AS n FROM members")))[0]["n"] == 1, (
+        "she is still a member of south"
+    )
 
 
-async def test_C8_a_step_asks_nobody_who_has_left(two: Two) -> None:
-    await two.tell("track", "account_left", user_id="mia", account_id="north")
-    asked = await two.applied(await two.ask())
-    assert (asked["recipient"], asked["reasons"]) == ("-", ["no_recipient"])
+async def test_C8_a_step_requests_no_message_for_a_person_who_left(scenario: TwoAccounts) -> None:
+    await scenario.accept("track", "account_left", user_id="mia", account_id="north")
+    message = await scenario.apply(await scenario.first_step())
+    assert (message["recipient"], message["reasons"]) == ("-", ["no_recipient"])
 
 
-async def test_of_the_account_they_have_left_nothing_is_known_of_them_and_their_journeys_are_told(two: Two) -> None:
-    await two.applied(await two.ask(OF_USER, on="signed_up", user_id="mia"))
-    await two.tell("track", "account_left", user_id="mia", account_id="south")
-    mia = await two.key("mia")
-    (known,) = await two.rows(sql("SELECT account_key FROM subjects WHERE key = :key"), key=mia)
+async def test_leaving_an_account_removes_its_fields_from_the_persons_journeys(scenario: TwoAccounts) -> None:
+    await scenario.apply(await scenario.first_step(OF_USER, on="signed_up", user_id="mia"))
+    await scenario.accept("track", "account_left", user_id="mia", account_id="south")
+    mia = await scenario.key_of("mia")
+    (known,) = await scenario.rows(sql("SELECT account_key FROM subjects WHERE key = :key"), key=mia)
     assert known["account_key"] is None
-    (told,) = await two.rows(sql("SELECT facts FROM outbox WHERE recipient = :key ORDER BY seq DESC LIMIT 1"), key=mia)
-    assert json.loads(told["facts"])["account"] == {}
+    (facts_row,) = await scenario.rows(
+        sql("SELECT facts FROM outbox WHERE recipient = :key ORDER BY seq DESC LIMIT 1"), key=mia
+    )
+    assert json.loads(facts_row["facts"])["account"] == {}
 
 
-async def test_who_is_put_into_an_account_and_taken_out_in_one_batch_is_what_was_said_last(two: Two) -> None:
+async def test_the_last_event_of_a_batch_decides_the_membership_of_an_account(scenario: TwoAccounts) -> None:
     calls = [
         InboundEvent("group", "x1", "group", user_id="mia", account_id="west"),
         InboundEvent("track", "x2", "account_left", user_id="mia", account_id="west"),
         InboundEvent("track", "x3", "account_left", user_id="mia", account_id="north"),
         InboundEvent("group", "x4", "group", user_id="mia", account_id="north"),
     ]
-    await ingest.accept(two.deps.database, two.deps.catalogue, calls, source="test")
-    found = await two.rows(
+    await ingest.accept(scenario.deps.database, scenario.deps.catalogue, calls, source="test")
+    rows = await scenario.rows(
         sql("SELECT i.value FROM members m JOIN identities i ON i.subject_key = m.account_key ORDER BY 1")
     )
-    assert [each["value"] for each in found] == ["north", "south"]
+    assert [row["value"] for row in rows] == ["north", "south"]
 
 
-async def test_C8_who_is_not_what_it_is_for_any_more_when_it_is_decided_again_does_not_get_it(two: Two) -> None:
-    await two.stopped(await two.ask())
-    await two.tell("identify", user_id="mia", traits={"role": "finance"})
-    ended = await two.released()
-    assert (ended["status"], ended["reasons"]) == ("withheld", ["no_recipient"])
+async def test_C8_a_deferred_message_is_withheld_when_the_person_lost_the_role(scenario: TwoAccounts) -> None:
+    await scenario.defer_by_kill_switch(await scenario.first_step())
+    await scenario.accept("identify", user_id="mia", traits={"role": "finance"})
+    message = await scenario.release()
+    assert (message["status"], message["reasons"]) == ("withheld", ["no_recipient"])
 
 
-async def test_C8_another_role_that_it_is_for_too_will_do(two: Two) -> None:
-    await two.stopped(await two.ask())
-    await two.tell("identify", user_id="mia", traits={"role": "champion"})
-    assert (await two.released())["status"] == "sent"
+async def test_C8_a_deferred_message_is_sent_when_the_person_has_another_addressed_role(scenario: TwoAccounts) -> None:
+    await scenario.defer_by_kill_switch(await scenario.first_step())
+    await scenario.accept("identify", user_id="mia", traits={"role": "champion"})
+    assert (await scenario.release())["status"] == "sent"
 
 
-# -- in which order ----------------------------------------------------------------------------------------------------
+# -- lock order --------------------------------------------------------------------------------------------------------
 
 
-async def test_C3_a_step_of_an_account_waits_for_whoever_decides_on_its_peoples_messages(two: Two) -> None:
-    asked = await two.ask()
-    await two.stopped(asked)
-    async with two.deps.database.reading() as connection:
-        chart = await two.deps.catalogue.chart(connection, asked.definition)
+async def test_C3_an_account_step_waits_for_the_transaction_that_decides_its_members_messages(
+    scenario: TwoAccounts,
+) -> None:
+    step = await scenario.first_step()
+    await scenario.defer_by_kill_switch(step)
+    async with scenario.deps.database.reading() as connection:
+        chart = await scenario.deps.catalogue.chart(connection, step.definition)
         opened = await fetch_one(connection, _RUNS)
-    inside = state_from_json(asked.state)
+    inside = state_from_json(step.state)
     assert opened is not None
     made = decide(chart, inside, Signal(datetime.now(UTC), "renewal_plan_agreed", lane=opened["lane"], seq=2))
-    async with two.deps.database.transaction() as deciding:
-        await subjects.lock_subjects(deciding, [await two.key("mia")])
-        leaving = asyncio.create_task(steps.apply_step(two.deps, _step(opened, 2, made)))
-        await two.somebody_waits()
+    async with scenario.deps.database.transaction() as deciding:
+        await subjects.lock_subjects(deciding, [await scenario.key_of("mia")])
+        leaving = asyncio.create_task(steps.apply_step(scenario.deps, _step(opened, 2, made)))
+        await scenario.wait_until_blocked()
         assert not leaving.done()
     await leaving
-    assert (await two.message())["status"] == "withdrawn"
+    assert (await scenario.message())["status"] == "withdrawn"
 
 
-async def test_who_resolves_a_ticket_waits_for_whoever_decides_on_its_peoples_messages(two: Two) -> None:
-    """People first, then their messages: the other way round two would wait for each other in a circle."""
-    await two.ticket("ticket_opened", user_id="noa", account_id="north")
-    await two.applied(await two.ask())
-    async with two.deps.database.transaction() as deciding:
-        await subjects.lock_subjects(deciding, [await two.key("mia")])
-        resolving = asyncio.create_task(two.ticket("ticket_resolved", user_id="noa", account_id="north"))
-        await two.somebody_waits()
-        await execute(deciding, sql("UPDATE messages SET decided_at = now()"))  # its row is free
+async def test_resolving_a_ticket_waits_for_the_transaction_that_decides_the_members_messages(
+    scenario: TwoAccounts,
+) -> None:
+    """People are locked before their messages: in the other order two transactions could deadlock."""
+    await scenario.ticket("ticket_opened", user_id="noa", account_id="north")
+    await scenario.apply(await scenario.first_step())
+    async with scenario.deps.database.transaction() as deciding:
+        await subjects.lock_subjects(deciding, [await scenario.key_of("mia")])
+        resolving = asyncio.create_task(scenario.ticket("ticket_resolved", user_id="noa", account_id="north"))
+        await scenario.wait_until_blocked()
+        await execute(deciding, sql("UPDATE messages SET decided_at = now()"))  # the row is not locked
         assert not resolving.done()
     await resolving
-    assert (await two.again())["status"] == "sent"
+    assert (await scenario.settle())["status"] == "sent"

@@ -1,4 +1,4 @@
-"""Entry is decided on what was accepted, whatever has been delivered of it."""
+"""Entry is decided on accepted events, whether they are delivered or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 
 JOURNEY = """
 journey: visits
@@ -22,36 +22,36 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    """A house whose relay never delivers anything: the greatest lag there is."""
-    async with living(database_url, temporal_address, task_queue, tmp_path, relaying=False) as found:
-        await found.publish(JOURNEY)
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    """A stack without a relay, so nothing is delivered."""
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, relaying=False) as stack:
+        await stack.publish(JOURNEY)
+        yield stack
 
 
-async def epochs(deps: Living) -> list[int]:
-    return [row["epoch"] for row in await deps.rows("SELECT epoch FROM runs ORDER BY epoch")]
+async def epochs(stack: LiveStack) -> list[int]:
+    return [row["epoch"] for row in await stack.rows("SELECT epoch FROM runs ORDER BY epoch")]
 
 
-async def test_a_run_that_is_open_keeps_its_person_out(deps: Living) -> None:
-    await deps.accept(deps.track("ada", "opened"), deps.track("ada", "opened"))
-    assert await epochs(deps) == [1]
+async def test_an_open_run_prevents_re_entry(stack: LiveStack) -> None:
+    await stack.accept(stack.track("ada", "opened"), stack.track("ada", "opened"))
+    assert await epochs(stack) == [1]
 
 
-async def test_an_exit_that_no_run_has_heard_yet_lets_them_in_again(deps: Living) -> None:
-    await deps.accept(deps.track("ada", "opened"))
-    await deps.accept(deps.track("ada", "closed"), deps.track("ada", "opened"))
-    assert await epochs(deps) == [1, 2]
+async def test_an_accepted_exit_allows_re_entry_before_it_is_delivered(stack: LiveStack) -> None:
+    await stack.accept(stack.track("ada", "opened"))
+    await stack.accept(stack.track("ada", "closed"), stack.track("ada", "opened"))
+    assert await epochs(stack) == [1, 2]
 
 
-async def test_a_timer_that_has_not_rung_yet_lets_them_in_again(deps: Living) -> None:
+async def test_an_overdue_timer_allows_re_entry_before_it_fires(stack: LiveStack) -> None:
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    await deps.accept(deps.track("ada", "opened", at=hour_ago))
-    await deps.accept(deps.track("ada", "opened"))
-    assert await epochs(deps) == [1, 2]
+    await stack.accept(stack.track("ada", "opened", at=hour_ago))
+    await stack.accept(stack.track("ada", "opened"))
+    assert await epochs(stack) == [1, 2]
 
 
-async def test_the_same_message_twice_is_one_event(deps: Living) -> None:
-    call = deps.track("ada", "opened")
-    first, second = await deps.accept(call, call), await deps.accept(call)
+async def test_an_event_accepted_twice_is_counted_once(stack: LiveStack) -> None:
+    call = stack.track("ada", "opened")
+    first, second = await stack.accept(call, call), await stack.accept(call)
     assert (first.accepted, first.duplicates, second.duplicates) == (1, 1, 1)

@@ -40,7 +40,7 @@ def events(count: int, batch: str, kind: CallKind = "track", **options: Any) -> 
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_events_that_change_nothing_cost_one_look_and_one_write(
+async def test_a_batch_that_changes_nothing_costs_three_statements(
     database: Database, executed: list[str], count: int
 ) -> None:
     catalogue = DefinitionRegistry()
@@ -54,7 +54,9 @@ async def test_events_that_change_nothing_cost_one_look_and_one_write(
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_events_that_change_profiles_cost_three_more(database: Database, executed: list[str], count: int) -> None:
+async def test_a_batch_that_changes_profiles_costs_three_statements_more(
+    database: Database, executed: list[str], count: int
+) -> None:
     catalogue = DefinitionRegistry()
     await accept(database, catalogue, events(count, "new"), source="test")
     executed.clear()

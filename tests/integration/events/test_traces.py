@@ -13,7 +13,7 @@ import structlog
 
 from journeys.events.tracing import event_of_trace, trace_of_step
 from tests.support.api import application, client
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 
 JOURNEY = """
 journey: welcome
@@ -36,19 +36,19 @@ PARENT, TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf9
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        await found.publish(JOURNEY)
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await stack.publish(JOURNEY)
+        yield stack
 
 
 @pytest_asyncio.fixture
-async def api(deps: Living, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def api(stack: LiveStack, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with client(application(database_url)) as made:
         known = {"userId": "ada", "messageId": "is", "traits": {"email": "ada@example.com", "first_name": "Ada"}}
         await made.post("/v1/identify", json=known)
         await made.post("/v1/track", json={"userId": "ada", "messageId": "in", "event": "signed_up"})
-        await deps.until("SELECT state FROM runs", lambda state: state == "waiting")
+        await stack.until("SELECT state FROM runs", lambda state: state == "waiting")
         yield made
 
 
@@ -56,49 +56,52 @@ async def track(api: httpx.AsyncClient, event: str, message_id: str, **headers: 
     return await api.post("/v1/track", json={"userId": "ada", "messageId": message_id, "event": event}, headers=headers)
 
 
-async def sent(deps: Living, action: str) -> Any:
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent' AND action = :action", action=action)
-    return (await deps.rows("SELECT * FROM messages WHERE action = :action", action=action))[0]
+async def sent(stack: LiveStack, action: str) -> Any:
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent' AND action = :action", action=action)
+    return (await stack.rows("SELECT * FROM messages WHERE action = :action", action=action))[0]
 
 
-def mail_trace(deps: Living) -> list[str]:
-    mails = [path.read_text() for path in (deps.mail.folder / "new").iterdir()]
-    return [found[1] for mail in mails if (found := re.search(r"^X-Tenure-Trace: (\S+)\r?$", mail, re.MULTILINE))]
+def mail_trace(stack: LiveStack) -> list[str]:
+    mails = [path.read_text() for path in (stack.mail.folder / "new").iterdir()]
+    return [match[1] for mail in mails if (match := re.search(r"^X-Tenure-Trace: (\S+)\r?$", mail, re.MULTILINE))]
 
 
-async def test_the_acceptance_the_log_the_message_the_mail_and_the_feed_have_one_trace(
-    deps: Living, api: httpx.AsyncClient
+async def test_the_response_the_log_the_message_the_mail_and_the_feed_have_one_trace(
+    stack: LiveStack, api: httpx.AsyncClient
 ) -> None:
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
         trace = (await track(api, "setup_completed", "e1")).headers["x-tenure-trace"]
-        message = await sent(deps, "send:education/first-value")
-    assert mail_trace(deps) == [trace]
+        message = await sent(stack, "send:education/first-value")
+    assert mail_trace(stack) == [trace]
     assert {line["event"] for line in logs if line.get("trace") == trace} >= {"gate.decided", "delivery.attempted"}
-    found = (await api.get(f"/v1/traces/{trace}")).json()
-    assert [(event["name"], event["message_id"], event["id"]) for event in found["events"]] == [
+    trace_report = (await api.get(f"/v1/traces/{trace}")).json()
+    assert [(event["name"], event["message_id"], event["id"]) for event in trace_report["events"]] == [
         ("setup_completed", "e1", event_of_trace(trace))
     ]
-    assert {line["kind"] for line in found["lines"]} >= {"gate"}
-    assert [(each["id"], each["status"]) for each in found["messages"]] == [(message["id"], "sent")]
-    assert [(line["type"], line["trace"]) for line in found["feed"]] == [("decision", trace), ("delivery", trace)]
+    assert {line["kind"] for line in trace_report["lines"]} >= {"gate"}
+    assert [(shown["id"], shown["status"]) for shown in trace_report["messages"]] == [(message["id"], "sent")]
+    assert [(line["type"], line["trace"]) for line in trace_report["feed"]] == [
+        ("decision", trace),
+        ("delivery", trace),
+    ]
     why = (await api.get(f"/v1/messages/{message['id']}/why")).json()
     assert why["message"]["trace"] == trace
     assert {line["trace"] for line in why["decided"]} == {trace}
 
 
-async def test_a_senders_own_trace_goes_along_through_what_its_event_causes(
-    deps: Living, api: httpx.AsyncClient
+async def test_a_senders_trace_is_carried_to_everything_that_its_event_causes(
+    stack: LiveStack, api: httpx.AsyncClient
 ) -> None:
     """The journey emits a signal, the signal sends a message, and the message's outcome sends another."""
     taken = await track(api, "champion_left", "e1", traceparent=PARENT)
     assert taken.headers["x-tenure-trace"] == TRACE
-    await sent(deps, "send:setup/checklist")
-    found = (await api.get(f"/v1/traces/{TRACE}")).json()
-    assert [event["name"] for event in found["events"]] == ["champion_left", "habit_begun"]
-    assert [each["template"] for each in found["messages"]] == ["setup/first-steps", "setup/checklist"]
+    await sent(stack, "send:setup/checklist")
+    trace_report = (await api.get(f"/v1/traces/{TRACE}")).json()
+    assert [event["name"] for event in trace_report["events"]] == ["champion_left", "habit_begun"]
+    assert [shown["template"] for shown in trace_report["messages"]] == ["setup/first-steps", "setup/checklist"]
 
 
-async def test_an_event_sent_again_answers_with_the_trace_it_had(deps: Living, api: httpx.AsyncClient) -> None:
+async def test_a_repeated_event_is_answered_with_its_first_trace(stack: LiveStack, api: httpx.AsyncClient) -> None:
     first = await track(api, "setup_completed", "e1")
     again = await track(api, "setup_completed", "e1", traceparent=PARENT)
     assert again.headers["x-tenure-trace"] == first.headers["x-tenure-trace"] != TRACE
@@ -106,53 +109,55 @@ async def test_an_event_sent_again_answers_with_the_trace_it_had(deps: Living, a
     assert (await track(api, "setup_completed", "e2")).headers["x-tenure-trace"] == given.headers["x-tenure-trace"]
 
 
-async def test_a_batch_is_one_trace_where_its_sender_has_one_and_else_each_event_its_own(
-    deps: Living, api: httpx.AsyncClient
-) -> None:
+async def test_a_batch_has_its_senders_trace_or_one_trace_per_event(stack: LiveStack, api: httpx.AsyncClient) -> None:
     events = [{"type": "track", "userId": "ada", "messageId": f"b{n}", "event": "setup_completed"} for n in range(2)]
     assert "x-tenure-trace" not in (await api.post("/v1/batch", json={"batch": events})).headers
     for n in range(2):
-        (found,) = (await api.get("/v1/traces", params={"message_id": f"b{n}"})).json()["items"]
-        assert event_of_trace(found["trace"]) == found["id"]
+        (event_trace,) = (await api.get("/v1/traces", params={"message_id": f"b{n}"})).json()["items"]
+        assert event_of_trace(event_trace["trace"]) == event_trace["id"]
     others = [{**event, "messageId": f"c{n}"} for n, event in enumerate(events)]
     assert (await api.post("/v1/batch", json={"batch": others}, headers={"traceparent": PARENT})).headers[
         "x-tenure-trace"
     ] == TRACE
-    found = (await api.get(f"/v1/traces/{TRACE}")).json()
-    assert [event["message_id"] for event in found["events"]] == ["c0", "c1"]
+    event_trace = (await api.get(f"/v1/traces/{TRACE}")).json()
+    assert [event["message_id"] for event in event_trace["events"]] == ["c0", "c1"]
 
 
-async def test_a_direct_signal_answers_with_its_trace(deps: Living, api: httpx.AsyncClient) -> None:
+async def test_a_direct_signal_is_answered_with_its_trace(stack: LiveStack, api: httpx.AsyncClient) -> None:
     taken = (await api.post("/v1/users/ada/signals", json={"name": "setup_completed"})).json()
-    message = await sent(deps, "send:education/first-value")
+    message = await sent(stack, "send:education/first-value")
     assert message["trace"].hex == taken["trace"]
     own = await api.post("/v1/users/ada/signals", json={"name": "setup_completed"}, headers={"traceparent": PARENT})
     assert own.json()["trace"] == TRACE
 
 
-async def test_an_accounts_signal_goes_along_to_what_its_members_get(deps: Living, api: httpx.AsyncClient) -> None:
-    """A run that reads two lanes: what it was decided on is the account's row, though its own lane has moved before."""
+async def test_the_trace_of_an_account_signal_is_on_the_messages_of_its_members(
+    stack: LiveStack, api: httpx.AsyncClient
+) -> None:
+    """The run reads two lanes: the trace is that of the account's row, although the user's lane has moved before."""
     await api.post("/v1/group", json={"userId": "ada", "messageId": "g", "groupId": "acme", "traits": {"plan": "team"}})
     await track(api, "pricing_viewed", "e0")
     taken = (await api.post("/v1/accounts/acme/signals", json={"name": "setup_completed"})).json()
-    message = await sent(deps, "send:education/first-value")
+    message = await sent(stack, "send:education/first-value")
     assert message["trace"].hex == taken["trace"]
-    assert mail_trace(deps) == [taken["trace"]]
+    assert mail_trace(stack) == [taken["trace"]]
 
 
-async def test_what_a_timer_sends_has_a_trace_of_its_step(deps: Living, api: httpx.AsyncClient) -> None:
+async def test_a_message_sent_by_a_timer_has_the_trace_of_its_step(stack: LiveStack, api: httpx.AsyncClient) -> None:
     event = (await track(api, "activated", "e1")).headers["x-tenure-trace"]
-    message = await sent(deps, "by-time")
+    message = await sent(stack, "by-time")
     trace = trace_of_step(message["run"], message["step"])
     assert message["trace"].hex == trace
-    found = (await api.get(f"/v1/traces/{trace}")).json()
-    assert (found["events"], [each["action"] for each in found["messages"]]) == ([], ["by-time"])
+    trace_report = (await api.get(f"/v1/traces/{trace}")).json()
+    assert (trace_report["events"], [shown["action"] for shown in trace_report["messages"]]) == ([], ["by-time"])
     moved = (await api.get(f"/v1/traces/{event}")).json()
-    assert any(line["kind"] == "moved" for line in moved["lines"]), "what sends nothing is on the event's way too"
+    assert any(line["kind"] == "moved" for line in moved["lines"]), (
+        "a decision that sends nothing has the trace of its event"
+    )
     assert moved["messages"] == []
 
 
-async def test_a_trace_that_nobody_has_is_not_found(deps: Living, api: httpx.AsyncClient) -> None:
+async def test_an_unknown_trace_gets_404(stack: LiveStack, api: httpx.AsyncClient) -> None:
     taken = (await track(api, "setup_completed", "e1")).headers["x-tenure-trace"]
     for trace in (TRACE, "0" * 32, f"{taken[:16]}{'a' * 16}"):
         assert (await api.get(f"/v1/traces/{trace}")).status_code == 404

@@ -1,4 +1,4 @@
-"""A task in a CRM is the task here: shown as it is, closed from either side, whatever is lost on the way (C10)."""
+"""The copy of a task in a CRM follows the task and may close it, also after failures (C10)."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ KEY = "journey/renewal/a_1/it's%20%5C/1#securing.1/renewal-call.1"
 
 
 @pytest.fixture(params=NAMES)
-def there(request: pytest.FixtureRequest, local: LocalProvider, way: HttpClient) -> Crm:
-    return crm(local, request.param, way)
+def remote(request: pytest.FixtureRequest, local: LocalProvider, http_client: HttpClient) -> Crm:
+    return crm(local, request.param, http_client)
 
 
 async def put(database: Database, key: str = KEY, task: str = "renewal-call") -> int:
@@ -53,14 +53,14 @@ async def put(database: Database, key: str = KEY, task: str = "renewal-call") ->
         return int(made["id"])
 
 
-async def asked(database: Database, statement: str) -> list[dict[str, Any]]:
+async def fetch(database: Database, statement: str) -> list[dict[str, Any]]:
     async with database.transaction() as connection:
         return [dict(item) for item in await fetch_all(connection, sql(statement))]
 
 
-async def patience_is_over(database: Database) -> None:
-    """As if the lease had run out."""
-    await asked(database, "UPDATE task_mirrors SET next_at = '-infinity'")
+async def expire_lease(database: Database) -> None:
+    """End the lease of every copy."""
+    await fetch(database, "UPDATE task_mirrors SET next_at = '-infinity'")
 
 
 async def close(database: Database, number: int, word: str = "agreed") -> None:
@@ -71,161 +71,161 @@ async def note(database: Database, number: int, text: str = "called") -> None:
     await tasks.add_task_note(database, number, text=text, by="dana", now=datetime.now(UTC))
 
 
-async def synced(database: Database, there: Crm) -> CrmSync:
-    sync = CrmSync(database, ROSTER, [there.mirror])
-    await sync.sync(there.mirror)
+async def synced(database: Database, remote: Crm) -> CrmSync:
+    sync = CrmSync(database, ROSTER, [remote.mirror])
+    await sync.sync(remote.mirror)
     return sync
 
 
-# -- the same on both sides --------------------------------------------------------------------------------------------
+# -- both sides --------------------------------------------------------------------------------------------------------
 
 
-async def test_C10_an_open_task_is_shown_and_what_changes_here_changes_there(database, there):
+async def test_C10_an_open_task_is_copied_to_the_crm_and_its_changes_are_pushed(database, remote):
     number = await put(database)
-    sync = await synced(database, there)
-    shown = there.one()
-    assert there.is_open()
+    sync = await synced(database, remote)
+    shown = remote.only_task()
+    assert remote.is_open()
     assert (shown.get("hs_task_body") or "").endswith("value: &lt;7&gt;") or "value: <7>" in shown["Description"]
     assert (shown.get("hubspot_owner_id") or shown.get("OwnerId")) in {"77", "005A"}
     assert (shown.get("tenure_task_key") or shown.get("Tenure_Task_Key__c")) == message_hash(KEY)
-    before = there.asked
-    await sync.sync(there.mirror)
-    assert there.asked == before + 1, "nothing has changed: it is only asked whether it was closed there"
+    before = remote.calls
+    await sync.sync(remote.mirror)
+    assert remote.calls == before + 1, "nothing has changed: the sync only reads whether the task was closed there"
     await close(database, number)
-    await sync.sync(there.mirror)
-    assert not there.is_open()
-    assert "agreed" in there.one().values()
+    await sync.sync(remote.mirror)
+    assert not remote.is_open()
+    assert "agreed" in remote.only_task().values()
 
 
-async def test_C10_what_is_closed_there_is_closed_here_with_its_outcome_and_nothing_opens_it_again(database, there):
+async def test_C10_a_task_closed_in_the_crm_is_closed_here_with_its_outcome_and_stays_closed(database, remote):
     number = await put(database)
-    sync = await synced(database, there)
-    there.close("at_risk")
+    sync = await synced(database, remote)
+    remote.close("at_risk")
     await note(database, number, "a change in the same moment")
-    await sync.sync(there.mirror)
-    (task,) = await asked(database, "SELECT status, resolution, closed_by FROM tasks")
-    assert task == {"status": "closed", "resolution": "at_risk", "closed_by": there.name}
-    assert not there.is_open()
+    await sync.sync(remote.mirror)
+    (task,) = await fetch(database, "SELECT status, resolution, closed_by FROM tasks")
+    assert task == {"status": "closed", "resolution": "at_risk", "closed_by": remote.name}
+    assert not remote.is_open()
 
 
-async def test_a_change_here_does_not_open_what_was_closed_there_a_moment_ago(database, there):
+async def test_pushing_a_change_does_not_reopen_a_task_just_closed_in_the_crm(database, remote):
     number = await put(database)
-    sync = await synced(database, there)
+    sync = await synced(database, remote)
     await note(database, number)
-    there.close("agreed")
-    while await sync._push(there.mirror):
+    remote.close("agreed")
+    while await sync._push(remote.mirror):
         pass
-    assert not there.is_open()
+    assert not remote.is_open()
 
 
-async def test_C10_a_word_that_is_not_declared_closes_nothing_and_it_is_open_there_again(database, there):
+async def test_C10_an_undeclared_outcome_closes_nothing_and_the_copy_is_reopened(database, remote):
     await put(database)
-    sync = await synced(database, there)
-    there.close("who knows")
-    await sync.sync(there.mirror)
-    assert there.is_open()
-    (line,) = await asked(database, "SELECT by, text FROM task_log")
-    assert line["by"] == there.name
+    sync = await synced(database, remote)
+    remote.close("who knows")
+    await sync.sync(remote.mirror)
+    assert remote.is_open()
+    (line,) = await fetch(database, "SELECT by, text FROM task_log")
+    assert line["by"] == remote.name
     assert "closed there as who knows, but renewal-call ends as agreed, at_risk" in line["text"]
-    assert (await asked(database, "SELECT status FROM tasks")) == [{"status": "open"}]
+    assert (await fetch(database, "SELECT status FROM tasks")) == [{"status": "open"}]
 
 
-async def test_where_any_word_may_close_a_task_none_is_needed(database, there):
+async def test_a_task_without_declared_outcomes_closes_without_an_outcome(database, remote):
     await put(database, task="visit")
-    sync = await synced(database, there)
-    there.close("")
-    await sync.sync(there.mirror)
-    assert (await asked(database, "SELECT resolution FROM tasks")) == [{"resolution": "closed_in_crm"}]
+    sync = await synced(database, remote)
+    remote.close("")
+    await sync.sync(remote.mirror)
+    assert (await fetch(database, "SELECT resolution FROM tasks")) == [{"resolution": "closed_in_crm"}]
 
 
-async def test_a_copy_that_somebody_deleted_there_is_made_again_with_the_next_change(database, there):
+async def test_a_copy_deleted_in_the_crm_is_created_again_with_the_next_change(database, remote):
     number = await put(database)
-    sync = await synced(database, there)
-    there.delete()
-    await sync.sync(there.mirror)
-    assert not there.tasks, "who deletes a copy there closes nothing here"
+    sync = await synced(database, remote)
+    remote.delete()
+    await sync.sync(remote.mirror)
+    assert not remote.tasks, "deleting a copy closes no task"
     await note(database, number)
-    await sync.sync(there.mirror)
-    assert there.is_open()
+    await sync.sync(remote.mirror)
+    assert remote.is_open()
 
 
-# -- whatever goes wrong -----------------------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_that_was_lost_makes_no_second_copy(database, there):
+async def test_a_lost_answer_makes_no_second_copy(database, remote):
     await put(database)
-    there.goes_wrong(kind="reset_after_accept", to="Task")
-    sync = await synced(database, there)
-    (row_,) = await asked(database, "SELECT attempts, reference, last_error FROM task_mirrors")
-    assert (row_["attempts"], row_["reference"]) == (1, None)
-    assert "CrmFault" in row_["last_error"]
-    before = there.asked
-    await sync.sync(there.mirror)
-    assert there.asked == before, "it waits before it tries again"
-    await patience_is_over(database)
-    await sync.sync(there.mirror)
-    assert len(there.tasks) == 1
-    (row_,) = await asked(database, "SELECT attempts, version = pushed AS fresh, last_error FROM task_mirrors")
-    assert row_ == {"attempts": 0, "fresh": True, "last_error": None}
+    remote.add_fault(kind="reset_after_accept", to="Task")
+    sync = await synced(database, remote)
+    (mirror_row,) = await fetch(database, "SELECT attempts, reference, last_error FROM task_mirrors")
+    assert (mirror_row["attempts"], mirror_row["reference"]) == (1, None)
+    assert "CrmFault" in mirror_row["last_error"]
+    before = remote.calls
+    await sync.sync(remote.mirror)
+    assert remote.calls == before, "it waits before the retry"
+    await expire_lease(database)
+    await sync.sync(remote.mirror)
+    assert len(remote.tasks) == 1
+    (mirror_row,) = await fetch(database, "SELECT attempts, version = pushed AS fresh, last_error FROM task_mirrors")
+    assert mirror_row == {"attempts": 0, "fresh": True, "last_error": None}
 
 
-async def test_one_task_that_is_refused_keeps_no_other_waiting(database, there):
+async def test_a_refused_task_does_not_delay_the_others(database, remote):
     for key in ("a", "b", "c"):
         await put(database, key)
-    there.goes_wrong(kind="status", status=400, to=message_hash("b"))
-    sync = await synced(database, there)
-    assert len(there.tasks) == 2
-    await patience_is_over(database)
-    await sync.sync(there.mirror)
-    assert len(there.tasks) == 3
+    remote.add_fault(kind="status", status=400, to=message_hash("b"))
+    sync = await synced(database, remote)
+    assert len(remote.tasks) == 2
+    await expire_lease(database)
+    await sync.sync(remote.mirror)
+    assert len(remote.tasks) == 3
 
 
-async def test_many_processes_make_one_copy_of_each_task(database, there):
+async def test_concurrent_syncs_make_one_copy_of_each_task(database, remote):
     for number in range(25):
         await put(database, f"k{number}")
-    await asyncio.gather(*(CrmSync(database, ROSTER, [there.mirror]).sync(there.mirror) for _ in range(4)))
-    assert len(there.tasks) == 25
-    assert (await asked(database, "SELECT count(*) AS n FROM task_mirrors WHERE version > pushed")) == [{"n": 0}]
+    await asyncio.gather(*(CrmSync(database, ROSTER, [remote.mirror]).sync(remote.mirror) for _ in range(4)))
+    assert len(remote.tasks) == 25
+    assert (await fetch(database, "SELECT count(*) AS n FROM task_mirrors WHERE version > pushed")) == [{"n": 0}]
 
 
-async def test_a_crm_that_is_down_is_left_alone_and_no_task_is_blamed(database, there):
+async def test_a_crm_that_is_down_is_called_three_times_and_then_left_alone(database, remote):
     for number in range(10):
         await put(database, f"k{number}")
-    there.goes_wrong(kind="status", status=503, times=None, to="")
-    await synced(database, there)
-    assert there.local.provider.faults.happened <= 6, "three calls that fail, each perhaps with one for a token"
-    failed = await asked(database, "SELECT count(*) AS n FROM task_mirrors WHERE last_error IS NOT NULL")
+    remote.add_fault(kind="status", status=503, times=None, to="")
+    await synced(database, remote)
+    assert remote.local.provider.faults.happened <= 6, "three failed calls, each perhaps with a call for a token"
+    failed = await fetch(database, "SELECT count(*) AS n FROM task_mirrors WHERE last_error IS NOT NULL")
     assert failed == [{"n": 3}]
-    assert STALE.labels(there.name)._value.get() == 10
-    there.local.provider.faults.clear()
+    assert STALE.labels(remote.name)._value.get() == 10
+    remote.local.provider.faults.clear()
 
 
-async def test_too_fast_is_a_pause_for_all_of_them(database, there):
+async def test_a_rate_limit_answer_pauses_the_sync_of_all_tasks(database, remote):
     for number in range(3):
         await put(database, f"k{number}")
-    there.goes_wrong(kind="status", status=429, code="RATE_LIMITS", to="Task")
-    await synced(database, there)
-    before = there.asked
-    assert (await asked(database, "SELECT max(attempts) AS n FROM task_mirrors WHERE last_error IS NULL")) == [{"n": 0}]
-    await synced(database, there)
-    assert there.asked == before
+    remote.add_fault(kind="status", status=429, code="RATE_LIMITS", to="Task")
+    await synced(database, remote)
+    before = remote.calls
+    assert (await fetch(database, "SELECT max(attempts) AS n FROM task_mirrors WHERE last_error IS NULL")) == [{"n": 0}]
+    await synced(database, remote)
+    assert remote.calls == before
 
 
-async def test_a_token_that_is_over_is_fetched_anew_and_nobody_notices(database, local, way):
-    there = crm(local, "salesforce", way)
+async def test_an_expired_token_is_renewed_without_an_error(database, local, http_client):
+    remote = crm(local, "salesforce", http_client)
     await put(database)
-    there.goes_wrong(kind="status", status=401, code="INVALID_SESSION_ID", to="sobjects")
-    await synced(database, there)
-    assert there.is_open()
-    assert (await asked(database, "SELECT last_error FROM task_mirrors")) == [{"last_error": None}]
+    remote.add_fault(kind="status", status=401, code="INVALID_SESSION_ID", to="sobjects")
+    await synced(database, remote)
+    assert remote.is_open()
+    assert (await fetch(database, "SELECT last_error FROM task_mirrors")) == [{"last_error": None}]
 
 
-async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, way):
+async def test_a_rejected_token_is_recorded_as_the_last_error(database, local, http_client):
     given = provided_by(local, "hubspot").model_copy(update={"hubspot_token": SecretStr("wrong")})
-    (mirror,) = crms(given, way)
+    (mirror,) = crms(given, http_client)
     await put(database)
     await CrmSync(database, ROSTER, [mirror]).sync(mirror)
-    (kept,) = await asked(database, "SELECT last_error FROM task_mirrors")
+    (kept,) = await fetch(database, "SELECT last_error FROM task_mirrors")
     assert kept["last_error"] == "CrmFault: hubspot upsert: 401"
 
 
@@ -235,67 +235,67 @@ async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, 
 @contextlib.asynccontextmanager
 async def running(*workers: CrmSync) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    tasks_ = [asyncio.create_task(each.run(stop, every=0.05)) for each in workers]
+    loops = [asyncio.create_task(worker.run(stop, every=0.05)) for worker in workers]
     try:
         yield
     finally:
         stop.set()
-        await asyncio.gather(*tasks_)
+        await asyncio.gather(*loops)
 
 
-async def test_one_crm_that_is_down_stops_neither_the_other_nor_the_task(database, local, way):
-    down, up = crm(local, "hubspot", way), crm(local, "salesforce", way)
-    down.goes_wrong(kind="status", status=503, times=None)
+async def test_a_crm_that_is_down_does_not_stop_the_sync_of_the_other(database, local, http_client):
+    down, up = crm(local, "hubspot", http_client), crm(local, "salesforce", http_client)
+    down.add_fault(kind="status", status=503, times=None)
     number = await put(database)
     async with running(CrmSync(database, ROSTER, [down.mirror, up.mirror])):
-        await until(lambda: _is(lambda: bool(up.tasks)))
+        await until(lambda: _truth(lambda: bool(up.tasks)))
         await close(database, number)
-        await until(lambda: _is(lambda: not up.is_open()))
+        await until(lambda: _truth(lambda: not up.is_open()))
 
 
-async def test_one_process_at_a_time_asks_and_the_next_one_takes_over(database, there, way):
-    other = crm(there.local, there.name, way)
-    first, second = (CrmSync(database, ROSTER, [each.mirror]) for each in (there, other))
+async def test_one_process_syncs_at_a_time_and_the_next_one_takes_over(database, remote, http_client):
+    other_remote = crm(remote.local, remote.name, http_client)
+    first, second = (CrmSync(database, ROSTER, [side.mirror]) for side in (remote, other_remote))
     async with running(second):
         async with running(first):
             await put(database, "a")
-            await until(lambda: _is(lambda: len(there.tasks) == 1))
-            leading = await asked(
+            await until(lambda: _truth(lambda: len(remote.tasks) == 1))
+            leading = await fetch(
                 database,
                 "SELECT count(*) AS n FROM pg_locks WHERE objid = 7239014 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             )
             assert leading == [{"n": 1}]
         await put(database, "b")
-        await until(lambda: _is(lambda: len(there.tasks) == 2))
+        await until(lambda: _truth(lambda: len(remote.tasks) == 2))
 
 
-async def test_a_lock_that_is_lost_is_taken_again(database, there):
-    async with running(CrmSync(database, ROSTER, [there.mirror])):
+async def test_a_lock_that_is_lost_is_taken_again(database, remote):
+    async with running(CrmSync(database, ROSTER, [remote.mirror])):
         await put(database, "a")
-        await until(lambda: _is(lambda: bool(there.tasks)))
-        await asked(
+        await until(lambda: _truth(lambda: bool(remote.tasks)))
+        await fetch(
             database,
             "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = 7239014 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         )
         await put(database, "b")
-        await until(lambda: _is(lambda: len(there.tasks) == 2))
+        await until(lambda: _truth(lambda: len(remote.tasks) == 2))
 
 
-async def test_a_crm_that_hangs_keeps_no_process_from_ending_and_its_task_is_tried_again(database, there):
+async def test_a_hanging_crm_does_not_delay_shutdown_and_its_task_is_retried(database, remote):
     await put(database)
-    there.goes_wrong(kind="hang", to=message_hash(KEY))
-    async with running(CrmSync(database, ROSTER, [there.mirror])):
-        await until(lambda: _is(lambda: there.local.provider.faults.happened == 1))
+    remote.add_fault(kind="hang", to=message_hash(KEY))
+    async with running(CrmSync(database, ROSTER, [remote.mirror])):
+        await until(lambda: _truth(lambda: remote.local.provider.faults.happened == 1))
         stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 8, "less than the call would have waited"
-    await patience_is_over(database)
-    await synced(database, there)
-    assert there.is_open()
+    await expire_lease(database)
+    await synced(database, remote)
+    assert remote.is_open()
 
 
-async def test_without_a_crm_there_is_nothing_to_run(database, local):
+async def test_the_sync_returns_at_once_without_a_crm(database, local):
     await asyncio.wait_for(crm_sync(database, ROSTER, provided_by(local), asyncio.Event()), 1)
 
 
-async def _is(ask: Any) -> bool:
-    return bool(ask())
+async def _truth(read: Any) -> bool:
+    return bool(read())

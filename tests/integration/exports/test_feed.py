@@ -1,4 +1,4 @@
-"""The feed on real Postgres and real runs: the whole ledger, in order, whoever commits late."""
+"""The feed on real runs: the whole ledger in order, also with late commits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from store.messages.resend import resend_message
 from store.people import subjects
 from store.runs import projection
 from tests.support.databases import Databases
-from tests.support.live_stack import Living, certain, living, until
+from tests.support.live_stack import LiveStack, live_stack, until, wait_until_certain
 from worker.settings import ROOT
 
 POLICY = {
@@ -54,57 +54,57 @@ ENDS = {
 
 @pytest_asyncio.fixture(scope="session")
 async def databases(databases_of_own_server: Databases) -> Databases:
-    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    """A server of its own: the feed waits for the oldest transaction of all of PostgreSQL, also another test's."""
     return databases_of_own_server
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
     (catalog / "consent.yaml").unlink()
-    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
-        yield found
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        yield stack
 
 
-async def everything(deps: Living, page: int = 7, *, wait: bool = True) -> list[dict[str, Any]]:
-    """The whole feed, page by page, as a loader reads it; as soon as it is certain, unless told not to `wait`."""
+async def whole_feed(stack: LiveStack, page: int = 7, *, wait: bool = True) -> list[dict[str, Any]]:
+    """The whole feed, page by page, as a loader reads it. With `wait`, after it shows everything committed so far."""
     if wait:
-        await certain(deps.database)
+        await wait_until_certain(stack.database)
     horizon, after = feed.Horizon(), 0
-    found: list[dict[str, Any]] = []
+    all_lines: list[dict[str, Any]] = []
     while True:
-        upto = await horizon.look(deps.database, wanted=after)
-        async with deps.database.reading() as connection:
+        upto = await horizon.look(stack.database, wanted=after)
+        async with stack.database.reading() as connection:
             lines = await feed.read_lines(connection, after, upto, page)
         if not lines:
-            return found
-        found += lines
+            return all_lines
+        all_lines += lines
         after = lines[-1]["id"]
 
 
-async def test_the_feed_is_the_ledger_after_a_random_run(deps: Living) -> None:
+async def test_the_feed_matches_the_ledger_after_random_events(stack: LiveStack) -> None:
     dice = random.Random(4)
     for n in range(6):
-        await deps.publish(MAILS.replace("NAME", f"j{n}").replace("CHANNEL", dice.choice(["email", "in_app"])))
+        await stack.publish(MAILS.replace("NAME", f"j{n}").replace("CHANNEL", dice.choice(["email", "in_app"])))
     people = [f"p{n}" for n in range(5)]
     for person in people:
-        await deps.accept(deps.identify(person, **({"email": f"{person}@example.com"} if person != "p4" else {})))
+        await stack.accept(stack.identify(person, **({"email": f"{person}@example.com"} if person != "p4" else {})))
     for _ in range(30):
-        await deps.accept(
-            deps.track(dice.choice(people), dice.choice(["signed_up", "signed_up", "done", "account_closed"]))
+        await stack.accept(
+            stack.track(dice.choice(people), dice.choice(["signed_up", "signed_up", "done", "account_closed"]))
         )
-    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL AND kind <> 'wake'", lambda n: n == 0)
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sending'", lambda n: n == 0)
-    await until(lambda: _agrees(deps), what="the feed is not the ledger")
+    await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL AND kind <> 'wake'", lambda n: n == 0)
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sending'", lambda n: n == 0)
+    await until(lambda: _matches_ledger(stack), waiting_for="the feed to match the ledger")
 
 
-async def _agrees(deps: Living) -> bool:
-    """Folded by message, the feed has every row's status, attempts and end; nothing else, and nothing twice."""
-    lines = await everything(deps)
-    rows = await deps.rows("SELECT id, key, status, attempts, journey, recipient, channel FROM messages ORDER BY id")
-    if len(lines) != (await deps.rows("SELECT count(*) AS n FROM feed"))[0]["n"]:
+async def _matches_ledger(stack: LiveStack) -> bool:
+    """Whether the feed, grouped by message, has the status and attempts of every row, and no line twice."""
+    lines = await whole_feed(stack)
+    rows = await stack.rows("SELECT id, key, status, attempts, journey, recipient, channel FROM messages ORDER BY id")
+    if len(lines) != (await stack.rows("SELECT count(*) AS n FROM feed"))[0]["n"]:
         return False
     assert len({line["id"] for line in lines}) == len(lines)
     by_message = defaultdict(list)
@@ -112,29 +112,29 @@ async def _agrees(deps: Living) -> bool:
         by_message[line["message"]["id"]].append(line)
     assert by_message.keys() == {row["id"] for row in rows}
     for row in rows:
-        told = by_message[row["id"]]
-        if told[-1]["message"]["status"] != row["status"]:
-            return False  # it has moved on since the feed was read
-        assert [told[-1]["message"][name] for name in ("key", "journey", "recipient")] == [
+        of_message = by_message[row["id"]]
+        if of_message[-1]["message"]["status"] != row["status"]:
+            return False  # the message has changed since the feed was read
+        assert [of_message[-1]["message"][name] for name in ("key", "journey", "recipient")] == [
             row["key"],
             row["journey"],
             row["recipient"],
         ]
-        assert told[0]["type"] == "decision"
-        begun = [line["attempt"] for line in told if line.get("verdict") == "send"]
+        assert of_message[0]["type"] == "decision"
+        begun = [line["attempt"] for line in of_message if line.get("verdict") == "send"]
         assert begun == list(range(1, row["attempts"] + 1))
         if row["status"] in ENDS:
-            assert (told[-1].get("verdict") or told[-1]["result"]) in ENDS[row["status"]]
+            assert (of_message[-1].get("verdict") or of_message[-1]["result"]) in ENDS[row["status"]]
         elif row["channel"] == "email" and row["status"] == "sent":
-            assert (told[-1]["type"], told[-1]["result"]) == ("delivery", "sent")
+            assert (of_message[-1]["type"], of_message[-1]["result"]) == ("delivery", "sent")
     return bool(rows)
 
 
-class _Undone(Exception):
+class _Rollback(Exception):
     """Rolls a transaction back."""
 
 
-async def _message(deps: Living, connection: Any, key: str) -> None:
+async def _insert_message(stack: LiveStack, connection: Any, key: str) -> None:
     await execute(connection, sql(_INSERT), key=key)
 
 
@@ -145,55 +145,57 @@ _INSERT = """
 """
 
 
-async def test_what_commits_late_is_never_skipped_and_comes_in_its_place(deps: Living) -> None:
+async def test_a_line_that_commits_late_is_not_skipped_and_keeps_its_order(stack: LiveStack) -> None:
     horizon = feed.Horizon()
-    async with deps.database.transaction() as late:
-        await _message(deps, late, "late")
-        async with deps.database.transaction() as early:
-            await _message(deps, early, "early")
-        assert len(await deps.rows("SELECT 1 FROM feed")) == 1, "the later number is visible already"
-        assert await horizon.look(deps.database) == 0, "and is not told, because an earlier one may still come"
-        assert await everything(deps, wait=False) == []
-    assert [line["message"]["key"] for line in await everything(deps)] == ["late", "early"]
-    assert await horizon.look(deps.database) == (await everything(deps))[-1]["id"]
+    async with stack.database.transaction() as late:
+        await _insert_message(stack, late, "late")
+        async with stack.database.transaction() as early:
+            await _insert_message(stack, early, "early")
+        assert len(await stack.rows("SELECT 1 FROM feed")) == 1, "the later number is visible already"
+        assert await horizon.look(stack.database) == 0, (
+            "but not in the feed, because an earlier one may still be committed"
+        )
+        assert await whole_feed(stack, wait=False) == []
+    assert [line["message"]["key"] for line in await whole_feed(stack)] == ["late", "early"]
+    assert await horizon.look(stack.database) == (await whole_feed(stack))[-1]["id"]
 
 
-async def test_what_is_rolled_back_holds_nobody_up(deps: Living) -> None:
-    with contextlib.suppress(_Undone):
-        async with deps.database.transaction() as gone:
-            await _message(deps, gone, "gone")
-            raise _Undone
-    async with deps.database.transaction() as connection:
-        await _message(deps, connection, "kept")
-    assert [line["message"]["key"] for line in await everything(deps)] == ["kept"]
+async def test_a_rolled_back_line_does_not_delay_the_feed(stack: LiveStack) -> None:
+    with contextlib.suppress(_Rollback):
+        async with stack.database.transaction() as gone:
+            await _insert_message(stack, gone, "gone")
+            raise _Rollback
+    async with stack.database.transaction() as connection:
+        await _insert_message(stack, connection, "kept")
+    assert [line["message"]["key"] for line in await whole_feed(stack)] == ["kept"]
 
 
-async def test_a_transaction_that_was_begun_before_and_writes_after_keeps_its_own_order(deps: Living) -> None:
-    """Its transaction number is the lower one, its line the later: of one message the order is that of what happened."""
-    async with deps.database.transaction() as connection:
-        await _message(deps, connection, "m")
-    async with deps.database.transaction() as old:
+async def test_the_lines_of_one_message_are_in_the_order_of_its_changes(stack: LiveStack) -> None:
+    """The older transaction writes the later line: lines of one message are in the order of the changes."""
+    async with stack.database.transaction() as connection:
+        await _insert_message(stack, connection, "m")
+    async with stack.database.transaction() as old:
         await old.fetch("SELECT pg_current_xact_id()")
-        async with deps.database.transaction() as young:
+        async with stack.database.transaction() as young:
             await execute(young, sql("UPDATE messages SET status = 'deferred' WHERE key = 'm'"))
         await execute(old, sql("UPDATE messages SET status = 'replaced' WHERE key = 'm'"))
-    assert [line["message"]["status"] for line in await everything(deps)] == ["withheld", "deferred", "replaced"]
+    assert [line["message"]["status"] for line in await whole_feed(stack)] == ["withheld", "deferred", "replaced"]
 
 
-async def test_many_writers_and_a_reader_that_never_stops_lose_nothing(deps: Living) -> None:
+async def test_a_reader_misses_no_line_of_many_concurrent_writers(stack: LiveStack) -> None:
     dice, done = random.Random(7), asyncio.Event()
     horizon, read = feed.Horizon(), list[int]()
 
     async def write(n: int) -> None:
-        async with deps.database.transaction() as connection:
-            await _message(deps, connection, f"w{n}")
+        async with stack.database.transaction() as connection:
+            await _insert_message(stack, connection, f"w{n}")
             await asyncio.sleep(dice.random() * 0.03)
 
     async def loader() -> None:
         while True:
             last = done.is_set()
-            upto = await horizon.look(deps.database, wanted=read[-1] if read else 0)
-            async with deps.database.reading() as connection:
+            upto = await horizon.look(stack.database, wanted=read[-1] if read else 0)
+            async with stack.database.reading() as connection:
                 lines = await feed.read_lines(connection, read[-1] if read else 0, upto, 50)
             read.extend(line["id"] for line in lines)
             if last and not lines:
@@ -204,17 +206,17 @@ async def test_many_writers_and_a_reader_that_never_stops_lose_nothing(deps: Liv
         await asyncio.gather(*(write(n) for n in dice.sample(range(10**9), 12)))
     done.set()
     await reading
-    assert read == [row["id"] for row in await deps.rows("SELECT id FROM feed ORDER BY id")]
+    assert read == [row["id"] for row in await stack.rows("SELECT id FROM feed ORDER BY id")]
     assert len(read) == 240
 
 
-async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_transaction(deps: Living) -> None:
-    await deps.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
-    await deps.accept(deps.identify("ada", email="ada@example.com"), deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
-    row = (await deps.rows("SELECT run, recipient FROM messages"))[0]
-    with contextlib.suppress(_Undone):
-        async with deps.database.transaction() as connection:
+async def test_a_verdict_writes_its_feed_line_in_its_transaction_without_another_statement(stack: LiveStack) -> None:
+    await stack.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
+    await stack.accept(stack.identify("ada", email="ada@example.com"), stack.track("ada", "signed_up"))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+    row = (await stack.rows("SELECT run, recipient FROM messages"))[0]
+    with contextlib.suppress(_Rollback):
+        async with stack.database.transaction() as connection:
             person = (await subjects.lock_subjects(connection, [row["recipient"]]))[row["recipient"]]
             now = datetime.now(UTC) + timedelta(days=2)
             effect = SendMessage("tip", "education/first-value", ("email",), "inside", 1, 9, now, "lifecycle")
@@ -226,8 +228,8 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
                 recipient=person.key,
                 now=now,
             )
-            counted = _Counting(connection)
-            gate_pass = evaluation.GatePass(deps.deps, counted, person, None, now)
+            counted = _CountingConnection(connection)
+            gate_pass = evaluation.GatePass(stack.deps, counted, person, None, now)
             await gate_pass.add(entry)
             await gate_pass.decide()
             assert counted.count == 2, "a locked read and a write"
@@ -237,12 +239,12 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
                 )
                 == 1
             )
-            raise _Undone
-    assert await deps.rows("SELECT 1 FROM feed f LEFT JOIN messages m ON m.id = f.message WHERE m.id IS NULL") == []
+            raise _Rollback
+    assert await stack.rows("SELECT 1 FROM feed f LEFT JOIN messages m ON m.id = f.message WHERE m.id IS NULL") == []
 
 
-class _Counting:
-    """A connection that counts what goes over it; what the catalogue asks is read before."""
+class _CountingConnection:
+    """Counts the statements of a connection. The registry has read its definitions before."""
 
     def __init__(self, connection: Any) -> None:
         self._connection, self.count = connection, 0
@@ -253,24 +255,26 @@ class _Counting:
         return getattr(self._connection, name)
 
 
-async def test_what_is_sent_again_by_hand_is_told_as_such(deps: Living) -> None:
-    await deps.publish(
+async def test_a_resend_has_a_line_of_its_own(stack: LiveStack) -> None:
+    await stack.publish(
         MAILS.replace("NAME", "one").replace("CHANNEL", "email").replace("education/first-value", "no/such")
     )
-    await deps.accept(deps.identify("ada", email="ada@example.com"), deps.track("ada", "signed_up"))
-    message = await deps.until("SELECT id FROM messages WHERE status = 'failed'")
-    assert await resend_message(deps.database, message)
-    told = [(line["type"], line["verdict"]) for line in await everything(deps)]
-    assert told[:2] == [("decision", "fail"), ("decision", "again")]
+    await stack.accept(stack.identify("ada", email="ada@example.com"), stack.track("ada", "signed_up"))
+    message = await stack.until("SELECT id FROM messages WHERE status = 'failed'")
+    assert await resend_message(stack.database, message)
+    entries = [(line["type"], line["verdict"]) for line in await whole_feed(stack)]
+    assert entries[:2] == [("decision", "fail"), ("decision", "again")]
 
 
-async def test_reactions_are_lines_too_and_nothing_personal_is_in_any(deps: Living) -> None:
-    """A8: what people write and where they are reached stays here."""
-    await deps.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
-    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"), deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
-    message = (await deps.rows("SELECT id, key FROM messages"))[0]
-    bounced = deps.track(
+async def test_reactions_are_lines_and_no_line_contains_an_address(stack: LiveStack) -> None:
+    """The feed contains neither texts nor addresses of people (A8)."""
+    await stack.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
+    await stack.accept(
+        stack.identify("ada", email="ada@example.com", first_name="Ada"), stack.track("ada", "signed_up")
+    )
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+    message = (await stack.rows("SELECT id, key FROM messages"))[0]
+    bounced = stack.track(
         "ada",
         "message_bounced",
         message=str(message["id"]),
@@ -278,10 +282,10 @@ async def test_reactions_are_lines_too_and_nothing_personal_is_in_any(deps: Livi
         address="ada@example.com",
         reason="no ada@example.com here",
     )
-    clicked = deps.track("ada", "message_clicked", message=message["key"], link=2, template="t")
-    foreign = deps.track("ada", "message_clicked", message="of another house")
-    await deps.accept(bounced, clicked, foreign)
-    lines = await everything(deps)
+    clicked = stack.track("ada", "message_clicked", message=message["key"], link=2, template="t")
+    foreign = stack.track("ada", "message_clicked", message="of another installation")
+    await stack.accept(bounced, clicked, foreign)
+    lines = await whole_feed(stack)
     reactions = [(line["reaction"], line.get("kind"), line.get("link")) for line in lines if line["type"] == "reaction"]
     assert reactions == [("bounced", "hard", None), ("clicked", None, 2)]
     assert {line["message"]["user_id"] for line in lines} == {"ada"}

@@ -1,4 +1,4 @@
-"""The push, over a real socket: signed batches, one pusher at a time, and a crash that loses nothing and only repeats."""
+"""The push of the feed over a socket: signed batches, one pusher at a time, repeats and no gaps after a crash."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from store.database import Database, execute, fetch_all, sql
 from store.exports import feed_push
 from store.exports.feed import Horizon
 from tests.support.databases import Databases
-from tests.support.live_stack import certain, until
+from tests.support.live_stack import until, wait_until_certain
 from worker.composition.feed import feed_loop
 from worker.loops.feed_push import LAG, TRIES, FeedLoop
 from worker.provider_settings import load_providers
@@ -47,7 +47,7 @@ Answer = Callable[[], Awaitable[bytes]]
 
 @dataclass
 class Warehouse:
-    """A receiver behind a real socket: it verifies what comes, keeps it, and answers as it is told."""
+    """A receiver behind a socket: it verifies and stores each batch, and answers as the test decides."""
 
     url: str = ""
     taken: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -75,7 +75,7 @@ def _reply(status: str, headers: str = "") -> bytes:
 
 @pytest_asyncio.fixture(scope="session")
 async def databases(databases_of_own_server: Databases) -> Databases:
-    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    """A server of its own: the feed waits for the oldest transaction of all of PostgreSQL, also another test's."""
     return databases_of_own_server
 
 
@@ -96,7 +96,7 @@ def pusher(database: Database, warehouse: Warehouse) -> FeedPush:
 async def write(database: Database, first: int, last: int) -> None:
     async with database.transaction() as connection:
         await execute(connection, _INSERT, first=first, last=last)
-    await certain(database)
+    await wait_until_certain(database)
 
 
 async def numbers(database: Database) -> list[int]:
@@ -104,22 +104,22 @@ async def numbers(database: Database) -> list[int]:
         return [item["id"] for item in await fetch_all(connection, sql("SELECT id FROM feed ORDER BY id"))]
 
 
-async def place(database: Database) -> feed_push.PushPosition:
+async def push_position(database: Database) -> feed_push.PushPosition:
     async with database.reading() as connection:
         return await feed_push.read_position(connection)
 
 
-async def drained(push: FeedPush) -> None:
+async def push_everything(push: FeedPush) -> None:
     while await push.round():
         pass
 
 
-async def test_everything_arrives_once_in_order_in_signed_batches_that_join(database, warehouse):
+async def test_every_line_arrives_once_in_order_in_contiguous_signed_batches(database, warehouse):
     await write(database, 1, 450)
     push = pusher(database, warehouse)
-    await drained(push)
+    await push_everything(push)
     await write(database, 451, 460)
-    await drained(push)
+    await push_everything(push)
     assert warehouse.lines == await numbers(database)
     assert [len(batch["data"]["items"]) for _, batch in warehouse.taken] == [200, 200, 50, 10]
     ends = [(batch["data"]["after"], batch["data"]["next"]) for _, batch in warehouse.taken]
@@ -129,9 +129,7 @@ async def test_everything_arrives_once_in_order_in_signed_batches_that_join(data
     await push.close()
 
 
-async def test_a_pusher_that_dies_after_the_receiver_has_taken_the_batch_loses_nothing_and_only_repeats(
-    database, warehouse
-):
+async def test_a_pusher_killed_after_the_receiver_took_a_batch_only_repeats_that_batch(database, warehouse):
     await write(database, 1, 5)
     dying = asyncio.create_task(pusher(database, warehouse).round())
 
@@ -145,18 +143,18 @@ async def test_a_pusher_that_dies_after_the_receiver_has_taken_the_batch_loses_n
         await dying
     warehouse.answer = None
     await write(database, 6, 9)
-    await drained(pusher(database, warehouse))
+    await push_everything(pusher(database, warehouse))
     first, again, rest = warehouse.taken
-    assert first == again, "the same lines under the same identity: a receiver knows a repetition by it"
+    assert first == again, "the same lines under the same id, by which a receiver detects the repetition"
     assert [line["id"] for line in again[1]["data"]["items"] + rest[1]["data"]["items"]] == await numbers(database)
 
 
-def _started(environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start_worker(environ: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "worker"], cwd=ROOT, env=environ)
 
 
 @pytest.mark.slow
-async def test_workers_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_only_repeat(
+async def test_workers_killed_during_a_push_lose_nothing_and_only_repeat_batches(
     database, warehouse, temporal_address, task_queue
 ):
     await write(database, 1, 1_500)
@@ -172,7 +170,7 @@ async def test_workers_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_
     }
     for kills in range(3):
         started = len(warehouse.taken)
-        worker = _started(environ)
+        worker = _start_worker(environ)
 
         async def kill(worker: Any = worker, kills: int = kills, started: int = started) -> bytes:
             if len(warehouse.taken) - started > kills:
@@ -183,8 +181,8 @@ async def test_workers_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_
         warehouse.answer = kill
         await until(partial(asyncio.to_thread, worker.poll), lambda code: code is not None)
     warehouse.answer = None
-    await drained(pusher(database, warehouse))
-    assert list(dict.fromkeys(warehouse.lines)) == await numbers(database), "each for the first time in its order"
+    await push_everything(pusher(database, warehouse))
+    assert list(dict.fromkeys(warehouse.lines)) == await numbers(database), "the first copies are in order"
     again = [identity for identity, times in Counter(identity for identity, _ in warehouse.taken).items() if times > 1]
     assert len(again) == 3
     assert all(
@@ -192,7 +190,7 @@ async def test_workers_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_
     )
 
 
-async def test_a_connection_that_is_lost_before_the_commit_repeats_the_batch(database, warehouse):
+async def test_a_connection_lost_before_the_commit_repeats_the_batch(database, warehouse):
     await write(database, 1, 3)
 
     async def cut() -> bytes:
@@ -205,52 +203,52 @@ async def test_a_connection_that_is_lost_before_the_commit_repeats_the_batch(dat
 
     warehouse.answer = cut
     with pytest.raises(Exception, match=r"terminat|closed|connection"):
-        await drained(pusher(database, warehouse))
-    assert (await place(database)).position == 0
+        await push_everything(pusher(database, warehouse))
+    assert (await push_position(database)).position == 0
     warehouse.answer = None
-    await drained(pusher(database, warehouse))
+    await push_everything(pusher(database, warehouse))
     assert warehouse.taken[0] == warehouse.taken[1]
-    assert (await place(database)).position == (await numbers(database))[-1]
+    assert (await push_position(database)).position == (await numbers(database))[-1]
 
 
-async def test_only_one_pushes_at_a_time(database, warehouse):
+async def test_only_one_pusher_pushes_at_a_time(database, warehouse):
     await write(database, 1, 3)
-    asked, go = asyncio.Event(), asyncio.Event()
+    requested, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> bytes:
-        asked.set()
-        await go.wait()
+        requested.set()
+        await release.wait()
         return _reply("200 OK")
 
     warehouse.answer = hold
-    one, other = pusher(database, warehouse), pusher(database, warehouse)
-    first = asyncio.create_task(one.round())
-    await asked.wait()
-    assert await other.round() is False
-    go.set()
+    first_pusher, second_pusher = pusher(database, warehouse), pusher(database, warehouse)
+    first = asyncio.create_task(first_pusher.round())
+    await requested.wait()
+    assert await second_pusher.round() is False
+    release.set()
     assert await first is True
     assert len(warehouse.taken) == 1
 
 
-async def test_a_push_in_flight_does_not_hold_the_feed_up(database, warehouse):
+async def test_a_push_in_flight_does_not_delay_the_feed(database, warehouse):
     await write(database, 1, 1)
-    asked, go = asyncio.Event(), asyncio.Event()
+    requested, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> bytes:
-        asked.set()
-        await go.wait()
+        requested.set()
+        await release.wait()
         return _reply("200 OK")
 
     warehouse.answer = hold
     pushing = asyncio.create_task(pusher(database, warehouse).round())
-    await asked.wait()
+    await requested.wait()
     await write(database, 2, 2)
     assert await Horizon().look(database) == (await numbers(database))[-1]
-    go.set()
+    release.set()
     await pushing
 
 
-async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_for_ever(database, warehouse):
+async def test_a_receiver_that_is_down_is_retried_on_the_standard_schedule_without_end(database, warehouse):
     await write(database, 1, 2)
 
     async def down() -> bytes:
@@ -260,7 +258,7 @@ async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_fo
     push = pusher(database, warehouse)
     for n in range(len(STEPS) + 2):
         assert await push.round() is False
-        at = await place(database)
+        at = await push_position(database)
         assert at.attempts == n + 1
         async with database.reading() as connection:
             left = (await fetch_all(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0][
@@ -268,15 +266,15 @@ async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_fo
             ]
         step = STEPS[min(n, len(STEPS) - 1)]
         assert step.total_seconds() - 5 < left.total_seconds() <= step.total_seconds()
-        assert await push.round() is False, "not before its time"
+        assert await push.round() is False, "not before the retry is due"
         assert len(warehouse.taken) == n + 1
         async with database.transaction() as connection:
             assert await feed_push.restart_push(connection)
     assert len({identity for identity, _ in warehouse.taken}) == 1
     warehouse.answer = None
     assert await push.round() is True
-    assert await place(database) == feed_push.PushPosition(
-        (await numbers(database))[-1], None, 0, None, None, (await place(database)).pushed_at
+    assert await push_position(database) == feed_push.PushPosition(
+        (await numbers(database))[-1], None, 0, None, None, (await push_position(database)).pushed_at
     )
 
 
@@ -289,20 +287,20 @@ async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_fo
         ("429 Too Many Requests", "retry-after: 999999999\r\n", MAX_PAUSE.total_seconds()),
     ],
 )
-async def test_what_the_receiver_answers_decides_when_it_is_asked_again(database, warehouse, status, headers, seconds):
+async def test_the_receivers_answer_decides_when_the_push_is_retried(database, warehouse, status, headers, seconds):
     await write(database, 1, 1)
 
-    async def say() -> bytes:
+    async def answer_with() -> bytes:
         return _reply(status, headers)
 
-    warehouse.answer = say
+    warehouse.answer = answer_with
     assert await pusher(database, warehouse).round() is False
     async with database.reading() as connection:
         left = (await fetch_all(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0]["left"]
     assert seconds - 5 < left.total_seconds() <= seconds
 
 
-async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, warehouse):
+async def test_the_push_loop_measures_its_lag_and_stops_on_request(database, warehouse):
     await write(database, 1, 3)
 
     async def down() -> bytes:
@@ -330,19 +328,19 @@ async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, war
     await loop
 
 
-def test_a_receiver_inside_our_own_network_is_refused_at_the_start(database):
+def test_a_receiver_with_an_internal_address_is_refused_at_the_start(database):
     with pytest.raises(SettingsError, match="TENURE_FEED_URL is not allowed"):
         feed_loop(database, load_providers(feed_url="https://169.254.169.254/feed", feed_secret=SECRET))
 
 
-def test_nothing_is_pushed_unsigned_and_a_secret_is_one(database):
+def test_a_push_needs_a_valid_standard_webhooks_secret(database):
     with pytest.raises(SettingsError, match="without TENURE_FEED_SECRET"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed"))
     with pytest.raises(SettingsError, match="TENURE_FEED_SECRET is not a Standard Webhooks secret"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed", feed_secret="whsec_short"))
 
 
-def test_while_a_secret_is_changed_both_verify_and_another_verifies_nothing():
+def test_both_secrets_verify_during_a_rotation_and_no_other_does():
     body = b'{"type":"tenure.feed"}'
     headers = signing(SECRET, NEXT)("feed_0_1", body)
     assert Webhook(SECRET).verify(body.decode(), headers) == json.loads(body)

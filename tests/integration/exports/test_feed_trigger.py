@@ -14,7 +14,7 @@ MESSAGE = """
 LINES = "SELECT was, status, decided, attempt FROM feed ORDER BY id"
 
 
-async def test_a_change_is_a_line_with_the_status_before_and_the_same_again_is_none(database_url: str) -> None:
+async def test_a_change_of_status_is_one_line_with_the_previous_status(database_url: str) -> None:
     db = await asyncpg.connect(plain_url(database_url))
     await db.execute(MESSAGE)
     await db.execute("UPDATE messages SET due_at = now()")

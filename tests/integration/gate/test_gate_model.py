@@ -1,7 +1,7 @@
-"""The gate against a plain model: any interleaving of requests, opt-outs, tickets, milestones, time and crashes.
+"""The gate against a model: any interleaving of requests, opt-outs, tickets, milestones, time and crashes.
 
-The machine drives the real transaction on a real database; the model is a list of what happened, and asks the ledger
-afterwards whether anything is in it that must not be. It knows neither `judge` nor the statements.
+The machine drives the real transaction on a real database. The model is a list of what happened; it checks the ledger
+afterwards and uses neither `judge` nor the statements.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from store.definitions import publishing
 from store.events import tickets
 from store.events.changes import change_consents
 from store.events.ingest import accept
-from store.messages import due as owed
+from store.messages import due as messages_due
 from store.messages.entries import LedgerEntry, new_entry
 from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
@@ -48,11 +48,11 @@ from store.people.identities import find_subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
 from tests.support.transitions import transitions_outside_table
-from worker.composition.dependencies import dependencies as build_house
+from worker.composition.dependencies import dependencies as build_dependencies
 from worker.settings import ROOT, Settings
 
 ZONE = ZoneInfo("America/St_Johns")
-START = datetime(2026, 3, 6, 15, 0, tzinfo=UTC)  # two days before its clocks are put on
+START = datetime(2026, 3, 6, 15, 0, tzinfo=UTC)  # two days before the start of daylight saving time there
 CAP, COOLDOWN, QUIET = 2, timedelta(hours=1), (22, 7)
 POLICY = {
     "timezone": ZONE.key,
@@ -66,7 +66,7 @@ POLICY = {
 JOURNEYS = ("first", "second", "third")
 TOPICS = ("onboarding", "offers")
 INSTANT = timedelta(seconds=1)
-"""Between what was sent before something changed and what is sent after it."""
+"""The time between a send before a change and one after it."""
 CALM = {"lifecycle", "promotional"}
 _CLOSE = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
 _LEDGER = sql("SELECT * FROM messages WHERE recipient = :person ORDER BY id")
@@ -77,12 +77,12 @@ T = TypeVar("T")
 
 
 class Crash(Exception):
-    """The worker dies before its commit."""
+    """The worker crashes before its commit."""
 
 
 @dataclass
-class Told:
-    """What the model knows: who was refused when, when a ticket was open, when a run was over."""
+class Model:
+    """The state of the model: when topics were refused, when a ticket was open, when runs were over."""
 
     now: datetime = START
     refused: dict[str, list[tuple[datetime, datetime | None]]] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class GateMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.told = Told()
+        self.model = Model()
         self.person, self.runs = self.do(self._person())
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -117,16 +117,18 @@ class GateMachine(RuleBasedStateMachine):
         async with self.database.transaction() as connection:
             known = await find_subjects(connection, [("user_id", name)])
             person = known["user_id", name][0]
-            found = await fetch_all(connection, _RUNS, person=person)
+            rows = await fetch_all(connection, _RUNS, person=person)
             await execute(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)
-            return person, [await projection.read_run(connection, item["id"]) for item in found]
+            return person, [await projection.read_run(connection, item["id"]) for item in rows]
 
     async def _decide(self, entries: list[LedgerEntry] | None, *, dies: bool = False) -> None:
-        """One transaction: what is asked, or (None) what is due."""
+        """One transaction of the gate: decide these entries, or with None what is due."""
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
-            gate_pass = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.told.now)
-            due = await owed.due_messages(connection, self.person, self.told.now) if entries is None else entries
+            gate_pass = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.model.now)
+            due = (
+                await messages_due.due_messages(connection, self.person, self.model.now) if entries is None else entries
+            )
             for entry in due:
                 await gate_pass.add(entry)
             await gate_pass.decide()
@@ -135,31 +137,31 @@ class GateMachine(RuleBasedStateMachine):
 
     def _entry(self, at: projection.Run, message: SendMessage) -> LedgerEntry:
         key = message_key(at.id, message, self.person)
-        entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.told.now)
-        entry.holds = at.id not in self.told.over
+        entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.model.now)
+        entry.holds = at.id not in self.model.over
         return entry
 
-    # -- what happens ------------------------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------------------------
 
     @rule(
         which=st.integers(0, 2), topic=st.sampled_from(TOPICS), dies=st.booleans(),
         priority=st.sampled_from(["lifecycle", "lifecycle", "promotional", "transactional", "urgent_support"]),
     )  # fmt: skip
     def ask(self, which: int, topic: str, priority: str, dies: bool) -> None:
-        """A journey asks for a message; its worker may die before the commit, and then asks again."""
+        """A journey requests a message; its worker may crash before the commit, and then requests it again."""
         message = SendMessage(
             "tip",
             "education/first-value",
             ("in_app",),
             "inside",
             1,
-            len(self.told.asked),
-            self.told.now,
+            len(self.model.asked),
+            self.model.now,
             priority,
             topic,
         )
         at = self.runs[which]
-        self.told.asked.append((at.id, message))
+        self.model.asked.append((at.id, message))
         if dies:
             with contextlib.suppress(Crash):
                 self.do(self._decide([self._entry(at, message)], dies=True))
@@ -171,18 +173,18 @@ class GateMachine(RuleBasedStateMachine):
         )
     )
     def burst(self, asks: list[tuple[int, str, str]]) -> None:
-        """Several at once, of both priorities that may wait."""
+        """Several requests in one transaction, of both priorities that may wait."""
         entries = []
         for which, topic, priority in asks:
             message = self._message(topic, priority)
-            self.told.asked.append((self.runs[which].id, message))
+            self.model.asked.append((self.runs[which].id, message))
             entries.append(self._entry(self.runs[which], message))
         self.do(self._decide(entries))
 
     @rule(hours=st.sampled_from([1, 2, 12, 25]))
     def wait_and_settle(self, hours: int) -> None:
-        """Time passes and what is due is decided, as it is by a workflow that lives."""
-        self.told.now += timedelta(hours=hours)
+        """Time passes and what is due is decided, as by a running workflow."""
+        self.model.now += timedelta(hours=hours)
         self.do(self._decide(None))
 
     def _message(self, topic: str, priority: str) -> SendMessage:
@@ -192,23 +194,23 @@ class GateMachine(RuleBasedStateMachine):
             ("in_app",),
             "inside",
             1,
-            len(self.told.asked),
-            self.told.now,
+            len(self.model.asked),
+            self.model.now,
             priority,
             topic,
         )
 
     @rule(number=st.integers(0, 10_000))
     def ask_again(self, number: int) -> None:
-        """A worker died after its commit: the step is applied once more."""
-        if self.told.asked:
-            identity, message = self.told.asked[number % len(self.told.asked)]
-            at = next(each for each in self.runs if each.id == identity)
+        """A worker crashed after its commit: the step is applied once more."""
+        if self.model.asked:
+            identity, message = self.model.asked[number % len(self.model.asked)]
+            at = next(run for run in self.runs if run.id == identity)
             self.do(self._decide([self._entry(at, message)]))
 
     @rule(minutes=st.sampled_from([1, 20, 59, 60, 90, 240, 600, 1440]))
     def time_passes(self, minutes: int) -> None:
-        self.told.now += timedelta(minutes=minutes)
+        self.model.now += timedelta(minutes=minutes)
 
     @rule(dies=st.booleans())
     def settle(self, dies: bool) -> None:
@@ -220,50 +222,50 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule(topic=st.sampled_from(TOPICS), granted=st.sampled_from([True, True, False]))
     def say(self, topic: str, granted: bool) -> None:
-        self.told.now += INSTANT
+        self.model.now += INSTANT
         change = ConsentChange("in_app", topic, granted=granted, source="test")
         self.do(change_consents(self.database, self.deps.catalogue, self.deps.policy, self.person, [change]))
-        spans = self.told.refused.setdefault(topic, [])
+        spans = self.model.refused.setdefault(topic, [])
         if granted and spans and spans[-1][1] is None:
-            spans[-1] = (spans[-1][0], self.told.now)
+            spans[-1] = (spans[-1][0], self.model.now)
         elif not granted and not (spans and spans[-1][1] is None):
-            spans.append((self.told.now, None))
+            spans.append((self.model.now, None))
 
     @rule(opens=st.sampled_from([True, False, False]))
     def ticket(self, opens: bool) -> None:
-        self.told.now += INSTANT
+        self.model.now += INSTANT
         name = "ticket_opened" if opens else "ticket_resolved"
         data = {"ticket_id": "t", "priority": "urgent"}
         self.do(self._ticket(name, data))
-        is_open = bool(self.told.urgent) and self.told.urgent[-1][1] is None
+        is_open = bool(self.model.urgent) and self.model.urgent[-1][1] is None
         if opens and not is_open:
-            self.told.urgent.append((self.told.now, None))
+            self.model.urgent.append((self.model.now, None))
         elif not opens and is_open:
-            self.told.urgent[-1] = (self.told.urgent[-1][0], self.told.now)
+            self.model.urgent[-1] = (self.model.urgent[-1][0], self.model.now)
 
     async def _ticket(self, name: str, data: dict[str, str]) -> None:
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             rules = self.deps.policy.urgent_ticket
-            await tickets.record_ticket(connection, rules, name, data, [self.person], self.told.now)
+            await tickets.record_ticket(connection, rules, name, data, [self.person], self.model.now)
 
-    @precondition(lambda self: len(self.told.asked) > 8)
+    @precondition(lambda self: len(self.model.asked) > 8)
     @rule(which=st.integers(0, 2))
     def milestone(self, which: int) -> None:
-        """A run leaves its state: what waits for it goes."""
+        """A run leaves its state: its queued messages are withdrawn."""
         at = self.runs[which]
-        self.told.now += INSTANT
-        self.told.over.setdefault(at.id, self.told.now)
+        self.model.now += INSTANT
+        self.model.over.setdefault(at.id, self.model.now)
         self.do(self._leave(at))
 
     async def _leave(self, at: projection.Run) -> None:
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             await execute(connection, _CLOSE, id=at.id)
-            left = WithdrawnMessages("left", self.told.now, "inside", 1)
-            await withdraw_queued(connection, at.id, left, self.told.now)
+            left = WithdrawnMessages("left", self.model.now, "inside", 1)
+            await withdraw_queued(connection, at.id, left, self.model.now)
 
-    # -- what must be true -------------------------------------------------------------------------------------------
+    # -- invariants --------------------------------------------------------------------------------------------------
 
     async def _read(self, statement: Any) -> list[Any]:
         async with self.database.reading() as connection:
@@ -271,54 +273,59 @@ class GateMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        if not hasattr(self, "told"):
+        if not hasattr(self, "model"):
             return
-        found = self.do(self._read(_LEDGER))
-        whole = [item for item in found if item["status"] == "sent"]
-        parts = [item for item in found if item["status"] == "merged"]
-        went = sorted((item for item in whole if item["priority"] in CALM), key=lambda item: item["sent_at"])
-        for number, item in enumerate(went):
+        rows = self.do(self._read(_LEDGER))
+        sent_rows = [item for item in rows if item["status"] == "sent"]
+        merged_rows = [item for item in rows if item["status"] == "merged"]
+        lower_priority_sent = sorted(
+            (item for item in sent_rows if item["priority"] in CALM), key=lambda item: item["sent_at"]
+        )
+        for number, item in enumerate(lower_priority_sent):
             at = item["sent_at"]
-            assert len([each for each in went if at - timedelta(days=1) < each["sent_at"] <= at]) <= CAP
-            assert number == 0 or at - went[number - 1]["sent_at"] >= COOLDOWN
+            assert (
+                len([earlier for earlier in lower_priority_sent if at - timedelta(days=1) < earlier["sent_at"] <= at])
+                <= CAP
+            )
+            assert number == 0 or at - lower_priority_sent[number - 1]["sent_at"] >= COOLDOWN
             hour = at.astimezone(ZONE).hour
             assert QUIET[1] <= hour < QUIET[0], f"in the night: {at.astimezone(ZONE)}"
-            assert not inside(self.told.urgent, at), "while an urgent ticket was open"
-        for item in (*[each for each in whole if not each["key"].startswith("digest/")], *parts):
+            assert not inside(self.model.urgent, at), "while an urgent ticket was open"
+        for item in (*[sent_row for sent_row in sent_rows if not sent_row["key"].startswith("digest/")], *merged_rows):
             at = item["sent_at"]
-            assert not inside(self.told.refused.get(item["topic"], []), at), "after they said no"
-            assert item["run"] not in self.told.over or at <= self.told.over[item["run"]], "after its milestone"
-        for digest in [item for item in whole if item["key"].startswith("digest/")]:
-            of_it = [item for item in parts if item["merged_into"] == digest["key"]]
-            assert len(of_it) >= 2
-            assert {item["priority"] for item in of_it} == {digest["priority"]}, "across priorities"
-            assert len({item["sent_at"] for item in of_it} | {digest["sent_at"]}) == 1
-        asked = {message_key(identity, message, self.person) for identity, message in self.told.asked}
-        assert {item["key"] for item in found if not item["key"].startswith("digest/")} == asked, (
-            "lost, or from nowhere"
-        )
+            assert not inside(self.model.refused.get(item["topic"], []), at), "after they opted out"
+            assert item["run"] not in self.model.over or at <= self.model.over[item["run"]], "after its milestone"
+        for digest in [item for item in sent_rows if item["key"].startswith("digest/")]:
+            digest_parts = [item for item in merged_rows if item["merged_into"] == digest["key"]]
+            assert len(digest_parts) >= 2
+            assert {item["priority"] for item in digest_parts} == {digest["priority"]}, "across priorities"
+            assert len({item["sent_at"] for item in digest_parts} | {digest["sent_at"]}) == 1
+        asked = {message_key(identity, message, self.person) for identity, message in self.model.asked}
+        assert {item["key"] for item in rows if not item["key"].startswith("digest/")} == asked, "lost, or from nowhere"
         inbox = sorted(item["key"] for item in self.do(self._read(_INBOX)))
-        assert inbox == sorted(item["key"] for item in whole), "in the inbox is what the ledger says, once"
+        assert inbox == sorted(item["key"] for item in sent_rows), "the inbox has exactly the sent messages"
 
     def teardown(self) -> None:
-        """Nothing waits for ever: with no ticket open everything ends."""
-        if not hasattr(self, "told"):
+        """Without an open ticket every message is settled."""
+        if not hasattr(self, "model"):
             return
         self.ticket(opens=False)
         for _ in range(100):
             waiting = [item["due_at"] for item in self.do(self._read(_LEDGER)) if item["status"] == "deferred"]
             if not waiting:
                 break
-            self.told.now = max(self.told.now, min(waiting))
+            self.model.now = max(self.model.now, min(waiting))
             self.do(self._decide(None))
             self.holds()
         else:
-            raise AssertionError("something waits for ever")
+            raise AssertionError("a message is never settled")
 
 
 async def _prepared(database_url: str, catalog: Path) -> tuple[Database, Dependencies]:
     database = Database(database_url)
-    deps = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = build_dependencies(
+        Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database
+    )
     for name in JOURNEYS:
         text = journey(name, "in_app")
         parsed, _ = read_journey(text)
@@ -329,11 +336,11 @@ async def _prepared(database_url: str, catalog: Path) -> tuple[Database, Depende
     return database, deps
 
 
-async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url: str, tmp_path: Path) -> None:
+async def test_the_gate_keeps_its_rules_in_any_interleaving(database_url: str, tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
-    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it belongs to the shipped policy
 
     def play() -> None:
         with asyncio.Runner() as runner:

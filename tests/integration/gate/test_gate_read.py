@@ -1,4 +1,4 @@
-"""The gate's read of a person: every account, why an address is suppressed, what may have arrived."""
+"""The gate's read of a person: accounts, suppressions with reasons, and messages in doubt."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_the_gate_knows_every_account_why_an_address_is_suppressed_and_what_may_have_arrived(
+async def test_the_gate_reads_the_accounts_the_reason_of_a_suppression_and_messages_in_doubt(
     db: asyncpg.Connection,
 ) -> None:
     await db.execute(KNOWN)
@@ -43,7 +43,7 @@ async def test_the_gate_knows_every_account_why_an_address_is_suppressed_and_wha
     assert read["suppressed"] == {"d": "complaint"}
 
 
-async def test_the_gate_shares_the_lock_of_kill_switches_and_of_each_address(db: asyncpg.Connection) -> None:
+async def test_the_gate_takes_shared_locks_of_kill_switches_and_of_each_address(db: asyncpg.Connection) -> None:
     async with db.transaction():
         await db.execute(READ)
         held = "SELECT (classid::bigint << 32) + objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND pid = pg_backend_pid()"
@@ -52,7 +52,7 @@ async def test_the_gate_shares_the_lock_of_kill_switches_and_of_each_address(db:
     assert numbers == {int(Lock.STOPS), address}
 
 
-async def test_what_counts_for_a_cap_is_found_by_an_index_also_where_it_is_in_doubt(db: asyncpg.Connection) -> None:
+async def test_messages_that_count_for_a_cap_are_found_by_an_index(db: asyncpg.Connection) -> None:
     await db.execute("SET enable_seqscan = off")
     plan = await db.fetch(
         """EXPLAIN SELECT * FROM messages m WHERE m.recipient = 'u' AND m.sent_at > now()

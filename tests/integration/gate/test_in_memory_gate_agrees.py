@@ -1,8 +1,7 @@
-"""The gate in memory is the gate of the store: whatever is asked, in whatever steps and at whatever times, both say the same.
+"""The in-memory gate decides as the gate on PostgreSQL, for any requests, steps and times.
 
-Two people are the same but for where they live: one in a database, decided by `activities/gate` in its own transactions; the
-other in `journeys/simulation/gate.py`, as the simulator and the backtest have them. Messages join, wait for each other, give way (C2, C4, C6),
-and some cannot be made.
+One person is in a database, decided by `activities/gate` in its own transactions; the other in `journeys/simulation/gate.py`, as
+in the simulator and the backtest. Messages are merged, deferred and replaced (C2, C4, C6), and some cannot be rendered.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
 from store.database import Database, execute, fetch_all, sql
 from store.definitions import publishing
 from store.events.ingest import accept
-from store.messages import due as owed
+from store.messages import due as messages_due
 from store.messages.entries import LedgerEntry, new_entry
 from store.people import subjects
 from store.people.identities import find_subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
-from worker.composition.dependencies import dependencies as build_house
+from worker.composition.dependencies import dependencies as build_dependencies
 from worker.settings import ROOT, Settings
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -62,9 +61,9 @@ SOUND, RETIRED = "education/first-value", "no/such-template"
 Wanted = tuple[str, str, str]
 """Topic, priority and template of a message."""
 Step = tuple[int, tuple[Wanted, ...]]
-"""Which run asks, and for which messages."""
+"""Which run requests messages, and which."""
 Moment = tuple[int, bool, tuple[Step, ...]]
-"""Minutes since the last one, whether nobody looked at what fell due meanwhile until then, and the steps at that instant."""
+"""Minutes since the last one, whether what fell due meanwhile is settled only then, and the steps at that instant."""
 T = TypeVar("T")
 
 a_message = st.tuples(
@@ -79,24 +78,24 @@ a_moment = st.tuples(
     st.lists(a_step, min_size=1, max_size=3).map(tuple),
 )
 LIFECYCLE, PROMOTIONAL = ("onboarding", "lifecycle", SOUND), ("onboarding", "promotional", SOUND)
-OFFER, CANNOT_BE_MADE = ("offers", "lifecycle", SOUND), ("onboarding", "lifecycle", RETIRED)
+OFFER, UNRENDERABLE = ("offers", "lifecycle", SOUND), ("onboarding", "lifecycle", RETIRED)
 BOTH_DUE = (
     (360, False, ((0, (OFFER, OFFER)),)),
-    (300, False, ((0, (OFFER,)),)),  # waits for its cap, till Wednesday at three
-    (2430, False, ((1, (LIFECYCLE,)),)),  # goes at half past twelve, too long before that to wait for company
-    (90, False, ((1, (PROMOTIONAL,)),)),  # waits for the cooldown, till half past five
+    (300, False, ((0, (OFFER,)),)),  # waits for its cap, until Wednesday at three
+    (2430, False, ((1, (LIFECYCLE,)),)),  # is sent at half past twelve, too long before the other to be merged with it
+    (90, False, ((1, (PROMOTIONAL,)),)),  # waits for the cooldown, until half past five
     (220, True, ((0, (("onboarding", "transactional", SOUND),)),)),
 )
-"""Of two that are due in one pass the first, which matters more, takes the place of the second."""
+"""Of two messages due in one pass the first, of higher priority, replaces the second."""
 TWELVE = (750, False, ((0, (LIFECYCLE,) * 12),))
-"""In the night: in the morning ten of them come as one."""
+"""In the night: in the morning ten of them become a digest."""
 NEVER_GOES = (
     (0, False, ((0, (LIFECYCLE,)),)),
-    (60, False, ((0, (PROMOTIONAL,)),)),  # waits for the cooldown, till two
-    (60, False, ((1, (CANNOT_BE_MADE,)),)),  # matters more and waits for the same
-    (240, True, ((0, (CANNOT_BE_MADE, OFFER)),)),
+    (60, False, ((0, (PROMOTIONAL,)),)),  # waits for the cooldown, until two
+    (60, False, ((1, (UNRENDERABLE,)),)),  # has a higher priority and waits for the same
+    (240, True, ((0, (UNRENDERABLE, OFFER)),)),
 )
-"""What cannot be made takes the place of nobody, neither when it waits nor when it would go."""
+"""A message that cannot be rendered replaces none, neither while it waits nor when it is due."""
 
 
 def message(number: int, topic: str, priority: str, template: str, at: datetime) -> SendMessage:
@@ -105,74 +104,78 @@ def message(number: int, topic: str, priority: str, template: str, at: datetime)
 
 @dataclass
 class Twins:
-    """Both of them, at one instant."""
+    """The person in the database and the one in memory, at one instant."""
 
     database: Database
     deps: Dependencies
     person: str
     runs: list[projection.Run]
     memory: InMemoryGate
-    its: list[SimulatedRun]
+    simulated_runs: list[SimulatedRun]
     now: datetime = START
     asked: int = 0
 
     async def until(self, at: datetime, *, late: bool = False) -> None:
-        """Whatever falls due by then, pass by pass, on both sides; if `late`, all of it only then."""
+        """Settle on both sides what falls due by `at`, pass by pass; if `late`, all of it only then."""
         self.now = at if late else self.now
         while (due := await self._due()) is not None and due <= at:
             self.now = max(self.now, due)
             await self._pass(None)
             self.memory.settle_due(self.now)
-            await self.same()
+            await self.assert_same()
         self.now = at
 
     async def step(self, which: int, messages: tuple[Wanted, ...]) -> None:
-        """One step asks for all of these: a pass."""
-        made = [message(self.asked + n, *each, self.now) for n, each in enumerate(messages)]
+        """One step requests all of these messages in one pass."""
+        made = [message(self.asked + n, *wanted, self.now) for n, wanted in enumerate(messages)]
         self.asked += len(made)
         at = self.runs[which]
         entries = [
-            new_entry(each, key=message_key(at.id, each, self.person), run=at, step=1,
+            new_entry(effect, key=message_key(at.id, effect, self.person), run=at, step=1,
                              recipient=self.person, now=self.now)
-            for each in made
+            for effect in made
         ]  # fmt: skip
         await self._pass(entries)
-        asked = [self.memory.message_in_pass(self.its[which], each, "") for each in made]
+        asked = [self.memory.asked(self.simulated_runs[which], effect, "") for effect in made]
         decisions = self.memory.decide(asked, self.now)
-        for each in asked:
-            self.memory.follow(each, decisions.get(each.request.key), self.now)
-        await self.same()
+        for request in asked:
+            self.memory.follow(request, decisions.get(request.request.key), self.now)
+        await self.assert_same()
 
     async def _due(self) -> datetime | None:
         async with self.database.reading() as connection:
-            return (await owed.next_message_due(connection, self.person))[0]
+            return (await messages_due.next_message_due(connection, self.person))[0]
 
     async def _pass(self, entries: list[LedgerEntry] | None) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
             gate_pass = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.now)
-            due = await owed.due_messages(connection, self.person, self.now) if entries is None else entries
+            due = await messages_due.due_messages(connection, self.person, self.now) if entries is None else entries
             for entry in due:
                 await gate_pass.add(entry)
             await gate_pass.decide()
 
-    async def same(self) -> None:
-        """Of every message: gone out and when, waiting until when, or ended; and how many others went along with one."""
+    async def assert_same(self) -> None:
+        """Both sides agree on each message: sent and when, deferred until when, or ended; and on the merged ones."""
         async with self.database.reading() as connection:
-            found = await fetch_all(connection, _LEDGER, person=self.person)
-        live = {int(_FIRING.findall(item["key"])[0]): item for item in found}
-        fates = {fate.message.firing: fate for _, fate in self.memory.timeline if isinstance(fate, MessageOutcome)}
-        memory = {number: (_GONE.get(fate.kind, fate.kind), fate.at) for number, fate in fates.items()}
-        memory |= {each.message.firing: ("deferred", each.due) for each in self.memory.queue}
-        ended = {"withheld", "replaced"}
-        assert {n: (_GONE.get(item["status"], item["status"]), item["at"]) for n, item in live.items()} == {
-            n: (kind, None if kind in ended else at) for n, (kind, at) in memory.items()
+            rows = await fetch_all(connection, _LEDGER, person=self.person)
+        on_postgres = {int(_FIRING.findall(item["key"])[0]): item for item in rows}
+        outcomes = {
+            outcome.message.firing: outcome for _, outcome in self.memory.story if isinstance(outcome, MessageOutcome)
         }
-        # Live the one that takes others along is a part of the whole like them; in memory it is the whole.
-        parts = {n for n, item in live.items() if item["status"] == "merged"}
-        taken_along = {n for n, fate in fates.items() if fate.kind == Status.MERGED}
-        assert taken_along <= parts
-        assert len(parts) - len(taken_along) == len({live[n]["merged_into"] for n in parts})
+        in_memory = {
+            number: (_GONE.get(outcome.kind, outcome.kind), outcome.at) for number, outcome in outcomes.items()
+        }
+        in_memory |= {queued.message.firing: ("deferred", queued.due) for queued in self.memory.queue}
+        ended = {"withheld", "replaced"}
+        assert {n: (_GONE.get(item["status"], item["status"]), item["at"]) for n, item in on_postgres.items()} == {
+            n: (kind, None if kind in ended else at) for n, (kind, at) in in_memory.items()
+        }
+        # On PostgreSQL the message that starts a digest is one of its parts; in memory it is the digest itself.
+        parts = {n for n, item in on_postgres.items() if item["status"] == "merged"}
+        merged_along = {n for n, outcome in outcomes.items() if outcome.kind == Status.MERGED}
+        assert merged_along <= parts
+        assert len(parts) - len(merged_along) == len({on_postgres[n]["merged_into"] for n in parts})
 
 
 _FIRING = re.compile(r"/tip\.(\d+)>")
@@ -187,18 +190,18 @@ _RUNS = sql("SELECT id FROM runs WHERE lane = :person ORDER BY id")
 _INSIDE = sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :person")
 
 
-class Stage:
-    """A database with two journeys, and the same in memory."""
+class Comparison:
+    """Two journeys in a database and the same in memory."""
 
     def __init__(self, runner: asyncio.Runner, database: Database, deps: Dependencies, world: Scenario) -> None:
-        self.runner, self.database, self.deps, self.world = runner, database, deps, world
+        self.runner, self.database, self.deps, self.scenario = runner, database, deps, world
         self.people = 0
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     async def twins(self) -> Twins:
-        """Somebody new, on both sides."""
+        """A new person on both sides."""
         self.people += 1
         name = f"p{self.people}"
         calls = [InboundEvent("track", f"{name}-in", "signed_up", user_id=name)]
@@ -206,16 +209,16 @@ class Stage:
         async with self.database.transaction() as connection:
             person = (await find_subjects(connection, [("user_id", name)]))["user_id", name][0]
             await execute(connection, _INSIDE, person=person)
-            found = [
+            runs = [
                 await projection.read_run(connection, item["id"])
                 for item in await fetch_all(connection, _RUNS, person=person)
             ]
-        its = [SimulatedRun(chart, "", 1) for chart in self.world.charts]
-        for each in its:
-            each.state = RunState(state="inside", visit=1)
-        memory = InMemoryGate(self.world)
-        memory.recipient.operations.unsendable = {RETIRED: "there is no such template"}
-        return Twins(self.database, self.deps, person, found, memory, its)
+        simulated_runs = [SimulatedRun(chart, "", 1) for chart in self.scenario.charts]
+        for simulated_run in simulated_runs:
+            simulated_run.state = RunState(state="inside", visit=1)
+        memory = InMemoryGate(self.scenario)
+        memory.recipient.outside.unsendable = {RETIRED: "there is no such template"}
+        return Twins(self.database, self.deps, person, runs, memory, simulated_runs)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
         twins = await self.twins()
@@ -227,9 +230,11 @@ class Stage:
         assert not twins.memory.queue
 
 
-async def staged(database_url: str, catalog: Path) -> tuple[Database, Dependencies, Scenario]:
+async def prepare(database_url: str, catalog: Path) -> tuple[Database, Dependencies, Scenario]:
     database = Database(database_url)
-    deps = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = build_dependencies(
+        Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database
+    )
     charts = []
     for name in NAMES:
         text = journey(name, "in_app")
@@ -240,20 +245,20 @@ async def staged(database_url: str, catalog: Path) -> tuple[Database, Dependenci
     return database, deps, Scenario(tuple(charts), load_policy(POLICY))
 
 
-def test_C4_the_gate_in_memory_says_of_every_message_what_the_gate_of_the_store_says(
+def test_C4_the_in_memory_gate_decides_every_message_as_the_gate_on_postgres_does(
     database_url: str, tmp_path: Path
 ) -> None:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
-    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it belongs to the shipped policy
     with asyncio.Runner() as runner:
-        stage = Stage(runner, *runner.run(staged(database_url, catalog)))
+        comparison = Comparison(runner, *runner.run(prepare(database_url, catalog)))
 
         @settings(max_examples=60, suppress_health_check=list(HealthCheck))
-        # Two steps at one instant: what one sends takes nothing of the other along.
+        # Two steps at one instant: messages of different steps are not merged.
         @example(moments=((0, False, ((0, (PROMOTIONAL,)), (1, (PROMOTIONAL,)))),))
-        # Of one step, the second goes along with the first.
+        # Of one step, the second message is merged with the first.
         @example(
             moments=((0, False, ((0, (LIFECYCLE, LIFECYCLE)),)), (60, False, ((1, (PROMOTIONAL,)), (0, (LIFECYCLE,)))))
         )
@@ -262,7 +267,7 @@ def test_C4_the_gate_in_memory_says_of_every_message_what_the_gate_of_the_store_
         @example(moments=(TWELVE, (60, False, ((1, (LIFECYCLE,)),))))
         @given(moments=st.lists(a_moment, min_size=1, max_size=4).map(tuple))
         def alike(moments: tuple[Moment, ...]) -> None:
-            stage.do(stage.play(moments))
+            comparison.do(comparison.play(moments))
 
         alike()
-        runner.run(stage.database.close())
+        runner.run(comparison.database.close())

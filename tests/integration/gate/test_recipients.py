@@ -1,4 +1,4 @@
-"""What reaches whom: one member's doing is not another's, what is no longer true is not sent, fields do not go stale."""
+"""Signals reach the right runs, outdated messages are not sent, and timers read current fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from journeys.events.inbound import InboundEvent
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 
 SETTING_UP = """
 journey: setting-up
@@ -44,52 +44,52 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
 
 
 def grouped(number: int, user: str) -> InboundEvent:
     return InboundEvent("group", f"g{number}", "group", user_id=user, account_id="acme", traits={"plan": "team"})
 
 
-async def test_what_one_member_does_reaches_them_once_and_their_account_and_nobody_else(deps: Living) -> None:
-    await deps.publish(SETTING_UP)
-    await deps.publish(OF_ACCOUNT)
-    await deps.accept(grouped(1, "alice"), grouped(2, "bob"))
-    await deps.accept(InboundEvent("track", "c1", "contract_started", account_id="acme"))
-    await deps.accept(deps.track("alice", "signed_up"), deps.track("bob", "signed_up"))
-    await deps.accept(deps.track("alice", "setup_completed"), deps.track("alice", "activated"))
-    await deps.until("SELECT outcome FROM runs WHERE outcome IS NOT NULL")
-    await deps.until("SELECT state FROM runs WHERE journey = 'of-account'", lambda state: state == "proud")
-    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-    outcomes = await deps.rows(
+async def test_a_members_event_reaches_their_own_run_and_their_accounts_run_only(stack: LiveStack) -> None:
+    await stack.publish(SETTING_UP)
+    await stack.publish(OF_ACCOUNT)
+    await stack.accept(grouped(1, "alice"), grouped(2, "bob"))
+    await stack.accept(InboundEvent("track", "c1", "contract_started", account_id="acme"))
+    await stack.accept(stack.track("alice", "signed_up"), stack.track("bob", "signed_up"))
+    await stack.accept(stack.track("alice", "setup_completed"), stack.track("alice", "activated"))
+    await stack.until("SELECT outcome FROM runs WHERE outcome IS NOT NULL")
+    await stack.until("SELECT state FROM runs WHERE journey = 'of-account'", lambda state: state == "proud")
+    await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    outcomes = await stack.rows(
         "SELECT i.value, r.outcome FROM runs r JOIN identities i ON i.subject_key = r.subject_key AND i.kind = 'user_id' "
         "ORDER BY 1"
     )
     assert [(row["value"], row["outcome"]) for row in outcomes] == [("alice", "reached"), ("bob", None)]
-    sent = await deps.rows("SELECT status FROM messages WHERE template = 'setup/checklist'")
+    sent = await stack.rows("SELECT status FROM messages WHERE template = 'setup/checklist'")
     assert len(sent) == 1
 
 
-async def test_H7_a_message_of_a_state_left_in_the_same_decision_is_withheld(deps: Living) -> None:
-    await deps.publish(SETTING_UP)
+async def test_H7_a_message_of_a_state_left_in_the_same_decision_is_withheld(stack: LiveStack) -> None:
+    await stack.publish(SETTING_UP)
     now = datetime.now(UTC)
-    await deps.accept(
-        deps.track("ada", "signed_up", at=now - timedelta(hours=4)),
-        deps.track("ada", "activated", at=now - timedelta(hours=1)),
+    await stack.accept(
+        stack.track("ada", "signed_up", at=now - timedelta(hours=4)),
+        stack.track("ada", "activated", at=now - timedelta(hours=1)),
     )
-    assert await deps.until("SELECT outcome FROM runs") == "reached"
-    found = await deps.rows("SELECT status, reasons FROM messages")
-    assert [row["status"] for row in found] == ["withheld"]
-    assert "state_left" in str(found[0]["reasons"])
-    assert await deps.rows("SELECT 1 FROM inbox") == []
+    assert await stack.until("SELECT outcome FROM runs") == "reached"
+    messages = await stack.rows("SELECT status, reasons FROM messages")
+    assert [row["status"] for row in messages] == ["withheld"]
+    assert "state_left" in str(messages[0]["reasons"])
+    assert await stack.rows("SELECT 1 FROM inbox") == []
 
 
-async def test_a_timer_reads_fields_whose_row_the_outbox_has_forgotten(deps: Living) -> None:
-    await deps.publish(OFFER, {"profile.lifetime_value": "double"})
-    await deps.accept(deps.track("ada", "signed_up"))
-    await deps.accept(deps.identify("ada", lifetime_value=250.0))
-    async with deps.database.transaction() as connection:
+async def test_a_timer_reads_changed_fields_after_their_outbox_row_was_deleted(stack: LiveStack) -> None:
+    await stack.publish(OFFER, {"profile.lifetime_value": "double"})
+    await stack.accept(stack.track("ada", "signed_up"))
+    await stack.accept(stack.identify("ada", lifetime_value=250.0))
+    async with stack.database.transaction() as connection:
         await connection.execute("DELETE FROM outbox WHERE kind = 'facts'")
-    assert await deps.until("SELECT status FROM messages") == "sent"
+    assert await stack.until("SELECT status FROM messages") == "sent"

@@ -1,4 +1,4 @@
-"""C6: the lesser gives way to what goes, and what cannot be made goes nowhere: it takes no place, neither another's nor under a cap."""
+"""Replacement by priority: a message that cannot be rendered replaces none and counts for no cap (C6)."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _LATER = sql("UPDATE messages SET sent_at = sent_at - interval '1 day', due_at =
 
 @dataclass
 class Ada:
-    """Somebody whom several journeys have something to tell, each when the test says so."""
+    """A person and several journeys, each of which requests its message when the test decides."""
 
     deps: Dependencies
     steps: dict[tuple[str, str], dict[str, Any]]
 
     async def begin(self, rules: dict[str, Any], **asking: tuple[str, str]) -> None:
-        """Enter these journeys; of each the priority and the template of its message."""
+        """Enter these journeys; `asking` has the priority and template of each one's message."""
         policy = load_policy({"consent": [{"default": "granted"}], **rules})
         self.deps = replace(self.deps, policy=policy)
         for name, (priority, template) in asking.items():
@@ -61,26 +61,26 @@ class Ada:
         await ingest.accept(self.deps.database, self.deps.catalogue, [known, entered], source="test")
         self.steps = await first_steps(self.deps.database, self.deps.catalogue, "signed_up")
 
-    async def ask(self, journey: str) -> None:
+    async def request(self, journey: str) -> None:
         step = wire.StepInput(**self.steps["ada", journey])
         await steps.apply_step(self.deps, wire.StepInput(**{**asdict(step), "now": datetime.now(UTC).isoformat()}))
 
-    async def later(self, *, asking: str = "") -> None:
-        """A day later: what waits is due, or (`asking`) is found waiting by one that is asked for before anybody looks."""
+    async def a_day_later(self, *, asking: str = "") -> None:
+        """A day later: settle what is due, or let the journey `asking` request its message before that."""
         async with self.deps.database.transaction() as connection:
             await execute(connection, _LATER)
         if asking:
-            await self.ask(asking)
+            await self.request(asking)
             return
         person = (await self.rows("SELECT key FROM subjects"))[0]["key"]
         await outreach.settle_due(self.deps, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
 
-    async def ledger(self) -> dict[str, str]:
-        return {each["journey"]: each["status"] for each in await self.rows("SELECT journey, status FROM messages")}
+    async def statuses(self) -> dict[str, str]:
+        return {row["journey"]: row["status"] for row in await self.rows("SELECT journey, status FROM messages")}
 
-    async def heard(self) -> set[tuple[str, str]]:
-        found = await self.rows("SELECT o.name, r.journey FROM outbox o JOIN runs r ON r.id = o.target")
-        return {(each["journey"], each["name"]) for each in found if each["name"].startswith("it.")}
+    async def outcomes(self) -> set[tuple[str, str]]:
+        rows = await self.rows("SELECT o.name, r.journey FROM outbox o JOIN runs r ON r.id = o.target")
+        return {(row["journey"], row["name"]) for row in rows if row["name"].startswith("it.")}
 
     async def rows(self, statement: str) -> list[Any]:
         async with self.deps.database.reading() as connection:
@@ -96,52 +96,52 @@ async def ada(database_url: str, tmp_path: Path) -> AsyncIterator[Ada]:
 
 
 @pytest.mark.parametrize(("template", "offer"), [(SOUND, "replaced"), (RETIRED, "deferred")])
-async def test_C6_who_waits_gives_way_to_one_that_goes_and_not_to_one_that_cannot_be_made(
+async def test_C6_a_queued_message_is_replaced_only_by_one_that_can_be_rendered(
     ada: Ada, template: str, offer: str
 ) -> None:
     asking = {"news": ("lifecycle", SOUND), "offer": ("promotional", SOUND), "help": ("lifecycle", template)}
     await ada.begin(COOLING, **asking)
-    await ada.ask("news")
-    await ada.ask("offer")
-    await ada.later(asking="help")
-    assert (await ada.ledger())["offer"] == offer
-    assert (await ada.ledger())["help"] == ("sent" if template == SOUND else "failed")
-    assert (("offer", "it.withheld") in await ada.heard()) == (template == SOUND)
+    await ada.request("news")
+    await ada.request("offer")
+    await ada.a_day_later(asking="help")
+    assert (await ada.statuses())["offer"] == offer
+    assert (await ada.statuses())["help"] == ("sent" if template == SOUND else "failed")
+    assert (("offer", "it.withheld") in await ada.outcomes()) == (template == SOUND)
     if template == RETIRED:
-        await ada.later()
-        assert (await ada.ledger())["offer"] == "sent"
+        await ada.a_day_later()
+        assert (await ada.statuses())["offer"] == "sent"
 
 
 @pytest.mark.parametrize(("template", "offer"), [(SOUND, "replaced"), (RETIRED, "deferred")])
-async def test_C6_nor_to_one_that_waits_for_the_same_and_cannot_be_made(ada: Ada, template: str, offer: str) -> None:
+async def test_C6_a_queued_message_is_replaced_only_by_a_queued_one_that_can_be_rendered(
+    ada: Ada, template: str, offer: str
+) -> None:
     asking = {"news": ("lifecycle", SOUND), "offer": ("promotional", SOUND), "help": ("lifecycle", template)}
     await ada.begin(COOLING, **asking)
     for name in asking:
-        await ada.ask(name)
-    assert await ada.ledger() == {"news": "sent", "offer": offer, "help": "deferred"}
-    await ada.later()
-    went = ("sent", "replaced") if template == SOUND else ("failed", "sent")
-    assert ((await ada.ledger())["help"], (await ada.ledger())["offer"]) == went
+        await ada.request(name)
+    assert await ada.statuses() == {"news": "sent", "offer": offer, "help": "deferred"}
+    await ada.a_day_later()
+    expected = ("sent", "replaced") if template == SOUND else ("failed", "sent")
+    assert ((await ada.statuses())["help"], (await ada.statuses())["offer"]) == expected
 
 
-async def test_C2_what_cannot_be_made_takes_no_place_under_a_cap(ada: Ada) -> None:
+async def test_C2_a_message_that_cannot_be_rendered_does_not_count_for_a_cap(ada: Ada) -> None:
     cap = {"caps": [{"name": "one", "limit": 1, "window": "PT1H"}]}
     await ada.begin(cap, news=("lifecycle", SOUND), broken=("lifecycle", RETIRED), tip=("lifecycle", SOUND))
     for name in ("news", "broken", "tip"):
-        await ada.ask(name)
-    await ada.later()
-    assert await ada.ledger() == {"news": "sent", "broken": "failed", "tip": "sent"}
+        await ada.request(name)
+    await ada.a_day_later()
+    assert await ada.statuses() == {"news": "sent", "broken": "failed", "tip": "sent"}
 
 
-async def test_C4_a_part_that_cannot_be_made_does_not_keep_the_others_from_coming_as_one(
-    ada: Ada, tmp_path: Path
-) -> None:
+async def test_C4_a_part_that_cannot_be_rendered_is_left_out_of_its_digest(ada: Ada, tmp_path: Path) -> None:
     (tmp_path / "digest").mkdir()
     shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", tmp_path / "digest")
     ada.deps = replace(ada.deps, channels={"in_app": InAppChannel(templates(tmp_path))})
     rules = {**COOLING, "consolidate": [{"name": "one", "channel": "in_app", "window": "PT4H"}]}
     await ada.begin(rules, **{name: ("lifecycle", RETIRED if name == "c" else SOUND) for name in ("a", "b", "c", "d")})
     for name in ("a", "b", "c", "d"):
-        await ada.ask(name)
-    await ada.later()
-    assert await ada.ledger() == {"a": "sent", "b": "merged", "c": "failed", "d": "merged", "": "sent"}
+        await ada.request(name)
+    await ada.a_day_later()
+    assert await ada.statuses() == {"a": "sent", "b": "merged", "c": "failed", "d": "merged", "": "sent"}

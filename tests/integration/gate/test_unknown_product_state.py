@@ -1,4 +1,4 @@
-"""H8: what a message says of a person or an account is known, or it does not go; and it says which fields are not."""
+"""A message whose template reads unknown fields is not sent, and its reason names them (H8)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from tests.support.live_stack import Living, living
+from tests.support.live_stack import LiveStack, live_stack
 from worker.settings import ROOT
 
 POLICY = {
     "consent": [{"default": "granted"}],
     "consolidate": [{"name": "one", "channel": "in_app", "window": "PT1H", "template": "digest/together"}],
 }
-SAYS = """---
+TEMPLATE = """---
 owner: lifecycle-team
 topic: onboarding
 stage: onboarding
@@ -49,15 +49,15 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
     (catalog / "consent.yaml").unlink()
     (catalog / "templates" / "state").mkdir()
-    (catalog / "templates" / "state" / "says.md").write_text(SAYS)
-    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
-        yield found
+    (catalog / "templates" / "state" / "says.md").write_text(TEMPLATE)
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        yield stack
 
 
 @pytest.mark.parametrize(
@@ -81,30 +81,30 @@ async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_pa
         ),
     ],
 )
-async def test_H8_a_message_whose_words_need_what_nobody_has_told_is_withheld_with_the_fields(
-    deps: Living, priority: str, traits: dict[str, str], outcome: str, codes: list[str], text: str
+async def test_H8_a_message_whose_template_reads_unknown_fields_is_not_sent_and_names_them(
+    stack: LiveStack, priority: str, traits: dict[str, str], outcome: str, codes: list[str], text: str
 ) -> None:
-    await deps.publish(
+    await stack.publish(
         JOURNEY.replace("PRIORITY", priority),
         {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"},
     )
-    await deps.accept(deps.identify("ada", **traits), deps.track("ada", "signed_up"))
-    assert await deps.until("SELECT outcome FROM runs") == outcome  # its run hears it, with the reason
-    (row,) = await deps.rows(
+    await stack.accept(stack.identify("ada", **traits), stack.track("ada", "signed_up"))
+    assert await stack.until("SELECT outcome FROM runs") == outcome  # the run gets the outcome with the reason
+    (row,) = await stack.rows(
         "SELECT status, reasons->0->>'text' AS text, jsonb_path_query_array(reasons, '$[*].code') AS codes FROM messages"
     )
     assert (row["status"], row["text"]) == (outcome, text)
     assert yaml.safe_load(str(row["codes"])) == codes
 
 
-async def test_H8_what_one_part_of_a_digest_lacks_withholds_no_other(deps: Living) -> None:
+async def test_H8_an_unknown_field_of_one_part_withholds_only_that_part(stack: LiveStack) -> None:
     both = JOURNEY.replace("PRIORITY}]", "lifecycle}, {send: education/first-value, name: plain, via: [in_app]}]")
-    await deps.publish(both, {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"})
-    await deps.accept(deps.identify("ada"), deps.track("ada", "signed_up"))
-    await deps.until("SELECT count(*) FROM messages", lambda n: n == 2)
-    found = {
+    await stack.publish(both, {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"})
+    await stack.accept(stack.identify("ada"), stack.track("ada", "signed_up"))
+    await stack.until("SELECT count(*) FROM messages", lambda n: n == 2)
+    messages = {
         row["action"]: row
-        for row in await deps.rows("SELECT action, status, reasons->0->>'code' AS code FROM messages")
+        for row in await stack.rows("SELECT action, status, reasons->0->>'code' AS code FROM messages")
     }
-    assert (found["says"]["status"], found["says"]["code"]) == ("withheld", "state_unknown")
-    assert (found["plain"]["status"], found["plain"]["code"]) == ("sent", None)
+    assert (messages["says"]["status"], messages["says"]["code"]) == ("withheld", "state_unknown")
+    assert (messages["plain"]["status"], messages["plain"]["code"]) == ("sent", None)

@@ -1,4 +1,4 @@
-"""A test clock shows the same instant in SQL as in Python, and the real one where there is none."""
+"""The instant of a test clock is the same in SQL and in Python; without a clock it is the real instant."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _NOW = sql(
 
 @pytest.mark.parametrize("speed", [1.0, 60.0, 86400.0])
 @pytest.mark.parametrize("passed", [timedelta(), timedelta(hours=1), timedelta(days=30)])
-async def test_sql_and_python_read_a_test_clock_alike(database: Database, speed: float, passed: timedelta) -> None:
+async def test_sql_and_python_compute_the_same_instant_of_a_test_clock(
+    database: Database, speed: float, passed: timedelta
+) -> None:
     real, limit = STARTED + passed, ORIGIN + timedelta(days=90)
     async with database.transaction() as connection:
         await execute(connection, _CLOCK, origin=ORIGIN, started=STARTED, speed=speed, limit=limit)
@@ -45,7 +47,7 @@ async def test_sql_and_python_read_a_test_clock_alike(database: Database, speed:
 
 
 @pytest.mark.parametrize("name", [None, "nobody-made-it"])
-async def test_without_a_clock_it_is_the_real_instant(database: Database, name: str | None) -> None:
+async def test_the_real_instant_is_used_without_a_test_clock(database: Database, name: str | None) -> None:
     async with database.transaction() as connection:
         row = await fetch_one(connection, _NOW, clock=name, real=STARTED)
         now = await now_for(connection, name)

@@ -59,8 +59,8 @@ async def test_the_schema_describes_the_migrated_database(
 async def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
     def differences(connection: Connection) -> list[tuple[Any, ...]]:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        found = compare_metadata(context, metadata)
-        flat = [item for group in found for item in (group if isinstance(group, list) else [group])]
+        difference_groups = compare_metadata(context, metadata)
+        flat = [item for group in difference_groups for item in (group if isinstance(group, list) else [group])]
         return [item for item in flat if "comment" not in item[0]]
 
     engine = create_async_engine(engine_url(database_url))
@@ -94,7 +94,7 @@ async def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
         ("type", "CREATE TYPE mood AS ENUM ('glad')"),
     ],
 )  # fmt: skip
-async def test_the_comparison_sees_a_change(module_database_url: str, kind: str, change: str) -> None:
+async def test_the_comparison_detects_each_kind_of_change(module_database_url: str, kind: str, change: str) -> None:
     connection = await asyncpg.connect(plain_url(module_database_url))
     before = await database_catalog(connection)
     changing = connection.transaction()
@@ -106,7 +106,7 @@ async def test_the_comparison_sees_a_change(module_database_url: str, kind: str,
     assert kind in {kind for kind, _ in before ^ after}
 
 
-async def test_one_row_tables_have_their_row(migrated: asyncpg.Connection) -> None:
+async def test_one_row_tables_have_exactly_one_row(migrated: asyncpg.Connection) -> None:
     for table in ("catalogue", "feed_push"):
         assert await migrated.fetchval(f"SELECT count(*) FROM {table}") == 1
         with pytest.raises(asyncpg.UniqueViolationError):

@@ -32,7 +32,7 @@ def statements() -> Iterator[tuple[str, SqlStatement]]:
 
 
 def test_statements_of_core_join_explicitly() -> None:
-    """`FROM a, b` is what Core makes of a subquery that it does not correlate, or of a forgotten join."""
+    """Core writes `FROM a, b` for a subquery that it does not correlate, or for a missing join."""
     joined = [name for name, statement in statements() if re.search(r" FROM \w+( AS \w+)?, ", _of_core(statement))]
     assert joined == []
 
@@ -41,7 +41,7 @@ def _of_core(statement: SqlStatement) -> str:
     return "" if isinstance(statement._source, str) else " ".join(statement.text.split())
 
 
-async def test_every_statement_is_valid(database_url: str) -> None:
+async def test_every_statement_is_valid_sql(database_url: str) -> None:
     connection = await asyncpg.connect(plain_url(database_url))
     broken, count = [], 0
     for name, statement in statements():
@@ -92,14 +92,14 @@ async def test_every_statement_is_valid(database_url: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_parameter_is_numbered_and_a_constant_a_literal(
+def test_core_compiles_to_numbered_parameters_and_literal_constants(
     statement: Executable, text: str, names: tuple[str, ...]
 ) -> None:
     compiled = sql(statement)
     assert (" ".join(compiled.text.split()), compiled.names) == (text, names)
 
 
-def test_one_name_is_one_parameter() -> None:
+def test_a_name_used_twice_is_one_parameter() -> None:
     statement = sql(
         select(runs.c.id).where(or_(runs.c.lane == bindparam("key"), runs.c.subject_key == bindparam("key")))
     )
@@ -107,7 +107,7 @@ def test_one_name_is_one_parameter() -> None:
     assert statement.arguments({"key": "u_1"}) == ["u_1"]
 
 
-async def test_arrays_are_rows(database_url: str) -> None:
+async def test_arrays_are_inserted_as_rows(database_url: str) -> None:
     given = unnest("given", keys=subjects.c.key, profiles=subjects.c.profile)
     put = sql(
         insert(subjects)

@@ -1,4 +1,4 @@
-"""The database knows the statuses of `journeys/gate/status.py`, and the gate's read counts what that module says counts."""
+"""Constraints, indexes and the gate's read use the statuses of `journeys/gate/status.py`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def statuses_in(sql: str) -> set[str]:
     return set(re.findall(r"'([a-z]+)'", sql)) & set(Status)
 
 
-async def test_the_check_of_the_table_has_just_these_statuses(db):
+async def test_the_check_constraint_has_exactly_the_statuses(db):
     check = await db.fetchval(
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'messages_status_check'"
     )
     assert set(re.findall(r"'([a-z]+)'", check)) == set(Status)
 
 
-async def test_the_gates_read_counts_what_counts(db):
+async def test_the_gates_read_counts_the_statuses_that_count_for_caps(db):
     function = await db.fetchval("SELECT pg_get_functiondef('gate_reads'::regproc)")
     (condition,) = re.findall(r"m\.sent_at > since\s+AND \((.*?)\)\)\),", function, re.DOTALL)
     counted, _, waiting = condition.partition(" OR ")
@@ -40,7 +40,7 @@ async def test_the_gates_read_counts_what_counts(db):
     assert {status for status in Status if counts(status, in_doubt=True)} == COUNTED | {Status.DEFERRED}
 
 
-async def test_the_indexes_are_of_the_same_sets(db):
+async def test_the_partial_indexes_cover_the_same_statuses(db):
     async def predicate(index: str) -> str:
         return str(await db.fetchval("SELECT indexdef FROM pg_indexes WHERE indexname = $1", index))
 

@@ -1,4 +1,4 @@
-"""The embedded stack starts from nothing, heals, and leaves nothing behind."""
+"""The embedded stack starts from nothing, restarts killed components, and leaves no process behind."""
 
 import asyncio
 import os
@@ -54,19 +54,19 @@ async def select(url: str, sql: str) -> object:
         await connection.close()
 
 
-async def test_the_whole_stack_starts_from_nothing_and_says_where_everything_is(home):
+async def test_the_whole_stack_starts_from_nothing_and_publishes_its_endpoints(home):
     async with stack_in(home) as stack:
-        where = stack.endpoints
-        assert read_endpoints(home) == where
-        assert await select(where.database_url, "SELECT 42") == 42
-        assert (await Client.connect(where.temporal_address)).namespace == "default"
-        assert await http_ok(f"{where.api_url}/livez")
-        assert set(where.pids) == {"postgres", "temporal", "mail", "worker", "api"}
-    assert not [pid for pid in where.pids.values() if psutil.pid_exists(pid)], "all children are gone"
+        endpoints = stack.endpoints
+        assert read_endpoints(home) == endpoints
+        assert await select(endpoints.database_url, "SELECT 42") == 42
+        assert (await Client.connect(endpoints.temporal_address)).namespace == "default"
+        assert await http_ok(f"{endpoints.api_url}/livez")
+        assert set(endpoints.pids) == {"postgres", "temporal", "mail", "worker", "api"}
+    assert not [pid for pid in endpoints.pids.values() if psutil.pid_exists(pid)], "all children are gone"
     assert read_endpoints(home) is None
 
 
-async def test_children_learn_the_addresses_from_their_environment(home):
+async def test_children_get_the_addresses_in_their_environment(home):
     async with stack_in(home) as stack:
         environ = psutil.Process(stack.pid("api")).environ()
         assert environ["TENURE_DATABASE_URL"] == stack.endpoints.database_url
@@ -75,19 +75,19 @@ async def test_children_learn_the_addresses_from_their_environment(home):
         assert environ["TENURE_SMTP_LOOKUP"] == str(stack.endpoints.maildir)
 
 
-@pytest.mark.parametrize("part", ["postgres", "temporal", "mail", "worker", "api"])
-async def test_a_part_that_is_killed_comes_back_at_the_same_address(home, part, servers):
-    shared = {} if part == "postgres" else {"database_url": servers.postgres}
-    shared |= {} if part == "temporal" else {"temporal_address": servers.temporal}
+@pytest.mark.parametrize("component", ["postgres", "temporal", "mail", "worker", "api"])
+async def test_a_killed_component_restarts_at_the_same_address(home, component, servers):
+    shared = {} if component == "postgres" else {"database_url": servers.postgres}
+    shared |= {} if component == "temporal" else {"temporal_address": servers.temporal}
     async with stack_in(home, **shared) as stack:
-        killed = await stack.kill(part)
+        killed = await stack.kill(component)
         await stack.wait_ready(timeout=30)
-        assert stack.pid(part) not in {killed, None}
-        assert stack.restarts == {part: 1}
-        assert read_endpoints(home).pids[part] == stack.pid(part)
+        assert stack.pid(component) not in {killed, None}
+        assert stack.restarts == {component: 1}
+        assert read_endpoints(home).pids[component] == stack.pid(component)
 
 
-async def test_a_part_can_be_kept_down_for_a_while(home, servers):
+async def test_a_component_can_be_kept_down_for_a_while(home, servers):
     async with stack_in(home, database_url=servers.postgres, temporal_address=servers.temporal) as stack:
         began = time.monotonic()
         await stack.kill("mail", down_for=1.0)
@@ -96,7 +96,7 @@ async def test_a_part_can_be_kept_down_for_a_while(home, servers):
         assert time.monotonic() - began > 1.0
 
 
-async def test_what_the_settings_give_an_address_for_is_not_started(home, servers):
+async def test_a_component_whose_address_is_configured_is_not_started(home, servers):
     with socket.create_server(("127.0.0.1", 0)) as relay:
         smtp_url = f"smtp://127.0.0.1:{relay.getsockname()[1]}"
         given = {"database_url": servers.postgres, "temporal_address": servers.temporal, "smtp_url": smtp_url}
@@ -109,14 +109,14 @@ async def test_what_the_settings_give_an_address_for_is_not_started(home, server
 @pytest.mark.parametrize(
     ("name", "address"), [("temporal_address", "127.0.0.1:9"), ("smtp_url", "smtp://me:secret@127.0.0.1:9")]
 )
-async def test_an_address_that_does_not_answer_is_told_by_its_variable_without_a_password(home, servers, name, address):
+async def test_an_unreachable_address_is_reported_by_its_variable_without_a_password(home, servers, name, address):
     given = {"database_url": servers.postgres, "temporal_address": servers.temporal} | {name: address}
     with pytest.raises(StackError, match=f"TENURE_{name.upper()}=127.0.0.1:9 does not answer") as refused:
         await stack_in(home, **given).start()
     assert "secret" not in str(refused.value)
 
 
-async def test_killing_a_part_again_and_again_does_not_slow_its_return(home, servers):
+async def test_repeated_kills_do_not_slow_the_restart_of_a_component(home, servers):
     async with stack_in(home, database_url=servers.postgres, temporal_address=servers.temporal) as stack:
         for _ in range(6):
             await stack.kill("worker")
@@ -124,14 +124,14 @@ async def test_killing_a_part_again_and_again_does_not_slow_its_return(home, ser
         assert stack.restarts == {"worker": 6}
 
 
-async def test_committed_data_is_there_after_a_restart_of_the_stack(home, servers):
+async def test_committed_data_survives_a_restart_of_the_stack(home, servers):
     async with stack_in(home, temporal_address=servers.temporal) as stack:
         await select(stack.endpoints.database_url, "CREATE TABLE kept AS SELECT 7 AS n")
     async with stack_in(home, temporal_address=servers.temporal) as stack:
         assert await select(stack.endpoints.database_url, "SELECT n FROM kept") == 7
 
 
-async def test_a_taken_port_is_an_error_that_says_what_to_give(home):
+async def test_a_taken_api_port_is_an_error_that_names_the_option(home):
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
@@ -139,7 +139,7 @@ async def test_a_taken_port_is_an_error_that_says_what_to_give(home):
             await Stack(load_settings(home=home, api_port=port), modules=STAND_INS, say=quiet).start()
 
 
-async def test_a_part_that_cannot_start_ends_the_others_and_shows_the_end_of_its_log(home, servers):
+async def test_a_component_that_cannot_start_stops_the_others_and_shows_its_log(home, servers):
     stack = Stack(
         load_settings(home=home, api_port=0, temporal_address=servers.temporal),
         modules={**STAND_INS, "migrate": ["no_such_module"]},
@@ -182,21 +182,21 @@ def test_ctrl_c_and_sigterm_stop_everything_cleanly(home, stop, servers):
     assert not [pid for pid in pids.values() if psutil.pid_exists(pid)]
 
 
-def test_a_second_up_on_the_same_home_says_so_and_changes_nothing(home, servers):
+def test_a_second_up_in_the_same_home_fails_and_changes_nothing(home, servers):
     shared = {"TENURE_TEMPORAL_ADDRESS": servers.temporal, "TENURE_DATABASE_URL": servers.postgres}
     with _up(home, **shared) as first:
         _wait_for_endpoints(home, first)
         before = read_endpoints(home)
         with _up(home, **shared) as second:
-            said = second.communicate(timeout=90)[0]
+            output = second.communicate(timeout=90)[0]
         assert second.returncode == 1
-        assert "A stack already runs in" in said
+        assert "A stack already runs in" in output
         assert read_endpoints(home) == before
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=90)
 
 
-def test_after_a_killed_supervisor_the_next_up_ends_the_orphans_and_starts(home, servers):
+def test_up_after_a_killed_supervisor_ends_the_orphans_and_starts(home, servers):
     shared = {"TENURE_TEMPORAL_ADDRESS": servers.temporal}
     with _up(home, **shared) as first:
         _wait_for_endpoints(home, first)
@@ -211,7 +211,7 @@ def test_after_a_killed_supervisor_the_next_up_ends_the_orphans_and_starts(home,
         second.communicate(timeout=90)
 
 
-async def test_postgresql_works_under_a_home_too_long_for_a_unix_socket_and_with_spaces(home):
+async def test_postgresql_works_in_a_home_with_spaces_and_a_path_too_long_for_a_socket(home):
     deep = home.joinpath(*["a long folder name"] * 8)
     async with PostgresServer(deep / "postgres", durable=False) as server:
         url = await server.create_database("tenure")
@@ -228,7 +228,7 @@ async def test_a_database_is_cloned_from_a_template_with_its_content(servers, em
     await select(servers.postgres, f"DROP DATABASE {template}_clone")
 
 
-async def test_temporal_keeps_its_runs_through_a_kill(tmp_path):
+async def test_temporal_keeps_its_runs_after_a_kill(tmp_path):
     async with TemporalServer(tmp_path / "temporal", say=quiet) as server:
         client = await Client.connect(server.address)
         started = await client.start_workflow("Anything", id="kept", task_queue="nobody-listens")
@@ -239,7 +239,7 @@ async def test_temporal_keeps_its_runs_through_a_kill(tmp_path):
     assert again.run_id == started.first_execution_run_id
 
 
-async def test_temporal_takes_other_ports_when_one_that_was_free_is_taken_meanwhile(tmp_path):
+async def test_temporal_chooses_other_ports_when_a_chosen_one_is_taken(tmp_path):
     chosen = []
 
     def choose(count):
@@ -251,7 +251,7 @@ async def test_temporal_takes_other_ports_when_one_that_was_free_is_taken_meanwh
             assert server.address == f"{LOOPBACK}:{chosen[1][0]}"
 
 
-async def test_a_port_for_temporal_that_is_taken_is_told_at_once(home):
+async def test_a_configured_temporal_port_that_is_taken_is_refused_at_once(home):
     with socket.create_server((LOOPBACK, 0)) as squatter:
         port = squatter.getsockname()[1]
         with pytest.raises(StackError, match=f"TENURE_TEMPORAL_PORT={port} is taken"):

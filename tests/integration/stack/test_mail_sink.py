@@ -1,4 +1,4 @@
-"""The mail sink keeps every mail it accepted, finds it by Message-ID, and fails as real servers fail."""
+"""The mail sink stores every accepted mail, finds it by Message-ID, and fails as real servers do."""
 
 import asyncio
 import mailbox
@@ -53,8 +53,8 @@ async def test_a_mail_that_comes_twice_is_counted_twice(maildir):
     async with sink(maildir) as port:
         await send(port, mail("<twice@tenure>"))
         await send(port, mail("<twice@tenure>"))
-    found = find_mails(maildir, "<twice@tenure>")
-    assert (found.count, len(set(found.files)), count_mails(maildir)) == (2, 2, 2)
+    result = find_mails(maildir, "<twice@tenure>")
+    assert (result.count, len(set(result.files)), count_mails(maildir)) == (2, 2, 2)
 
 
 async def test_a_connection_closed_after_acceptance_leaves_the_mail_findable(maildir):
@@ -73,7 +73,7 @@ async def test_a_temporary_failure_stores_nothing(maildir):
 
 
 @pytest.mark.parametrize(("domain", "code"), [("bounce.example", 550), ("busy.example", 451), ("BOUNCE.Example", 550)])
-async def test_some_addresses_are_refused_for_ever_and_some_for_now(maildir, domain, code):
+async def test_two_domains_are_refused_permanently_or_temporarily(maildir, domain, code):
     async with sink(maildir) as port:
         with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
             await send(port, mail("<x@tenure>", to=f"bob@{domain}"))
@@ -85,20 +85,20 @@ async def test_the_same_seed_gives_the_same_faults(tmp_path):
     async def outcomes(folder):
         async with sink(folder, fail_rate=0.5, seed=7) as port:
             results = [await asyncio.gather(send(port, mail(f"<{n}@t>")), return_exceptions=True) for n in range(20)]
-        return [isinstance(each[0], Exception) for each in results]
+        return [isinstance(result[0], Exception) for result in results]
 
     first = await outcomes(tmp_path / "a")
     assert first == await outcomes(tmp_path / "b")
     assert 0 < sum(first) < 20
 
 
-async def test_fifty_senders_at_once_lose_nothing(maildir):
+async def test_fifty_concurrent_senders_lose_no_mail(maildir):
     async with sink(maildir) as port:
         await asyncio.gather(*(send(port, mail(f"<{n}@tenure>")) for n in range(50)))
     assert Maildir(maildir).message_ids() == {f"<{n}@tenure>": 1 for n in range(50)}
 
 
-def test_the_process_says_its_port_keeps_mails_through_sigkill_and_ends_on_sigterm(maildir):
+def test_the_process_prints_its_port_keeps_mails_after_sigkill_and_ends_on_sigterm(maildir):
     def start():
         command = [sys.executable, "-m", "worker.stack.mail_sink", "--maildir", str(maildir)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -115,7 +115,7 @@ def test_the_process_says_its_port_keeps_mails_through_sigkill_and_ends_on_sigte
         assert second.wait(10) == 0
 
 
-def test_an_accepted_mail_that_a_crash_kept_out_of_new_is_put_there_at_the_next_start(maildir):
+def test_a_mail_accepted_before_a_crash_is_moved_to_new_at_the_next_start(maildir):
     folder = Maildir(maildir)
     folder.create()
     folder.add(b"Message-ID: <half@tenure>\r\n\r\nx").unlink()

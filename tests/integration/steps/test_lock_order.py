@@ -1,4 +1,4 @@
-"""Advisory locks: each purpose has its own number, and all numbers stand in one place."""
+"""Advisory locks: their numbers and their order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WAITING = sql(
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_every_lock_has_its_own_number_and_no_number_stands_elsewhere() -> None:
+def test_every_lock_has_its_own_number_and_all_numbers_are_in_one_module() -> None:
     assert len({int(lock) for lock in Lock.__members__.values()}) == len(Lock.__members__)
     folders = ("store", "activities", "worker", "api", "cli")
     modules = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
@@ -34,7 +34,7 @@ def test_every_lock_has_its_own_number_and_no_number_stands_elsewhere() -> None:
     assert named == ["locks.py"]
 
 
-async def test_a_publisher_waits_for_no_sweep(database_url: str) -> None:
+async def test_publishing_does_not_wait_for_a_sweep(database_url: str) -> None:
     database = Database(database_url)
     async with database.reading() as sweeping, database.reading() as other:
         assert await take_lock(sweeping, Lock.SWEEP)
@@ -48,27 +48,27 @@ async def test_a_publisher_waits_for_no_sweep(database_url: str) -> None:
     await database.close()
 
 
-async def test_the_addresses_of_a_batch_are_locked_in_one_order_whatever_the_batchs_is(database_url: str) -> None:
-    """A batch that waits for the first of two addresses holds no other: else two batches would wait for each other."""
+async def test_the_addresses_of_a_batch_are_locked_in_a_fixed_order(database_url: str) -> None:
+    """A batch that waits for the first of two addresses does not hold the second: otherwise two batches could deadlock."""
     database, other = Database(database_url), Database(database_url)
     rules = ConsentRules.model_validate(
         {"suppress": {"message_bounced": {"channel": "email", "reason": "hard_bounce"}}}
     )
-    book = ConsentRuleSet(Policy(), rules)
+    rule_set = ConsentRuleSet(Policy(), rules)
     first, second = sorted(
-        ("ada@example.com", "ben@example.com"), key=lambda each: book.addresses.digest("email", each)
+        ("ada@example.com", "ben@example.com"), key=lambda address: rule_set.addresses.digest("email", address)
     )
     batch = [
         InboundEvent("track", f"b{n}", "message_bounced", user_id="u", data={"address": address})
         for n, address in enumerate((second, first))
     ]
     async with other.transaction() as holding:
-        await lock_addresses(holding, book.addresses, [("email", first)])
-        taking = asyncio.create_task(accept(database, DefinitionRegistry(consent=book), batch, source="test"))
-        await until(lambda: _waits(other))
+        await lock_addresses(holding, rule_set.addresses, [("email", first)])
+        taking = asyncio.create_task(accept(database, DefinitionRegistry(consent=rule_set), batch, source="test"))
+        await until(lambda: _is_blocked(other))
         async with other.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '1s'")
-            await lock_addresses(connection, book.addresses, [("email", second)])
+            await lock_addresses(connection, rule_set.addresses, [("email", second)])
     assert (await taking).accepted == 2
     async with database.reading() as connection:
         assert len(await fetch_all(connection, sql("SELECT 1 FROM suppressions"))) == 2
@@ -76,6 +76,6 @@ async def test_the_addresses_of_a_batch_are_locked_in_one_order_whatever_the_bat
     await other.close()
 
 
-async def _waits(database: Database) -> bool:
+async def _is_blocked(database: Database) -> bool:
     async with database.reading() as connection:
         return bool(await fetch_all(connection, _WAITING))

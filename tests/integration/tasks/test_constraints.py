@@ -1,4 +1,4 @@
-"""What the database itself holds of tasks and conversations, whoever writes at the same moment."""
+"""The constraints of the database for tasks and conversations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_of_one_run_and_person_one_conversation_is_open(db: asyncpg.Connection) -> None:
+async def test_a_run_and_person_have_at_most_one_open_conversation(db: asyncpg.Connection) -> None:
     await db.execute(CONVERSATION)
     with pytest.raises(asyncpg.UniqueViolationError):
         await db.execute(CONVERSATION)
@@ -36,7 +36,7 @@ async def test_of_one_run_and_person_one_conversation_is_open(db: asyncpg.Connec
     assert await db.fetchval("SELECT count(*) FROM conversations") == 2
 
 
-async def test_of_one_account_and_reason_one_task_is_open(db: asyncpg.Connection) -> None:
+async def test_an_account_and_reason_have_at_most_one_open_task(db: asyncpg.Connection) -> None:
     await db.execute(TASK, "first")
     with pytest.raises(asyncpg.UniqueViolationError):
         await db.execute(TASK, "second")
@@ -44,7 +44,7 @@ async def test_of_one_account_and_reason_one_task_is_open(db: asyncpg.Connection
     await db.execute(TASK, "second")
 
 
-async def test_a_task_with_requests_is_not_deleted(db: asyncpg.Connection) -> None:
+async def test_a_task_with_requests_cannot_be_deleted(db: asyncpg.Connection) -> None:
     await db.execute(TASK, "first")
     await db.execute(
         "INSERT INTO task_asks (key, task_id, run, action, asked_at) SELECT key, id, run, action, now() FROM tasks"

@@ -1,6 +1,6 @@
-"""An answer stops automation for that conversation, reaches the owner, and lets the journey go on once a person has closed it.
+"""A reply pauses the journey's messages and opens a task; closing the conversation resumes them.
 
-Real runs, a real mail in a real sink, answered by a mail of the standard library's making that comes in at the API.
+Real runs and a mail in a real sink, answered by a mail of the standard library that is posted to the API.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from api.http.auth import ApiKeys
 from journeys.events.inbound import InboundEvent
 from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
-from tests.support.api import OPERATE, HandEngine
-from tests.support.live_stack import Living, living
+from tests.support.api import OPERATE, FakeRunCommands
+from tests.support.live_stack import LiveStack, live_stack
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.loops.escalations import escalate_answers
 from worker.settings import ROOT
@@ -85,43 +85,43 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def deps(
+async def stack(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path, monkeypatch
-) -> AsyncIterator[Living]:
+) -> AsyncIterator[LiveStack]:
     monkeypatch.setenv("TENURE_REPLY_ADDRESS", "replies@in.example.com")
-    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
-        await found.accept(found.identify("ada", email="ada@example.com", first_name="Ada"))
-        yield found
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        await stack.accept(stack.identify("ada", email="ada@example.com", first_name="Ada"))
+        yield stack
 
 
 @pytest_asyncio.fixture
-async def api(deps: Living, catalog: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """The API over the same database, as another process has it."""
+async def api(stack: LiveStack, catalog: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over the same database."""
 
     async def asking(*asked: Any) -> Any:
-        return await dry_run(deps.deps, *asked)
+        return await dry_run(stack.deps, *asked)
 
     parts = Parts(
-        database=deps.database,
-        engine=HandEngine(),
+        database=stack.database,
+        engine=FakeRunCommands(),
         keys=ApiKeys(write="w", operator=OPERATE),
-        plan=tracking_plan(deps.settings.catalog),
+        plan=tracking_plan(stack.settings.catalog),
         policy=policy(catalog),
-        consent=consent_rules(deps.settings),
+        consent=consent_rules(stack.settings),
         templates=lambda: template_infos(catalog / "templates"),
         desk=ContentPreview(templates=lambda: load_templates(catalog / "templates")),
         dry_run=asking,
         roster=roster(catalog),
-        replies=deps.settings.replies,
+        replies=stack.settings.replies,
     )
     transport = httpx.ASGITransport(build_app(parts))
     async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(OPERATE, "")) as made:
         yield made
 
 
-async def first_mail(deps: Living) -> Message:
-    await deps.until("SELECT count(*) FROM messages WHERE action = 'first' AND status = 'sent'")
-    (path,) = list((deps.settings.smtp_lookup or Path()).glob("new/*"))
+async def first_mail(stack: LiveStack) -> Message:
+    await stack.until("SELECT count(*) FROM messages WHERE action = 'first' AND status = 'sent'")
+    (path,) = list((stack.settings.smtp_lookup or Path()).glob("new/*"))
     return message_from_bytes(path.read_bytes())
 
 
@@ -143,12 +143,12 @@ async def post(api: httpx.AsyncClient, raw: bytes) -> int:
     return int(answer.json()["taken"])
 
 
-async def status_of(deps: Living, action: str) -> tuple[str, str]:
-    status = await deps.until(
+async def status_of(stack: LiveStack, action: str) -> tuple[str, str]:
+    status = await stack.until(
         "SELECT status FROM messages WHERE action = :action AND status <> 'sending'", action=action
     )
-    found = await deps.rows("SELECT reasons->0->>'code' AS code FROM messages WHERE action = :action", action=action)
-    return status, found[0]["code"] or ""
+    rows = await stack.rows("SELECT reasons->0->>'code' AS code FROM messages WHERE action = :action", action=action)
+    return status, rows[0]["code"] or ""
 
 
 def of_account(user: str, **traits: str) -> InboundEvent:
@@ -156,154 +156,154 @@ def of_account(user: str, **traits: str) -> InboundEvent:
 
 
 @pytest.mark.parametrize("way", ["our address", "message id"])
-async def test_an_answer_stops_its_journey_for_them_reaches_their_manager_and_closing_lets_it_go_on(deps, api, way):
-    await deps.publish(TALK)
-    await deps.publish(OTHER)
-    await deps.accept(of_account("ada", csm="dana@example.com"), deps.track("ada", "signed_up"))
-    mail = await first_mail(deps)
-    await deps.accept(deps.track("ada", "setup_completed"))
-    await deps.until("SELECT count(*) FROM messages WHERE action = 'second' AND status = 'deferred'")
+async def test_a_reply_pauses_the_journeys_messages_until_the_manager_closes_the_conversation(stack, api, way):
+    await stack.publish(TALK)
+    await stack.publish(OTHER)
+    await stack.accept(of_account("ada", csm="dana@example.com"), stack.track("ada", "signed_up"))
+    mail = await first_mail(stack)
+    await stack.accept(stack.track("ada", "setup_completed"))
+    await stack.until("SELECT count(*) FROM messages WHERE action = 'second' AND status = 'deferred'")
     raw = reply(str(mail["Reply-To"]) if way == "our address" else "hello@tenure.example",
                 None if way == "our address" else str(mail["Message-ID"]))  # fmt: skip
     assert await post(api, raw) == 1
-    assert await status_of(deps, "second") == ("withdrawn", "in_conversation")
-    assert await post(api, raw) == 1  # the same mail again is the same event
-    (task,) = await tasks_of(deps)
+    assert await status_of(stack, "second") == ("withdrawn", "in_conversation")
+    assert await post(api, raw) == 1  # the same mail is the same event
+    (task,) = await tasks_of(stack)
     assert (task["task"], task["owner"], task["data"]["text"]) == ("reply", "dana", "Could you call me?")
 
-    await deps.accept(deps.track("ada", "pricing_viewed"), deps.track("ada", "payment_failed"))
-    assert await status_of(deps, "third") == ("withheld", "in_conversation")
-    assert (await status_of(deps, "aside"))[0] == "sent"  # of another journey
-    assert (await status_of(deps, "pressing"))[0] == "sent"
+    await stack.accept(stack.track("ada", "pricing_viewed"), stack.track("ada", "payment_failed"))
+    assert await status_of(stack, "third") == ("withheld", "in_conversation")
+    assert (await status_of(stack, "aside"))[0] == "sent"  # of another journey
+    assert (await status_of(stack, "pressing"))[0] == "sent"
 
-    (talk,) = (await api.get("/v1/conversations", params={"user": "ada", "standing": True})).json()["items"]
-    assert (talk["journey"], talk["owner"], talk["replies"]) == ("talk", "dana", 1)
-    asked = (await api.get("/v1/users/ada/why-not", params={"template": "education/first-value"})).json()
-    named = [each for each in asked["obstacles"] if each["change"]["kind"] == "close_conversation"]
+    (conversation,) = (await api.get("/v1/conversations", params={"user": "ada", "standing": True})).json()["items"]
+    assert (conversation["journey"], conversation["owner"], conversation["replies"]) == ("talk", "dana", 1)
+    answer = (await api.get("/v1/users/ada/why-not", params={"template": "education/first-value"})).json()
+    named = [obstacle for obstacle in answer["obstacles"] if obstacle["change"]["kind"] == "close_conversation"]
     assert named
-    assert datetime.fromisoformat(named[0]["since"]) == datetime.fromisoformat(talk["opened_at"])
+    assert datetime.fromisoformat(named[0]["since"]) == datetime.fromisoformat(conversation["opened_at"])
 
-    closed = await api.post(f"/v1/conversations/{talk['id']}/close", json={"by": "dana"})
+    closed = await api.post(f"/v1/conversations/{conversation['id']}/close", json={"by": "dana"})
     assert closed.json()["closed_by"] == "dana"
-    assert (await status_of(deps, "fourth"))[0] == "sent"  # its journey hears of it, and may speak again
-    (task,) = await tasks_of(deps)
+    assert (await status_of(stack, "fourth"))[0] == "sent"  # the journey receives it and may send again
+    (task,) = await tasks_of(stack)
     assert (task["status"], task["resolution"]) == ("closed", "answered")
-    heard = await deps.rows("SELECT count(*) AS n FROM events WHERE name = 'conversation_closed'")
-    assert heard[0]["n"] == 1
+    closed_events = await stack.rows("SELECT count(*) AS n FROM events WHERE name = 'conversation_closed'")
+    assert closed_events[0]["n"] == 1
 
 
-async def tasks_of(deps: Living) -> list[dict[str, Any]]:
-    async with deps.database.reading() as connection:
+async def tasks_of(stack: LiveStack) -> list[dict[str, Any]]:
+    async with stack.database.reading() as connection:
         return list(await list_tasks(connection, now=datetime.now(UTC), limit=10))
 
 
-async def test_without_a_manager_the_templates_owner_answers_and_closing_the_task_closes_the_conversation(deps, api):
-    await deps.publish(TALK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    mail = await first_mail(deps)
+async def test_a_reply_without_a_manager_goes_to_the_template_owner_and_closes_with_its_task(stack, api):
+    await stack.publish(TALK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    mail = await first_mail(stack)
     assert await post(api, reply(str(mail["Reply-To"]))) == 1
     assert await post(api, reply(str(mail["Reply-To"]))) == 1
-    (task,) = await tasks_of(deps)
+    (task,) = await tasks_of(stack)
     assert task["owner"] == "lifecycle-team"
-    (talk,) = (await api.get("/v1/conversations")).json()["items"]
-    assert (talk["replies"], talk["task_id"]) == (2, task["id"])
+    (conversation,) = (await api.get("/v1/conversations")).json()["items"]
+    assert (conversation["replies"], conversation["task_id"]) == (2, task["id"])
     await api.post(f"/v1/tasks/{task['id']}/close", json={"resolution": "called", "by": "dana"})
-    (talk,) = (await api.get("/v1/conversations", params={"standing": False})).json()["items"]
-    assert talk["closed_by"] == "dana"
+    (conversation,) = (await api.get("/v1/conversations", params={"standing": False})).json()["items"]
+    assert conversation["closed_by"] == "dana"
 
 
-async def answered(deps: Living, api: httpx.AsyncClient) -> dict[str, Any]:
-    """Ada has answered a mail; the task of it, which is dana's."""
-    await deps.publish(TALK)
-    await deps.accept(of_account("ada", csm="dana@example.com"), deps.track("ada", "signed_up"))
-    mail = await first_mail(deps)
+async def task_of_reply(stack: LiveStack, api: httpx.AsyncClient) -> dict[str, Any]:
+    """Let Ada reply to a mail; the task, which is assigned to dana."""
+    await stack.publish(TALK)
+    await stack.accept(of_account("ada", csm="dana@example.com"), stack.track("ada", "signed_up"))
+    mail = await first_mail(stack)
     await post(api, reply(str(mail["Reply-To"])))
-    (task,) = await tasks_of(deps)
+    (task,) = await tasks_of(stack)
     return task
 
 
-async def escalated(deps: Living, number: int) -> dict[str, Any]:
-    """The task once the worker has looked, every tenth of a second here."""
-    stop, rule, team = asyncio.Event(), deps.deps.policy.answered, deps.deps.roster
-    looking = [asyncio.create_task(escalate_answers(deps.database, rule, team, stop, 0.1)) for _ in range(2)]
-    await deps.until("SELECT level FROM tasks WHERE id = :id", id=number)
+async def escalated_task(stack: LiveStack, number: int) -> dict[str, Any]:
+    """Run two escalation loops until the task is escalated; the task."""
+    stop, rule, team = asyncio.Event(), stack.deps.policy.answered, stack.deps.roster
+    looking = [asyncio.create_task(escalate_answers(stack.database, rule, team, stop, 0.1)) for _ in range(2)]
+    await stack.until("SELECT level FROM tasks WHERE id = :id", id=number)
     stop.set()
     await asyncio.gather(*looking)
-    (task,) = await tasks_of(deps)
+    (task,) = await tasks_of(stack)
     return task
 
 
-async def test_C10_an_answer_is_due_in_its_owners_working_hours_and_they_are_reminded(deps, api):
-    task = await answered(deps, api)
+async def test_C10_a_reply_has_a_deadline_in_its_owners_working_hours_and_a_reminder(stack, api):
+    task = await task_of_reply(stack, api)
     assert (task["owner"], task["within"]) == ("dana", "PT4H")
     assert task["due_at"] == task["opened_at"] + timedelta(hours=4)
     assert task["remind_at"] == task["due_at"] - timedelta(minutes=30)
 
 
-async def test_C10_an_answer_that_nobody_gave_in_time_goes_on_once_and_is_due_again_in_the_next_ones_hours(deps, api):
-    task = await answered(deps, api)
-    await deps.accept(deps.track("ada", "account_closed"))
-    await deps.until("SELECT status FROM runs", lambda status: status == "closed")  # no run's timer could ring
-    async with deps.database.transaction() as connection:
+async def test_C10_an_overdue_reply_is_escalated_once_with_a_deadline_in_the_next_owners_hours(stack, api):
+    task = await task_of_reply(stack, api)
+    await stack.accept(stack.track("ada", "account_closed"))
+    await stack.until("SELECT status FROM runs", lambda status: status == "closed")  # so no timer of the run can fire
+    async with stack.database.transaction() as connection:
         await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
-    late = await escalated(deps, task["id"])
+    late = await escalated_task(stack, task["id"])
     assert (late["owner"], late["team"], late["level"]) == ("erin", "leads", 1)
-    log = await deps.rows("SELECT at, kind, text FROM task_log ORDER BY id")
+    log = await stack.rows("SELECT at, kind, text FROM task_log ORDER BY id")
     assert [line["kind"] for line in log] == ["opened", "escalated"]
     assert log[1]["text"].startswith("overdue with dana, so it goes to erin")
-    assert late["due_at"] == deps.deps.roster.due("erin", log[1]["at"], "PT4H")
+    assert late["due_at"] == stack.deps.roster.due("erin", log[1]["at"], "PT4H")
 
 
-async def test_an_answer_that_was_put_off_or_whose_chain_is_over_is_escalated_no_more(deps, api):
-    task = await answered(deps, api)
-    rule, team = deps.deps.policy.answered, deps.deps.roster
-    assert await escalate_late(deps.database, rule.escalate, team, datetime.now(UTC)) == 0
+async def test_a_reply_is_not_escalated_before_its_deadline_or_beyond_the_last_owner(stack, api):
+    task = await task_of_reply(stack, api)
+    rule, team = stack.deps.policy.answered, stack.deps.roster
+    assert await escalate_late(stack.database, rule.escalate, team, datetime.now(UTC)) == 0
     for level in (1, 2):
-        async with deps.database.transaction() as connection:
+        async with stack.database.transaction() as connection:
             await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
-        assert await escalate_late(deps.database, rule.escalate, team, datetime.now(UTC)) == 1
-        (task,) = await tasks_of(deps)
+        assert await escalate_late(stack.database, rule.escalate, team, datetime.now(UTC)) == 1
+        (task,) = await tasks_of(stack)
         assert task["level"] == level
     assert task["owner"] == "head-of-success"
-    async with deps.database.transaction() as connection:
+    async with stack.database.transaction() as connection:
         await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
-    assert await escalate_late(deps.database, rule.escalate, team, datetime.now(UTC)) == 0
-    (task,) = await tasks_of(deps)
+    assert await escalate_late(stack.database, rule.escalate, team, datetime.now(UTC)) == 0
+    (task,) = await tasks_of(stack)
     assert task["overdue"]
 
 
-async def test_each_further_answer_stands_in_the_tasks_log(deps, api):
-    await answered(deps, api)
-    number = str((await deps.rows("SELECT id FROM messages WHERE action = 'first'"))[0]["id"])
-    await deps.accept(deps.track("ada", "message_replied", message=number, text="It is urgent now."))
-    log = await deps.rows("SELECT kind, text FROM task_log ORDER BY id")
+async def test_a_further_reply_is_noted_in_the_log_of_the_task(stack, api):
+    await task_of_reply(stack, api)
+    number = str((await stack.rows("SELECT id FROM messages WHERE action = 'first'"))[0]["id"])
+    await stack.accept(stack.track("ada", "message_replied", message=number, text="It is urgent now."))
+    log = await stack.rows("SELECT kind, text FROM task_log ORDER BY id")
     assert [line["kind"] for line in log] == ["opened", "noted"]
     assert log[1]["text"] == "the person has written again: It is urgent now."
 
 
-async def test_a_conversation_is_over_by_itself_some_time_after_the_last_word(deps, api):
-    await deps.publish(TALK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    mail = await first_mail(deps)
+async def test_a_conversation_closes_by_itself_some_time_after_the_last_reply(stack, api):
+    await stack.publish(TALK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    mail = await first_mail(stack)
     await post(api, reply(str(mail["Reply-To"])))
-    async with deps.database.transaction() as connection:
+    async with stack.database.transaction() as connection:
         await connection.execute("UPDATE conversations SET until = now() - interval '1 second'")
-    await deps.accept(deps.track("ada", "pricing_viewed"))
-    assert (await status_of(deps, "third"))[0] == "sent"
-    await post(api, reply(str(mail["Reply-To"])))  # and a new answer begins another
-    talks = (await api.get("/v1/conversations")).json()["items"]
-    assert [each["closed_by"] for each in talks] == [None, "time"]
+    await stack.accept(stack.track("ada", "pricing_viewed"))
+    assert (await status_of(stack, "third"))[0] == "sent"
+    await post(api, reply(str(mail["Reply-To"])))  # a new reply begins another conversation
+    conversations = (await api.get("/v1/conversations")).json()["items"]
+    assert [conversation["closed_by"] for conversation in conversations] == [None, "time"]
 
 
-@pytest.mark.parametrize("what", ["out of office", "a bounce", "a list", "a forged mark", "of nobody", "no mail"])
-async def test_what_no_person_has_written_or_answers_nothing_of_ours_moves_nothing(deps, api, what):
-    await deps.publish(TALK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    mail = await first_mail(deps)
+@pytest.mark.parametrize("kind", ["out of office", "a bounce", "a list", "a forged mark", "of nobody", "no mail"])
+async def test_automatic_and_unrelated_mails_begin_no_conversation(stack, api, kind):
+    await stack.publish(TALK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    mail = await first_mail(stack)
     to = str(mail["Reply-To"])
     mark = to.index("+") + 5
     forged = to[:mark] + ("a" if to[mark] != "a" else "b") + to[mark + 1 :]
-    if what == "no mail":
+    if kind == "no mail":
         answer = await api.post("/v1/inbound-mails", content=b"\r\n\r\n")
         assert answer.status_code == 400
         return
@@ -313,35 +313,35 @@ async def test_what_no_person_has_written_or_answers_nothing_of_ours_moves_nothi
         "a list": reply(to, Precedence="list"),
         "a forged mark": reply(forged),
         "of nobody": reply("hello@tenure.example", "<nobody-knows@tenure.example>"),
-    }[what]
+    }[kind]
     assert await post(api, raw) == 0
-    assert await deps.rows("SELECT 1 FROM conversations") == []
-    assert await deps.rows("SELECT 1 FROM events WHERE name = 'message_replied'") == []
+    assert await stack.rows("SELECT 1 FROM conversations") == []
+    assert await stack.rows("SELECT 1 FROM events WHERE name = 'message_replied'") == []
 
 
-async def test_C5_a_stop_word_is_an_opt_out_and_begins_no_conversation(deps):
-    await deps.publish(TALK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    await first_mail(deps)
-    number = str((await deps.rows("SELECT id FROM messages"))[0]["id"])
-    await deps.accept(deps.track("ada", "message_replied", message=number, text="Stop!"))
-    assert await deps.rows("SELECT 1 FROM conversations") == []
-    (no,) = await deps.rows("SELECT channel, topic, granted FROM consents")
-    assert (no["channel"], no["topic"], no["granted"]) == ("email", "*", False)
-    await deps.accept(deps.track("ada", "message_replied", message=number, text="Please stop by on Monday"))
-    assert len(await deps.rows("SELECT 1 FROM conversations")) == 1
+async def test_C5_a_stop_word_opts_out_and_begins_no_conversation(stack):
+    await stack.publish(TALK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    await first_mail(stack)
+    number = str((await stack.rows("SELECT id FROM messages"))[0]["id"])
+    await stack.accept(stack.track("ada", "message_replied", message=number, text="Stop!"))
+    assert await stack.rows("SELECT 1 FROM conversations") == []
+    (opt_out,) = await stack.rows("SELECT channel, topic, granted FROM consents")
+    assert (opt_out["channel"], opt_out["topic"], opt_out["granted"]) == ("email", "*", False)
+    await stack.accept(stack.track("ada", "message_replied", message=number, text="Please stop by on Monday"))
+    assert len(await stack.rows("SELECT 1 FROM conversations")) == 1
 
 
-async def test_an_answer_to_a_short_message_begins_a_conversation_too_and_a_stop_word_does_not(deps, api):
-    await deps.publish(TALK)
-    await deps.accept(deps.track("ada", "signed_up"))
-    await first_mail(deps)
-    async with deps.database.transaction() as connection:
+async def test_an_sms_reply_begins_a_conversation_and_a_stop_word_does_not(stack, api):
+    await stack.publish(TALK)
+    await stack.accept(stack.track("ada", "signed_up"))
+    await first_mail(stack)
+    async with stack.database.transaction() as connection:
         await connection.execute("UPDATE messages SET channel = 'sms', address = '+436641234567'")
     for number, (text, wish) in enumerate((("STOP", "stop"), ("Who is this?", None))):
         body = {"phone": "+43 664 1234567", "text": text, "id": f"SM{number}"}
-        told = await api.post("/v1/inbound-texts", json=body)
-        assert told.json()["wish"] == wish, told.text
-        assert len(await deps.rows("SELECT 1 FROM conversations")) == number
-    (task,) = await tasks_of(deps)
+        answer = await api.post("/v1/inbound-texts", json=body)
+        assert answer.json()["wish"] == wish, answer.text
+        assert len(await stack.rows("SELECT 1 FROM conversations")) == number
+    (task,) = await tasks_of(stack)
     assert (task["data"]["channel"], task["data"]["text"]) == ("sms", "Who is this?")

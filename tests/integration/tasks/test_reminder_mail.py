@@ -1,4 +1,4 @@
-"""A reminder reaches the person who has the task: by the mail channel in use, and else the task's log says why it did not."""
+"""Reminders go to the owner of a task by the configured mail channel; the task's log records failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ people:
   busy: {team: success, email: somebody@busy.example}
 teams: {success: {}}
 """
-_PUT = sql(
+_INSERT = sql(
     """
     INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at, due_at, remind_at)
     VALUES ('t', 'r', 'u_1', 'renewals', 'call', 'renewal-call', :owner, now(), :due, now()) RETURNING id
@@ -51,25 +51,25 @@ def roster() -> Roster:
     return Roster(team)
 
 
-async def put(database: Database, owner: str) -> int:
+async def insert_task(database: Database, owner: str) -> int:
     async with database.transaction() as connection:
-        made = await fetch_one(connection, _PUT, owner=owner, due=DUE)
+        made = await fetch_one(connection, _INSERT, owner=owner, due=DUE)
         assert made is not None
         return int(made["id"])
 
 
-async def said(database: Database) -> list[tuple[str, str]]:
+async def task_log(database: Database) -> list[tuple[str, str]]:
     async with database.reading() as connection:
-        found = await fetch_all(connection, sql("SELECT kind, text FROM task_log ORDER BY id"))
-    return [(item["kind"], item["text"]) for item in found]
+        rows = await fetch_all(connection, sql("SELECT kind, text FROM task_log ORDER BY id"))
+    return [(item["kind"], item["text"]) for item in rows]
 
 
 async def sweep(database: Database, settings: Settings, given: ProviderSettings | None = None) -> int:
-    """One look of a worker that begins just now."""
+    """One sweep of a new worker; the number of reminders sent."""
     mail = reminder_mail(settings, given or load_providers(), roster())
-    told = await Reminders(database, mail).sweep()
+    count = await Reminders(database, mail).sweep()
     await mail.close()
-    return told
+    return count
 
 
 @contextlib.asynccontextmanager
@@ -88,8 +88,8 @@ def mails(folder: Path) -> list[EmailMessage]:
     ("owner", "address"),
     [("dana", "dana@staff.example"), ("erin", "erin@staff.example"), ("finn", "finn@staff.example")],
 )
-async def test_C10_who_has_a_task_gets_a_mail_with_what_is_due_when_and_a_link(database, tmp_path, owner, address):
-    number = await put(database, owner)
+async def test_C10_the_owner_of_a_task_gets_one_mail_with_the_deadline_and_a_link(database, tmp_path, owner, address):
+    number = await insert_task(database, owner)
     async with sink(tmp_path, public_url="https://tenure.example") as settings:
         assert await sweep(database, settings) == 1
         assert await sweep(database, settings) == 0
@@ -101,11 +101,11 @@ async def test_C10_who_has_a_task_gets_a_mail_with_what_is_due_when_and_a_link(d
     assert f"https://tenure.example/v1/tasks/{number}" in text
     assert mail["List-Unsubscribe"] is None
     assert "/c/" not in text
-    assert await said(database) == [("reminded", f"{owner} was reminded")]
+    assert await task_log(database) == [("reminded", f"{owner} was reminded")]
 
 
-async def test_without_a_public_url_there_is_no_link(database, tmp_path):
-    await put(database, "dana")
+async def test_a_reminder_has_no_link_without_a_public_url(database, tmp_path):
+    await insert_task(database, "dana")
     async with sink(tmp_path) as settings:
         await sweep(database, settings)
     (mail,) = mails(tmp_path)
@@ -121,23 +121,23 @@ async def test_without_a_public_url_there_is_no_link(database, tmp_path):
         ("bounces", "the owner's address was rejected (550 5.1.1 no such mailbox)"),
     ],
 )
-async def test_who_cannot_be_reached_at_all_was_not_reminded_says_the_log(database, tmp_path, owner, why):
-    await put(database, owner)
+async def test_the_task_log_records_why_an_unreachable_owner_was_not_reminded(database, tmp_path, owner, why):
+    await insert_task(database, owner)
     async with sink(tmp_path) as settings:
         assert await sweep(database, settings) == 0
         assert await sweep(database, settings) == 0
     assert mails(tmp_path) == []
-    assert await said(database) == [("noted", f"{owner} was not reminded: {why}")]
+    assert await task_log(database) == [("noted", f"{owner} was not reminded: {why}")]
     async with database.reading() as connection:
         (task,) = await fetch_all(connection, sql("SELECT remind_at, reminded_at FROM tasks"))
     assert tuple(task.values()) == (None, None)
 
 
-async def test_outside_production_who_is_not_on_the_list_is_not_reminded_either(database, tmp_path):
-    await put(database, "dana")
+async def test_outside_production_an_owner_not_on_the_allow_list_is_not_reminded(database, tmp_path):
+    await insert_task(database, "dana")
     async with sink(tmp_path, smtp_lookup=None, allowed_recipients="*@customer.example") as settings:
         assert await sweep(database, settings) == 0
-        ((kind, text),) = await said(database)
+        ((kind, text),) = await task_log(database)
         assert (kind, text[:60]) == ("noted", "dana was not reminded: outside production only recipients on")
         assert mails(tmp_path) == []
         async with database.transaction() as connection:
@@ -146,12 +146,12 @@ async def test_outside_production_who_is_not_on_the_list_is_not_reminded_either(
     assert [mail["Delivered-To"] for mail in mails(tmp_path)] == ["dana@staff.example"]
 
 
-async def test_what_nobody_saw_end_is_told_again_as_the_same_mail(database, tmp_path):
-    """A relay that takes it and says nothing: one more copy at most, which every mailbox knows by its Message-ID."""
-    await put(database, "dana")
+async def test_a_reminder_with_an_unknown_result_is_resent_as_the_same_mail(database, tmp_path):
+    """The relay accepts it and disconnects: one more copy at most, with the same Message-ID."""
+    await insert_task(database, "dana")
     async with sink(tmp_path, MailFaults(close_after_accept_rate=1.0)) as settings:
         assert await sweep(database, settings) == 0
-    assert await said(database) == []
+    assert await task_log(database) == []
     async with database.transaction() as connection:
         (task,) = await fetch_all(connection, sql("SELECT remind_at FROM tasks"))
         assert timedelta(minutes=4) < task["remind_at"] - datetime.now(UTC) <= timedelta(minutes=5)
@@ -160,21 +160,21 @@ async def test_what_nobody_saw_end_is_told_again_as_the_same_mail(database, tmp_
         assert await sweep(database, settings) == 1
     first, second = mails(tmp_path)
     assert first["Message-ID"] == second["Message-ID"]
-    assert await said(database) == [("reminded", "dana was reminded")]
+    assert await task_log(database) == [("reminded", "dana was reminded")]
 
 
-async def test_a_relay_that_says_later_is_asked_later(database, tmp_path):
-    await put(database, "busy")
+async def test_a_reminder_is_retried_later_when_the_relay_is_busy(database, tmp_path):
+    await insert_task(database, "busy")
     async with sink(tmp_path) as settings:
         assert await sweep(database, settings) == 0
-    assert await said(database) == []
+    assert await task_log(database) == []
     async with database.reading() as connection:
         (task,) = await fetch_all(connection, sql("SELECT remind_at FROM tasks"))
     assert task["remind_at"] > datetime.now(UTC)
 
 
-async def test_where_mails_go_by_a_provider_reminders_do_too(database):
-    number = await put(database, "dana")
+async def test_reminders_go_by_resend_when_it_is_configured(database):
+    number = await insert_task(database, "dana")
     async with local_provider() as local:
         given = load_providers(resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin)
         settings = Settings(
@@ -184,4 +184,4 @@ async def test_where_mails_go_by_a_provider_reminders_do_too(database):
         (kept,) = local.provider.accepted.search(provider="resend")
     assert kept["to"] == "dana@staff.example"
     assert f"https://tenure.example/v1/tasks/{number}" in kept["content"]["text"]
-    assert await said(database) == [("reminded", "dana was reminded")]
+    assert await task_log(database) == [("reminded", "dana was reminded")]

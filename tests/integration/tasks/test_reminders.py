@@ -1,4 +1,4 @@
-"""Reminders of tasks: each owner is told once before the deadline, by whichever process looks first (C10)."""
+"""Reminders of tasks: one before the deadline, from whichever process sweeps first (C10)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from store.people.test_clocks import set_clock
 from worker.loops.reminders import Reminder, Reminders
 
 NOW = datetime.now(UTC)
-_PUT = sql(
+_INSERT = sql(
     """
     INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at, due_at, remind_at, clock, status)
     VALUES (:key, 'r', 'u_1', 'j', 'call', 'call', 'dana', :at, :due, :remind, :clock, :status) RETURNING id
@@ -18,73 +18,73 @@ _PUT = sql(
 )
 
 
-class Told:
-    """Who was told what; the first `ill` times nobody can be reached."""
+class ReminderRecorder:
+    """Records the tasks reminded of; the first `failures` calls raise ConnectionError."""
 
-    def __init__(self, ill: int = 0) -> None:
+    def __init__(self, failures: int = 0) -> None:
         self.ids: list[int] = []
-        self.ill = ill
+        self.failures = failures
 
     async def __call__(self, reminder: Reminder) -> None:
-        if self.ill:
-            self.ill -= 1
+        if self.failures:
+            self.failures -= 1
             raise ConnectionError
         self.ids.append(reminder.task_id)
 
 
-async def put(
+async def insert_task(
     database: Database, key: str, remind: datetime | None, clock: str | None = None, status: str = "open"
 ) -> int:
     async with database.transaction() as connection:
         due = NOW + timedelta(days=9)
-        made = await fetch_one(connection, _PUT, key=key, at=NOW, due=due, remind=remind, clock=clock, status=status)
+        made = await fetch_one(connection, _INSERT, key=key, at=NOW, due=due, remind=remind, clock=clock, status=status)
         assert made is not None
         return int(made["id"])
 
 
-async def lines(database: Database) -> list[tuple[int, str]]:
+async def log_lines(database: Database) -> list[tuple[int, str]]:
     async with database.reading() as connection:
-        found = await fetch_all(connection, sql("SELECT task_id, kind FROM task_log ORDER BY id"))
-        return [(item["task_id"], item["kind"]) for item in found]
+        rows = await fetch_all(connection, sql("SELECT task_id, kind FROM task_log ORDER BY id"))
+        return [(item["task_id"], item["kind"]) for item in rows]
 
 
-async def test_C10_what_is_due_is_told_once_however_many_processes_look(database: Database) -> None:
-    due = [await put(database, f"t{n}", NOW - timedelta(minutes=n)) for n in range(30)]
-    await put(database, "later", NOW + timedelta(hours=1))
-    await put(database, "never", None)
-    await put(database, "over", NOW - timedelta(hours=1), status="closed")
-    told = Told()
-    await asyncio.gather(*(Reminders(database, told).sweep() for _ in range(5)))
-    assert sorted(told.ids) == due
-    assert sorted(await lines(database)) == [(number, "reminded") for number in due]
-    assert await Reminders(database, told).sweep() == 0
+async def test_C10_concurrent_sweeps_send_each_due_reminder_once(database: Database) -> None:
+    due = [await insert_task(database, f"t{n}", NOW - timedelta(minutes=n)) for n in range(30)]
+    await insert_task(database, "later", NOW + timedelta(hours=1))
+    await insert_task(database, "never", None)
+    await insert_task(database, "over", NOW - timedelta(hours=1), status="closed")
+    recorder = ReminderRecorder()
+    await asyncio.gather(*(Reminders(database, recorder).sweep() for _ in range(5)))
+    assert sorted(recorder.ids) == due
+    assert sorted(await log_lines(database)) == [(number, "reminded") for number in due]
+    assert await Reminders(database, recorder).sweep() == 0
 
 
-async def test_an_owner_who_cannot_be_reached_keeps_nobody_waiting_and_is_told_later(database: Database) -> None:
+async def test_a_failed_reminder_delays_no_other_and_is_retried_later(database: Database) -> None:
     first, second = (
-        await put(database, "a", NOW - timedelta(hours=2)),
-        await put(database, "b", NOW - timedelta(hours=1)),
+        await insert_task(database, "a", NOW - timedelta(hours=2)),
+        await insert_task(database, "b", NOW - timedelta(hours=1)),
     )
-    told = Told(ill=1)
-    assert await Reminders(database, told).sweep() == 1
-    assert told.ids == [second]
+    recorder = ReminderRecorder(failures=1)
+    assert await Reminders(database, recorder).sweep() == 1
+    assert recorder.ids == [second]
     async with database.transaction() as connection:
-        found = await fetch_one(connection, sql("SELECT remind_at, reminded_at FROM tasks WHERE id = :id"), id=first)
-        assert found is not None
-        assert found["remind_at"] > NOW
-        assert found["reminded_at"] is None
+        row = await fetch_one(connection, sql("SELECT remind_at, reminded_at FROM tasks WHERE id = :id"), id=first)
+        assert row is not None
+        assert row["remind_at"] > NOW
+        assert row["reminded_at"] is None
         await connection.execute("UPDATE tasks SET remind_at = now() WHERE remind_at IS NOT NULL")
-    assert await Reminders(database, told).sweep() == 1
-    assert told.ids == [second, first]
+    assert await Reminders(database, recorder).sweep() == 1
+    assert recorder.ids == [second, first]
 
 
-async def test_a_task_on_a_test_clock_is_told_by_that_clock(database: Database) -> None:
+async def test_a_task_on_a_test_clock_is_reminded_by_that_clock(database: Database) -> None:
     async with database.transaction() as connection:
         await set_clock(connection, "slow", NOW, 1.0, NOW + timedelta(days=1))
-    number = await put(database, "t", NOW + timedelta(days=2), clock="slow")
-    told = Told()
-    assert await Reminders(database, told).sweep() == 0
+    number = await insert_task(database, "t", NOW + timedelta(days=2), clock="slow")
+    recorder = ReminderRecorder()
+    assert await Reminders(database, recorder).sweep() == 0
     async with database.transaction() as connection:
         await connection.execute("UPDATE clocks SET speed = 1e9, limit_at = limit_at + interval '9 days'")
-    assert await Reminders(database, told).sweep() == 1
-    assert told.ids == [number]
+    assert await Reminders(database, recorder).sweep() == 1
+    assert recorder.ids == [number]
