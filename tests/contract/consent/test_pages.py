@@ -350,7 +350,7 @@ async def test_an_opt_out_cancels_a_pending_opt_in(api, sender, page, db):
     await api.put("/v1/users/fickle/consents", json=opt_out)
     refused = await page.post(path, data={"action": "confirm"})
     assert refused.status_code == 409
-    assert "You have said no to this since" in refused.text
+    assert "You have unsubscribed since" in refused.text
     assert await consents_of(api, "fickle") == {("email", "*"): False}
 
 

@@ -327,7 +327,7 @@ def front(module_database_url):
 def url(front):
     with served(front) as address:
         yield address
-        front.leave()
+        front.end_streams()
 
 
 async def test_a_stream_sends_waiting_new_and_changed_messages(api, url, deliver):

@@ -108,7 +108,7 @@ async def test_C10_a_reassigned_task_records_who_moved_it_and_why(api, db):
     assert (assigned["owner"], assigned["team"], assigned["why"]) == ("bea", "success", "by abe: she knows them")
     loaded = (await api.post(f"/v1/tasks/{number}/assign", json={**assignment, "to": "success"})).json()
     assert loaded["owner"] in {"abe", "bea"}
-    assert "has the least to do in success" in (await log_of_task(api, number))[-1][2]
+    assert "has the lowest load in success" in (await log_of_task(api, number))[-1][2]
     stranger = (await api.post(f"/v1/tasks/{number}/assign", json={**assignment, "to": "cs-director"})).json()
     assert (stranger["owner"], stranger["team"]) == ("cs-director", None)
     assert (await api.post(f"/v1/tasks/{number}/assign", json={"to": "bea", "by": "abe"})).status_code == 422

@@ -76,29 +76,29 @@ _LEASE_OVER = sql("UPDATE task_mirrors SET next_at = '-infinity' WHERE mirror = 
 class Matrix:
     """The cells of one matrix with their providers."""
 
-    stand: CellRunner
+    runner: CellRunner
     killing: KillingProviders
     folder: Path
 
-    async def seen(self, chosen: Sequence[Cell]) -> list[Seen]:
+    async def seen(self, chosen: Sequence[Cell]) -> list[CellResult]:
         """Kill each cell's process, let others recover, and read the results."""
-        exits = await _run_dying_processes(self.stand.config, self.folder)
+        exits = await _run_dying_processes(self.runner.config, self.folder)
         return await self._recovered(chosen, exits)
 
-    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[Seen]:
+    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[CellResult]:
         """The same, but the first recovery of each cell is killed too, if it reaches its second point."""
-        exits = await _run_dying_processes(self.stand.config, self.folder)
-        (leases,) = await self.stand.rows(_LEASES)
+        exits = await _run_dying_processes(self.runner.config, self.folder)
+        (leases,) = await self.runner.rows(_LEASES)
         await asyncio.sleep(max(0.0, leases["left"].total_seconds()) if leases["left"] else 0.0)
         second_cells = [replace(cell, point=point) for cell, point in zip(chosen, points, strict=True)]
         self.killing.arm(second_cells)
-        config = replace(self.stand.config, again=True, cells=[cell.as_json() for cell in second_cells])
+        config = replace(self.runner.config, again=True, cells=[cell.as_json() for cell in second_cells])
         died = await _run_dying_processes(config, self.folder)
         assert 1 not in died.values(), (self.folder / "deaths.log").read_text()
         return await self._recovered(chosen, exits)
 
-    async def _recovered(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[Seen]:
-        async def recovered(cell: Cell) -> Seen:
+    async def _recovered(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[CellResult]:
+        async def recovered(cell: Cell) -> CellResult:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._recover(cell)
             return await self._look(cell, exits[cell.marker])
@@ -106,22 +106,22 @@ class Matrix:
         return await asyncio.gather(*map(recovered, chosen))
 
     async def _recover(self, cell: Cell) -> None:
-        if cell.of.kind == "task":
-            async with self.stand.database.transaction() as connection:
+        if cell.target.kind == "task":
+            async with self.runner.database.transaction() as connection:
                 await execute(connection, _LEASE_OVER, marker=cell.marker)
-        await self.stand.finish(cell)
+        await self.runner.finish(cell)
 
     async def _look(self, cell: Cell, code: int) -> CellResult:
         if cell.target.kind != "message":
             return CellResult(cell, code, self.killing.taken(cell))
-        (message,) = await self.stand.rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
+        (message,) = await self.runner.rows(_LEDGER, run=self.runner.config.steps[cell.marker]["run"])
         taken = self.killing.taken(cell)
         if cell.target.vendor == "inbox":
-            taken = (await self.stand.rows(_INBOX, person=message["recipient"]))[0]["n"]
+            taken = (await self.runner.rows(_INBOX, person=message["recipient"]))[0]["n"]
         return CellResult(cell, code, taken, message["status"])
 
     async def stuck(self) -> int:
-        return int((await self.stand.rows(_STUCK))[0]["n"])
+        return int((await self.runner.rows(_STUCK))[0]["n"])
 
 
 async def _run_dying_processes(config: Config, folder: Path) -> dict[str, int]:
@@ -145,29 +145,29 @@ async def matrix(
     (folder / "templates" / "crash").mkdir(parents=True)
     text = URGENT.replace("Your export is ready. It", "{{ profile.first_name }}: your export is ready. It")
     (folder / "templates" / "crash" / "ready.md").write_text(text)
-    killing = Killing(folder, chosen)
-    async with killing_at(killing) as places:
+    killing = KillingProviders(folder, chosen)
+    async with serve_killing(killing) as places:
         known = [cell.as_json() for cell in chosen]
         config = Config(database_url, places.provider, places.relay, str(folder), google_key(), known, naive=naive)
-        stand = CellRunner(config)
+        runner = CellRunner(config)
         try:
-            stand.config = replace(config, steps=await _entered(stand, chosen, places.provider))
-            yield Matrix(stand, killing, folder)
+            runner.config = replace(config, steps=await _entered(runner, chosen, places.provider))
+            yield Matrix(runner, killing, folder)
         finally:
-            await stand.close()
+            await runner.close()
 
 
-async def _entered(stand: Stand, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
-    for name in {cell.adapter for cell in chosen if cell.of.kind == "message"}:
+async def _entered(runner: CellRunner, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
+    for name in {cell.adapter for cell in chosen if cell.target.kind == "message"}:
         adapter = ADAPTERS[name]
-        await publish(stand.database, JOURNEY.format(name=adapter.name, via=adapter.via, data=adapter.data or "{}"))
+        await publish(runner.database, JOURNEY.format(name=adapter.name, via=adapter.via, data=adapter.data or "{}"))
     calls = [call for number, cell in enumerate(chosen) for call in _calls(cell, number, provider)]
-    await ingest.accept(stand.database, stand.catalogue, calls, source="test")
-    async with stand.database.transaction() as connection:
-        await execute(connection, _MEMBER, markers=[cell.marker for cell in chosen if cell.of.kind == "audience"])
-        if any(cell.of.kind == "task" for cell in chosen):
+    await ingest.accept(runner.database, runner.catalogue, calls, source="test")
+    async with runner.database.transaction() as connection:
+        await execute(connection, _MEMBER, markers=[cell.marker for cell in chosen if cell.target.kind == "audience"])
+        if any(cell.target.kind == "task" for cell in chosen):
             await execute(connection, _TASK)
-    steps = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
+    steps = await first_steps(runner.database, runner.catalogue, "enter_{journey}")
     return {who: step for (who, _), step in steps.items()}
 
 
@@ -199,7 +199,9 @@ async def test_a_crash_at_any_point_of_any_adapter_keeps_the_promise_of_its_clas
     chosen = cells()
     async with matrix(database_url, tmp_path, chosen) as crash_matrix:
         seen = await crash_matrix.seen(chosen)
-        faults = {f"{result.cell.adapter} {result.cell.point}": why for result in seen if (why := broken(result))}
+        faults = {
+            f"{result.cell.adapter} {result.cell.point}": why for result in seen if (why := broken_promise(result))
+        }
         assert not faults, "\n".join(f"{where}: {why}" for where, why in faults.items())
         assert await crash_matrix.stuck() == 0, "every message is settled"
 
@@ -215,7 +217,9 @@ async def test_a_second_crash_during_recovery_leaves_a_result_that_the_class_all
     async with matrix(database_url, tmp_path, chosen) as crash_matrix:
         seen = await crash_matrix.seen_after_two(chosen, [chance.choice(POINTS) for _ in chosen])
         faults = {
-            f"{result.cell.adapter} {result.cell.point}": why for result in seen if (why := broken_by_two(result))
+            f"{result.cell.adapter} {result.cell.point}": why
+            for result in seen
+            if (why := broken_promise_after_two(result))
         }
         assert not faults, f"TENURE_STORM_SEED={seed}: {faults}"
         assert await crash_matrix.stuck() == 0, f"TENURE_STORM_SEED={seed}"

@@ -142,7 +142,7 @@ async def test_a_lookup_that_keeps_failing_is_repeated_less_often_and_ends_as_un
     (row,) = await sending.first_attempts(chat)
     assert (row["status"], row["attempts"]) == ("sending", 1)
     waiting = await settled_after(sending, chat, timedelta(minutes=10))
-    assert (waiting["status"], waiting["detail"]) == ("sending", "cannot be asked now")
+    assert (waiting["status"], waiting["detail"]) == ("sending", "the provider cannot be searched now")
     assert timedelta(minutes=9) < waiting["lease_until"] - datetime.now(UTC) < timedelta(minutes=11)
     assert (await settled_after(sending, chat, timedelta(hours=25)))["status"] == "unknown", (
         "an operator decides about it"

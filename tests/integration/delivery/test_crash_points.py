@@ -45,7 +45,7 @@ async def test_a_process_killed_at_any_point_loses_and_doubles_no_message(
                 for token in tokens:
                     await senders.send_until_accepted(client, [ping(token.partition(ROUND_MARK)[0], token)])
                 sent += tokens
-                remaining = await quiet(database, 100, quiet_for=1.0)
+                remaining = await wait_until_quiet(database, 100, quiet_for=1.0)
                 if {*POINTS} <= {path.name for path in deaths.iterdir()}:
                     break
         ledger, sink = await read_ledger(database), read_sink(home / "mail")

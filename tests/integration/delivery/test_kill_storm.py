@@ -41,7 +41,7 @@ def print_report(report: Report) -> Report:
 
 async def test_no_message_is_lost_or_doubled_when_worker_api_and_temporal_are_killed_at_random(home: Path) -> None:
     crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    report = print_report(await weather(Storm(SEED), home))
+    report = print_report(await run_storm(Storm(SEED), home))
     assert sum(report.faults.values()) >= 40
     assert report.acknowledged >= 900, "the storm must accept events to be meaningful"
     assert crowded or report.seconds <= 120, "two minutes, unless others use this machine"
@@ -49,6 +49,6 @@ async def test_no_message_is_lost_or_doubled_when_worker_api_and_temporal_are_ki
 
 
 async def test_control_without_a_ledger_the_same_kills_double_messages(home: Path) -> None:
-    report = print_report(await weather(CONTROL, home))
+    report = print_report(await run_storm(CONTROL, home))
     assert report.duplicated > 0, report.line()
     assert report.lost == 0, report.line()

@@ -184,7 +184,7 @@ async def test_the_result_of_a_lookup_does_not_settle_a_later_attempt(sending):
 async def test_a_lookup_that_times_out_is_repeated_later(sending):
     search = SlowSearch()
     async with search.during_search(sending), asyncio.timeout(NEAR_SEARCH.total_seconds() + 5):
-        while (await sending.ledger())[0]["detail"] != "cannot be asked now":
+        while (await sending.ledger())[0]["detail"] != "the provider cannot be searched now":
             await asyncio.sleep(0.05)
     (row,) = await sending.ledger()
     assert row["lease_until"] > datetime.now(UTC) + MINUTE / 2, "the wait doubles"

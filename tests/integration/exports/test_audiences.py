@@ -335,7 +335,7 @@ def test_a_topic_that_requires_consent_excludes_people_without_an_opt_in():
     rules = load_policy({"consent": [{"topic": "ads", "default": "required"}]})
     without_consent = AudienceMembership(True, "ada@example.com", None, {}, False, False, "", now)
     assert wanted_hash(without_consent, plan, "meta", rules) == ""
-    opted_in = replace(without_consent, said={("audience", "ads"): True})
+    opted_in = replace(without_consent, consents={("audience", "ads"): True})
     assert wanted_hash(opted_in, plan, "meta", rules) == hashed_address("ada@example.com", "meta")
 
 

@@ -136,7 +136,7 @@ class Twins:
             for effect in made
         ]  # fmt: skip
         await self._pass(entries)
-        asked = [self.memory.asked(self.simulated_runs[which], effect, "") for effect in made]
+        asked = [self.memory.message_in_pass(self.simulated_runs[which], effect, "") for effect in made]
         decisions = self.memory.decide(asked, self.now)
         for request in asked:
             self.memory.follow(request, decisions.get(request.request.key), self.now)
@@ -161,7 +161,9 @@ class Twins:
             rows = await fetch_all(connection, _LEDGER, person=self.person)
         on_postgres = {int(_FIRING.findall(item["key"])[0]): item for item in rows}
         outcomes = {
-            outcome.message.firing: outcome for _, outcome in self.memory.story if isinstance(outcome, MessageOutcome)
+            outcome.message.firing: outcome
+            for _, outcome in self.memory.timeline
+            if isinstance(outcome, MessageOutcome)
         }
         in_memory = {
             number: (_GONE.get(outcome.kind, outcome.kind), outcome.at) for number, outcome in outcomes.items()
@@ -217,7 +219,7 @@ class Comparison:
         for simulated_run in simulated_runs:
             simulated_run.state = RunState(state="inside", visit=1)
         memory = InMemoryGate(self.scenario)
-        memory.recipient.outside.unsendable = {RETIRED: "there is no such template"}
+        memory.recipient.operations.unsendable = {RETIRED: "there is no such template"}
         return Twins(self.database, self.deps, person, runs, memory, simulated_runs)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:

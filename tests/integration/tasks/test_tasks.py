@@ -333,7 +333,7 @@ async def test_U2_a_visitors_task_becomes_the_users_and_duplicates_are_merged(id
     await idle_stack.accept(InboundEvent("identify", "v2", "identify", user_id="ada", anonymous_id="visitor"))
     task = await the_task(idle_stack, status="open")
     assert {request["run"] for request in task["asked_by"]} == {row.id for row in rows}
-    assert (await the_task(idle_stack, status="withdrawn"))["resolution"] == f"it is task {task['id']}"
+    assert (await the_task(idle_stack, status="withdrawn"))["resolution"] == f"duplicate of task {task['id']}"
 
 
 async def test_every_request_that_races_with_closing_gets_the_outcome_or_a_new_task(idle_stack: LiveStack) -> None:
