@@ -182,8 +182,8 @@ async def test_C10_concurrent_tasks_are_assigned_round_robin(idle_stack: LiveSta
     await idle_stack.publish(JOURNEY % "PT4H", TYPES)
     rows = await open_runs(idle_stack, 30, lambda n: f"account-{n}")
     await asyncio.gather(*(request_task(idle_stack, row, owner="turns") for row in rows))
-    rows = await idle_stack.rows("SELECT owner FROM tasks")
-    assert Counter(item["owner"] for item in rows) == {"abe": 10, "bea": 10, "cid": 10}
+    assigned = await idle_stack.rows("SELECT owner FROM tasks")
+    assert Counter(task["owner"] for task in assigned) == {"abe": 10, "bea": 10, "cid": 10}
 
 
 async def test_C10_a_task_for_the_account_owner_uses_no_round_robin_turn(idle_stack: LiveStack) -> None:
