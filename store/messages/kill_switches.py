@@ -27,7 +27,7 @@ from store.rows import RowDict
 from store.schema import journeys, messages, stops
 
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
-BRAKE = "the blast brake"
+BRAKE = "the surge brake"
 MOST_WOKEN = 10_000
 """Most people whose outreach is woken at a release; the others' outreaches decide again within the hour."""
 AT_ONCE = 200
