@@ -112,10 +112,12 @@ class StepTransaction:
         if recipients and row.subject_kind == "user" and locked[row.lane].account_key not in (None, *locked):
             raise Contended  # the person was put into another account after the account was read
         if has_timer:
-            refused = await refuse_if_early_or_behind(self.deps, connection, step, self.state, row, clock, locked)
+            lane = locked[row.lane]
+            refused = await refuse_if_early_or_behind(self.deps, connection, step, self.state, row, clock, lane)
             if refused is not None:
                 return AppliedStep(refused)
-        self.trace = await projection.advance_run(connection, step.run, step.step, self.state, caused=not has_timer)
+        compared = locked[row.lane].seq if has_timer else None
+        self.trace = await projection.advance_run(connection, step.run, step.step, self.state, compared=compared)
         if self.trace is None:
             await self._hand_over()
             self.applied.outcome = await self._committed_before()

@@ -27,8 +27,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.messages.entries import LedgerEntry
 from store.messages.outcomes import lock_outcome_lanes
 from store.messages.withdrawals import withdraw_from_person
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.people.test_clocks import now_for
 from store.schema import runs
@@ -141,6 +140,6 @@ async def _end_opted_out(
         chart = await catalogue.chart(connection, run["definition"])
         if has_opted_out(policy, chart, now_in_force):
             signal = DerivedSignal(person, run["id"], "opted_out", "", f"{event_id}:{run['id']}", at)
-            await outbox.enqueue_derived(connection, signal)
+            await enqueue_derived(connection, signal)
             ended.add(run["id"])
     return ended

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.protocol import wire
-from journeys.protocol.routing import MOVED, PERSONAL, SEEN
 from store.database import Connection
 from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
-from store.outbox.rows import OutboxRow
+from store.outbox.copies import copies_for, pending_rows
+from store.outbox.rows import ForMembers, OutboxRow
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
 from store.runs.lanes import LaneRun, NewRun, insert_runs, runs_of_lanes
@@ -35,50 +35,75 @@ class Admission:
         self.runs: dict[str, dict[tuple[str, str], list[LaneRun]]] = {}
         self.opened: list[NewRun] = []
         self.waiting: list[OutboxRow] = []
+        self.pending: dict[str, list[OutboxRow]] = {}
+        """By account, its rows that some locked person's lane may lack."""
 
     async def load(self) -> None:
-        """The runs of the locked subjects: a merge may leave several open of one journey and case."""
+        """The runs of the locked subjects, and what is to be copied: a merge may leave several open of one journey and case."""
         self.runs = await runs_of_lanes(self.connection, self.locked)
+        behind: dict[str, int] = {}
+        for person in self.locked.values():
+            account = self.locked.get(person.account_key or "")
+            if account is not None and person.copied_seq is not None and person.copied_seq < account.members_seq:
+                behind[account.key] = min(person.copied_seq, behind.get(account.key, person.copied_seq))
+        self.pending = await pending_rows(self.connection, behind) if behind else {}
+
+    def catch_up(self, person: Subject) -> None:
+        """Copy what a person's lane lacks of their account's, before anything that they do or become (record 0015)."""
+        pending = self.pending.get(person.account_key or "")
+        if pending:
+            self.waiting += copies_for(person, pending, {run.chart_hash for run in self.open_runs(person)})
+
+    def follow_account(self, person: Subject) -> None:
+        """From now on copy the rows of a person's account into their lane, if they have an open run."""
+        account = self.locked.get(person.account_key or "")
+        person.copied_seq = account.members_seq if account is not None and self.open_runs(person) else None
+        person.dirty = True
 
     async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
-        """Put an event into its person's lane and their account's, each only if it can change something there.
+        """Put an event into its account's lane and its person's, each only if it can change something there.
 
         Returns the fields that have changed since the event before, by subject. This is their only reader.
         """
         changes = {subject.key: subject.take_changes()}
         if account is not None and account is not subject:
             changes[account.key] = account.take_changes()
-        await self._offer(item, subject, account, changes[subject.key])
-        if account is not None and account is not subject:
             await self._offer(item, account, account, changes[account.key])
+        if subject.kind == "user":
+            if "account" in changes[subject.key]:
+                self.follow_account(subject)
+            self.catch_up(subject)
+        await self._offer(item, subject, account, changes[subject.key])
         return changes
 
     async def _offer(self, item: StoredEvent, to: Subject, account: Subject | None, changed: frozenset[str]) -> None:
-        event = item.event
-        facts = self._facts(to, account, changed)
-        if to.kind == "account" and not is_account_event(event):
-            facts[PERSONAL] = {}
-        entering = await self._entering(item, to, facts)
-        reacts = self._reacts(event, to)
-        if not entering and not reacts and not self._reads(to, changed):
+        event, facts = item.event, self._facts(to, changed)
+        # Who belongs to no account enters with what is known of the one that the event names.
+        facts_at_entry = {**self._account_facts(account), **facts}
+        entering = await self._entering(item, to, facts_at_entry)
+        for_members = self._for_members(event, changed) if to.kind == "account" else None
+        is_signal = bool(entering) or self._reacts(event, to)
+        if not is_signal and for_members is None and not self._reads(to, changed):
             return
-        seq = to.next_seq()
-        is_signal = bool(entering or reacts)
-        self.waiting.append(
-            OutboxRow(
-                to.key,
-                seq,
-                "signal" if is_signal else "facts",
-                event.name if is_signal else "",
-                event.message_id,
-                item.at,
-                self._kept(event.name, event.data) if is_signal else {},
-                facts,
-                trace=item.trace,
-            )
+        is_signal = is_signal or (for_members is not None and for_members.kind == "signal")
+        row = OutboxRow(
+            to.key,
+            to.next_seq(),
+            "signal" if is_signal else "facts",
+            event.name if is_signal else "",
+            event.message_id,
+            item.at,
+            self._kept(event.name, event.data) if is_signal else {},
+            facts_at_entry if entering else facts,
+            trace=item.trace,
+            for_members=for_members,
         )
+        self.waiting.append(row)
+        if for_members is not None:
+            to.members_seq = row.seq
+            self.pending.setdefault(to.key, []).append(row)
         for chart, enter in entering:
-            self._open(chart, enter, to, seq, item.at)
+            self._open(chart, enter, to, row.seq, item.at)
 
     async def _entering(
         self, item: StoredEvent, to: Subject, facts: Mapping[str, Mapping[str, Any]]
@@ -112,26 +137,33 @@ class Admission:
         self.opened.append(NewRun(run_id, chart.key, chart.hash, to.key, enter.case, enter.epoch, seq, to.clock, at))
         run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
+        if to.copied_seq is None and to.account_key is not None:
+            self.follow_account(to)
 
     def _reacts(self, event: InboundEvent, to: Subject) -> bool:
-        """Whether an open run of this lane reacts to the signal. Members' runs also receive their account's signals."""
+        """Whether an open run of this lane reacts to the signal."""
         for run in self.open_runs(to):
             chart = self.index.charts.get(run.chart_hash)
             if chart is not None and event.name in chart.signals and run.case == case_of(chart, event.data):
                 return True
-        return is_account_event(event) and any(
-            chart.spec.subject == "user" for chart in self.index.reacting.get(event.name, ())
-        )
+        return False
+
+    def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
+        """What members get of an account's row: its own signals and changed fields, where a journey of users reads them."""
+        reacting = self.index.reacting.get(event.name, ()) if is_account_event(event) else ()
+        hashes = {chart.hash for chart in reacting if chart.spec.subject == "user"}
+        kind: Literal["signal", "facts"] = "signal" if hashes else "facts"
+        for chart in self.index.charts.values() if changed else ():
+            if chart.spec.subject == "user" and chart.fields["account"] & changed:
+                hashes.add(chart.hash)
+        profile = self.index.reading.get("profile", frozenset())
+        return ForMembers(kind, frozenset(hashes), profile) if hashes else None
 
     def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether an open run reads a field that has changed, dates of anchors included."""
         if not changed:
             return False
         scope = "account" if to.kind == "account" else "profile"
-        if scope == "account" and any(
-            chart.spec.subject == "user" and chart.fields["account"] & changed for chart in self.index.charts.values()
-        ):
-            return True
         charts = (self.index.charts.get(run.chart_hash) for run in self.open_runs(to))
         return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
 
@@ -155,20 +187,23 @@ class Admission:
         own = self.index.charts.get(run.chart_hash)
         return own is None or (await run_as_of(self.connection, own, run.id, self.waiting, at)).open
 
-    def _facts(self, to: Subject, account: Subject | None, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
-        """Every field that a chart reads, as of this commit; `@seen` is the position of the account's own lane then."""
-        reading = self.index.reading
-        facts: dict[str, dict[str, Any]] = {}
-        if to.kind == "user" and to.account_key is None and "account" in changed:
-            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: its fields apply no more
-        if account is not None and account is not to:
-            facts[SEEN] = {account.key: account.seq}
-            facts |= {MOVED: {}} if "account" in changed else {}
-        if to.kind == "user":
-            facts["profile"] = {k: to.profile[k] for k in reading.get("profile", ()) if k in to.profile}
-        if account is not None:
-            facts["account"] = {k: account.profile[k] for k in reading.get("account", ()) if k in account.profile}
+    def _facts(self, to: Subject, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
+        """Every field that a chart reads, as of this commit; a person's account is the one they were put into last."""
+        if to.kind == "account":
+            return self._account_facts(to)
+        reading = self.index.reading.get("profile", ())
+        facts = {"profile": {name: to.profile[name] for name in reading if name in to.profile}}
+        if to.account_key is not None:
+            facts |= self._account_facts(self.locked.get(to.account_key))
+        elif "account" in changed:
+            facts["account"] = {}  # they have left it: its fields apply no more
         return facts
+
+    def _account_facts(self, account: Subject | None) -> dict[str, dict[str, Any]]:
+        if account is None:
+            return {}
+        reading = self.index.reading.get("account", ())
+        return {"account": {name: account.profile[name] for name in reading if name in account.profile}}
 
     def _kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """The event's data that a chart reads, and the case keys."""

@@ -1,51 +1,51 @@
 """The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
 
-The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Rows are kept for a
-while after delivery: a timer's step reads from them what was accepted before it (`undecided.py`).
+The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. When an account's row
+has been copied to thousands of members, all their lanes wait at once: most of a claim goes to lanes where something else waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, delete, exists, extract, func, literal, select, update
+from sqlalchemy import Interval, bindparam, exists, extract, func, literal, select, update
 
-from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.database import Connection, SqlStatement, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
 from store.outbox.rows import OutboxRow, outbox_row
 from store.schema import lanes, outbox
 
-KEPT = timedelta(days=7)
-"""How long a row is kept after its delivery."""
-
-_WAITING = sql(
-    """
+_AROUND = """
     WITH RECURSIVE ahead AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE {waits} AND recipient > :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM ahead CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
+          (SELECT recipient FROM outbox WHERE {waits} AND recipient > ahead.recipient
            ORDER BY recipient LIMIT 1) AS further
     ), again AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE {waits} AND recipient <= :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM again CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
+          (SELECT recipient FROM outbox WHERE {waits} AND recipient > again.recipient AND recipient <= :past
            ORDER BY recipient LIMIT 1) AS further
     )
     SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
     CROSS JOIN LATERAL
       (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
-       FOR UPDATE SKIP LOCKED) AS l
+       AND lanes.recipient <> ALL (CAST(:taken AS text[])) FOR UPDATE SKIP LOCKED) AS l
     LIMIT :lanes
     """
-)
 """One round of the waiting lanes from where the last claim ended, one probe for each, as far as needed.
 
 A lane with a million rows, a resting lane or one of another relay takes no place of others, and no lane is claimed
 twice before all were claimed once.
 """
+_WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL"))
+_WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND copy_of IS NULL"))
+_FOR_ALL = 4
+"""One lane of so many of a claim is taken from all that wait, also where nothing but copies does."""
 _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
@@ -95,20 +95,39 @@ _BACKLOG = sql(
         select(func.count()).select_from(_counted).scalar_subquery().label("waiting"),
     )
 )
-_PRUNE = sql(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - bindparam("kept", type_=Interval)))
 
 
-async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_rows: int) -> dict[str, list[OutboxRow]]:
+@dataclass(frozen=True, slots=True)
+class ClaimCursor:
+    """The lanes after which the next claim goes on: among those where something other than copies waits, and among all."""
+
+    own: str
+    all: str
+
+
+async def claim_lanes(
+    connection: Connection, past: ClaimCursor, most_lanes: int, most_rows: int
+) -> tuple[dict[str, list[OutboxRow]], ClaimCursor]:
     """Lock up to `most_lanes` waiting recipients after `past`, and read up to `most_rows` of each in order.
 
-    They are locked until the commit. The next claim goes on after the last key.
+    They are locked until the commit. The next claim goes on after the cursor.
     """
-    claimed = [row["recipient"] for row in await fetch_all(connection, _WAITING, past=past, lanes=most_lanes)]
-    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
-    if claimed:
-        for row in await fetch_all(connection, _ROWS, recipients=claimed, most=most_rows):
+    lanes_of_own = most_lanes - most_lanes // _FOR_ALL
+    own = await _claim(connection, _WAITING_OWN, past.own, lanes_of_own, [])
+    others = await _claim(connection, _WAITING, past.all, most_lanes - len(own), own)
+    reached = replace(past, own=own[-1] if own else past.own, all=others[-1] if others else past.all)
+    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in (*own, *others)}
+    if waiting:
+        for row in await fetch_all(connection, _ROWS, recipients=list(waiting), most=most_rows):
             waiting[row["recipient"]].append(outbox_row(row))
-    return waiting
+    return waiting, reached
+
+
+async def _claim(
+    connection: Connection, statement: SqlStatement, past: str, most: int, taken: Sequence[str]
+) -> list[str]:
+    rows = await fetch_all(connection, statement, past=past, lanes=most, taken=list(taken))
+    return [row["recipient"] for row in rows]
 
 
 async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
@@ -132,8 +151,3 @@ async def backlog(connection: Connection) -> tuple[float, int]:
     """Age of the oldest waiting row in seconds, and the number of waiting rows (counted up to 10,001)."""
     row = await fetch_one(connection, _BACKLOG)
     return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)
-
-
-async def prune_delivered(connection: Connection) -> int:
-    """Delete rows delivered more than `KEPT` ago; how many."""
-    return await execute(connection, _PRUNE, kept=KEPT)

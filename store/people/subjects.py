@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, case, func, or_, select, update
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
@@ -19,20 +19,28 @@ from store.rows import loaded
 from store.schema import subjects
 from store.schema.base import Timestamp
 
+_row = select(
+    subjects.c.key,
+    subjects.c.kind,
+    subjects.c.seq,
+    subjects.c.decided_at,
+    subjects.c.clock,
+    subjects.c.profile,
+    subjects.c.account_key,
+    subjects.c.members_seq,
+    subjects.c.copied_seq,
+)
 _LOCK = sql(
-    select(
-        subjects.c.key,
-        subjects.c.kind,
-        subjects.c.seq,
-        subjects.c.decided_at,
-        subjects.c.clock,
-        subjects.c.profile,
-        subjects.c.account_key,
-        subjects.c.merged_into,
-    )
+    _row.add_columns(subjects.c.merged_into)
     .where(any_of(subjects.c.key, "keys"))
     .order_by(subjects.c.key)
     .with_for_update(key_share=True)
+)
+_LOCK_BEHIND = sql(
+    _row.where(subjects.c.account_key == bindparam("account"), subjects.c.copied_seq < bindparam("seq"))
+    .order_by(subjects.c.copied_seq)
+    .limit(bindparam("most"))
+    .with_for_update(key_share=True, skip_locked=True)
 )
 _changed = unnest(
     "changed",
@@ -40,11 +48,29 @@ _changed = unnest(
     seqs=subjects.c.seq,
     profiles=subjects.c.profile,
     accounts=subjects.c.account_key,
+    members=subjects.c.members_seq,
+    copied=subjects.c.copied_seq,
+)
+_is_behind = case(
+    (_changed.c.members_seq > subjects.c.members_seq, func.coalesce(subjects.c.behind_since, func.clock_timestamp())),
+    else_=subjects.c.behind_since,
 )
 _SAVE = sql(
     update(subjects)
     .where(subjects.c.key == _changed.c.key)
-    .values(seq=_changed.c.seq, profile=_changed.c.profile, account_key=_changed.c.account_key, updated_at=func.now())
+    .values(
+        seq=_changed.c.seq,
+        profile=_changed.c.profile,
+        account_key=_changed.c.account_key,
+        members_seq=_changed.c.members_seq,
+        copied_seq=_changed.c.copied_seq,
+        behind_since=_is_behind,
+        updated_at=func.now(),
+    )
+)
+_places = unnest("places", keys=subjects.c.key, seqs=subjects.c.seq, copied=subjects.c.copied_seq)
+_SAVE_PLACES = sql(
+    update(subjects).where(subjects.c.key == _places.c.key).values(seq=_places.c.seq, copied_seq=_places.c.copied_seq)
 )
 _CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
 _CANONICAL = sql(
@@ -64,7 +90,11 @@ _PROFILE = sql(select(subjects.c.profile).where(subjects.c.key == bindparam("key
 
 @dataclass(slots=True)
 class Subject:
-    """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet."""
+    """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet.
+
+    `members_seq` is the `seq` of an account's last row for its members. `copied_seq` is the `seq` up to which a person's lane
+    has their account's rows; None where the person has no open run.
+    """
 
     key: str
     kind: str
@@ -73,6 +103,8 @@ class Subject:
     clock: str | None
     profile: dict[str, Any]
     account_key: str | None
+    members_seq: int = 0
+    copied_seq: int | None = None
     changed: set[str] = field(default_factory=set)
     dirty: bool = False
 
@@ -115,18 +147,29 @@ async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str
     rows = await fetch_all(connection, _LOCK, keys=ordered)
     if any(row["merged_into"] for row in rows):
         raise Contended
-    return {
-        row["key"]: Subject(
-            row["key"],
-            row["kind"],
-            row["seq"],
-            row["decided_at"],
-            row["clock"],
-            loaded(row["profile"]),
-            row["account_key"],
-        )
-        for row in rows
-    }
+    return {row["key"]: _subject(row) for row in rows}
+
+
+async def lock_members_behind(connection: Connection, account: str, seq: int, most: int) -> list[Subject]:
+    """Lock members of an account whose lanes lack rows of it up to `seq`, the furthest behind first.
+
+    Those that somebody else has locked are left out, so the order of locks does not matter.
+    """
+    return [_subject(row) for row in await fetch_all(connection, _LOCK_BEHIND, account=account, seq=seq, most=most)]
+
+
+def _subject(row: Mapping[str, Any]) -> Subject:
+    return Subject(
+        row["key"],
+        row["kind"],
+        row["seq"],
+        row["decided_at"],
+        row["clock"],
+        loaded(row["profile"]),
+        row["account_key"],
+        row["members_seq"],
+        row["copied_seq"],
+    )
 
 
 async def canonical_key(connection: Connection, key: str) -> str:
@@ -169,7 +212,20 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
             seqs=[subject.seq for subject in dirty],
             profiles=[as_json(subject.profile) for subject in dirty],
             accounts=[subject.account_key for subject in dirty],
+            members=[subject.members_seq for subject in dirty],
+            copied=[subject.copied_seq for subject in dirty],
         )
+
+
+async def save_places(connection: Connection, locked: Sequence[Subject]) -> None:
+    """Write back how far the lanes of people have come, and nothing else of theirs."""
+    await execute(
+        connection,
+        _SAVE_PLACES,
+        keys=[subject.key for subject in locked],
+        seqs=[subject.seq for subject in locked],
+        copied=[subject.copied_seq for subject in locked],
+    )
 
 
 async def decided_until(connection: Connection, keys: Sequence[str], at: datetime) -> None:

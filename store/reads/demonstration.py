@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Any
 
 from sqlalchemy import Select, Text, bindparam, column, exists, func, not_, or_, select, true
@@ -11,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from store.database import Connection, SqlStatement, fetch_all, fetch_one, sql
 from store.expressions import any_of, when_given
-from store.schema import events, identities, messages, outbox, runs, timeline
+from store.schema import events, identities, messages, outbox, runs, subjects, timeline
 from store.schema.base import Timestamp
 
 
@@ -21,13 +23,13 @@ def _count(of: Any) -> Select[Any]:
 
 _until = bindparam("until", type_=Timestamp)
 _undelivered = _count(outbox).where(outbox.c.delivered_at.is_(None))
+_uncopied = _count(subjects).where(subjects.c.behind_since.is_not(None))
 _overdue = _count(runs).where(runs.c.status == "open", runs.c.next_due_at <= _until)
 _unsent = _count(messages).where(
     or_(messages.c.status == "sending", (messages.c.status == "deferred") & (messages.c.due_at <= _until))
 )
-_UNSETTLED = sql(
-    select((_undelivered.scalar_subquery() + _overdue.scalar_subquery() + _unsent.scalar_subquery()).label("n"))
-)
+_unsettled = (part.scalar_subquery() for part in (_undelivered, _uncopied, _overdue, _unsent))
+_UNSETTLED = sql(select(reduce(add, _unsettled).label("n")))
 _OPEN_RUNS = sql(select(runs.c.id).where(runs.c.status == "open").order_by(runs.c.id))
 _user_of_run = (identities.c.subject_key == runs.c.subject_key) & (identities.c.kind == "user_id")
 _case = func.coalesce(func.nullif(runs.c.case_key, ""), "-")

@@ -11,11 +11,13 @@ from store.database import Connection, fetch_all, fetch_one, sql
 from store.schema import identities, messages, outbox, runs, subjects, timeline
 
 _clock = subjects.c.clock == bindparam("clock")
-_UNDELIVERED = sql(
-    select(func.count().label("n"))
+_rows_waiting = (
+    select(func.count())
     .join_from(outbox, subjects, subjects.c.key == outbox.c.recipient)
     .where(_clock, outbox.c.delivered_at.is_(None))
 )
+_accounts_behind = select(func.count()).select_from(subjects).where(_clock, subjects.c.behind_since.is_not(None))
+_UNDELIVERED = sql(select((_rows_waiting.scalar_subquery() + _accounts_behind.scalar_subquery()).label("n")))
 _OPEN_RUNS = sql(
     select(runs.c.id, runs.c.definition, runs.c.memory)
     .where(runs.c.status == "open", runs.c.clock == bindparam("clock"))
@@ -82,7 +84,7 @@ _RUNS = sql(
 
 
 async def count_undelivered(connection: Connection, clock: str) -> int:
-    """The number of undelivered outbox rows."""
+    """The number of undelivered outbox rows and of accounts whose members' lanes lack rows."""
     row = await fetch_one(connection, _UNDELIVERED, clock=clock)
     return int(row["n"]) if row else 0
 

@@ -23,12 +23,32 @@ subjects = Table(
         "profile", JSONB, nullable=False, server_default="{}", comment="Traits, as identify and group calls gave them."
     ),
     Column("account_key", Text, comment="Of a person, the account they were put into last."),
+    Column(
+        "members_seq",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Of an account, the seq of its last row that is for its members.",
+    ),
+    Column("behind_since", Timestamp, comment="Of an account, since when rows wait to be copied to members."),
+    Column(
+        "copied_seq",
+        BigInteger,
+        comment="Of a person with open runs, the seq up to which rows of their account are copied into their lane.",
+    ),
     Column("merged_into", Text, comment="The known user that this visitor turned out to be."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
     comment="A person or an account.",
 )
 Index("subjects_of_account", subjects.c.account_key, postgresql_where=subjects.c.account_key.is_not(None))
+Index(
+    "subjects_to_copy",
+    subjects.c.account_key,
+    subjects.c.copied_seq,
+    postgresql_where=subjects.c.copied_seq.is_not(None),
+)
+Index("subjects_behind", subjects.c.behind_since, postgresql_where=subjects.c.behind_since.is_not(None))
 Index("subjects_merged", subjects.c.merged_into, postgresql_where=subjects.c.merged_into.is_not(None))
 Index(
     "subjects_by_phone",  # digits only: numbers are written in many ways

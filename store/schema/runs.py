@@ -40,6 +40,13 @@ runs = Table(
         server_default=text("0"),
         comment="The same in the lane it was moved to.",
     ),
+    Column(
+        "compared_seq",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Up to where its lane has nothing for it that its state does not have; moved by its timers.",
+    ),
     Column("clock", Text, comment="The test clock of its subject."),
     Column(
         "status",

@@ -16,8 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.schema import runs, task_asks, tasks, turns
 from store.tasks import log as task_log
@@ -41,7 +40,7 @@ _ASSIGN = sql(
     )
 )
 _ASKING = sql(
-    select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane)
+    select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane, runs.c.definition)
     .join_from(task_asks, runs, runs.c.id == task_asks.c.run)
     .where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open", runs.c.status == "open")
     .order_by(task_asks.c.key)
@@ -128,7 +127,7 @@ async def hand_to_next_level(
 
 
 async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping[str, Any]]:
-    """The open runs that still ask for a task, with their lanes."""
+    """The open runs that still ask for a task, with their lanes and definitions."""
     return await fetch_all(connection, _ASKING, id=identity)
 
 
@@ -136,6 +135,6 @@ async def enqueue_deadline(connection: Connection, ask: Mapping[str, Any], due: 
     """Put a task's deadline into a run's lane, for the run's own timer. The caller holds the lane."""
     event_id = f"{ask['key']}=due {due.isoformat()}"
     data = {"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()}
-    await outbox.enqueue_derived(
+    await enqueue_derived(
         connection, DerivedSignal(ask["lane"], ask["run"], "deadline", ask["action"], event_id, at, data)
     )

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, func, select, union, update
 from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.definitions.registry import fields_read
 from store.errors import Contended
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.people.test_clocks import now_for
 from store.reads.tasks import get_task
@@ -148,7 +148,9 @@ async def close_within(
 async def _enqueue_closed(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
     name, event_id = f"{ask['action']}.closed", f"{ask['key']}=closed"
     data = {**data, "resolution": data["outcome"]}
-    await outbox.enqueue_derived(connection, DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data))
+    reads = await fields_read(connection, ask["definition"])
+    signal = DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data, reads)
+    await enqueue_derived(connection, signal)
 
 
 async def add_task_note(

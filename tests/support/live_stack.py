@@ -22,6 +22,7 @@ from store.definitions import publishing
 from store.events import ingest
 from worker.composition import worker as composition
 from worker.composition.dependencies import dependencies
+from worker.loops.fan_out import fan_out_accounts
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
@@ -147,13 +148,13 @@ async def live_stack(
                 *composition.channel_workers(client, settings, deps),
             ):
                 await running.enter_async_context(temporal_worker)
-            task = asyncio.create_task(relay.run(stop)) if relaying else None
+            loops = (relay.run(stop), fan_out_accounts(database, stop)) if relaying else ()
+            tasks = [asyncio.create_task(loop) for loop in loops]
             try:
                 yield LiveStack(database, client, deps, settings, Maildir(folder / "mail"))
             finally:
                 stop.set()
-                if task is not None:
-                    await task
+                await asyncio.gather(*tasks)
         await database.close()
 
 

@@ -17,6 +17,8 @@ from worker.composition.crm import crm_sync
 from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
+from worker.loops.fan_out import fan_out_accounts
+from worker.loops.outbox_pruning import prune_outbox
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders
 from worker.loops.surge_brake import engage_surge_brake
@@ -48,6 +50,8 @@ def background_loops(
     reminders = reminder_mail(settings, providers, deps.roster)
     loops: tuple[Loop, ...] = (
         relay.run,
+        partial(fan_out_accounts, database),
+        partial(prune_outbox, database),
         Reconciler(database, client, relay.signals).run,
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,

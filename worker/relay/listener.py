@@ -1,4 +1,4 @@
-"""Outbox listener: wakes the relay when PostgreSQL notifies of a new outbox row."""
+"""Outbox listener: wakes a loop when PostgreSQL notifies of new rows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from store.outbox import queue as outbox
 class OutboxListener:
     """`notified` is set for a new row, and after every connect: notifications in between are lost."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, channel: str = outbox.CHANNEL) -> None:
+        self.url, self.channel = url, channel
         self.notified = asyncio.Event()
 
     async def wait(self, stop: asyncio.Event, seconds: float) -> None:
@@ -37,4 +37,4 @@ class OutboxListener:
 
     async def _listen(self) -> None:
         notified = self.notified.set
-        await subscribe(self.url, outbox.CHANNEL, on_notify=lambda _: notified(), on_connect=notified)
+        await subscribe(self.url, self.channel, on_notify=lambda _: notified(), on_connect=notified)

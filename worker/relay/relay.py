@@ -44,7 +44,6 @@ BATCH_SECONDS: Final = 20.0
 """After this the rest of a lane waits for the next batch: it stays below the database's limit for idle transactions."""
 POLL_SECONDS: Final = 5.0
 """Poll without a notification after this: one may be lost with its connection."""
-PRUNE_SECONDS: Final = 600.0
 
 DELIVERED = Counter("tenure_relay_signals_total", "Signals delivered to Temporal")
 FAILED = Counter("tenure_relay_failures_total", "Lanes that rest after a failed delivery")
@@ -59,23 +58,19 @@ class OutboxRelay:
         self.database, self.catalogue = database, catalogue
         self.signals = WorkflowSignals(client, task_queue)
         self.listener = OutboxListener(database.url)
-        self.last_lane = f"u_{secrets.token_hex(2)}"
-        """The lane claimed last. Each relay starts at a random one, so that relays do not claim in step."""
+        start = f"u_{secrets.token_hex(2)}"
+        self.reached = claims.ClaimCursor(own=start, all=start)
+        """The lanes claimed last. Each relay starts at a random one, so that relays do not claim in step."""
         self.batches: set[asyncio.Task[bool]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
-        pruned_at = asyncio.get_running_loop().time()
         async with self.listener.listening():
             while not stop.is_set():
                 self.listener.notified.clear()
                 try:
                     await self._deliver(stop)
                     pause = await self._measure()
-                    if asyncio.get_running_loop().time() - pruned_at > PRUNE_SECONDS:
-                        pruned_at = asyncio.get_running_loop().time()
-                        async with self.database.transaction() as connection:
-                            await claims.prune_delivered(connection)
                 except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(error).__name__)
                     pause = 1.0
@@ -107,10 +102,9 @@ class OutboxRelay:
         Whether anything was delivered. Raises the database's errors.
         """
         async with self.database.transaction() as connection:
-            claimed = await claims.claim_lanes(connection, self.last_lane, LANES, ROWS_OF_A_LANE)
+            claimed, self.reached = await claims.claim_lanes(connection, self.reached, LANES, ROWS_OF_A_LANE)
             if not claimed:
                 return False
-            self.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
             clocks = await self._prepare(connection, claimed, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS

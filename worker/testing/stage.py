@@ -21,6 +21,7 @@ from worker.composition import worker as composition
 from worker.composition.catalog import tracking_plan
 from worker.composition.clients import connect_temporal, open_database
 from worker.composition.dependencies import dependencies
+from worker.loops.fan_out import fan_out_accounts
 from worker.provider_settings import ProviderSettings
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
@@ -78,7 +79,7 @@ async def rehearsal(
         skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
         stop = asyncio.Event()
         async with composition.worker(client, settings, deps):
-            relaying = asyncio.create_task(relay.run(stop))
+            delivering = [asyncio.create_task(loop) for loop in (relay.run(stop), fan_out_accounts(database, stop))]
             try:
                 handle = Rehearsal(
                     database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now
@@ -89,7 +90,7 @@ async def rehearsal(
                 yield handle
             finally:
                 stop.set()
-                await relaying
+                await asyncio.gather(*delivering)
         for channel in deps.channels.values():
             await channel.close()
         await database.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from store.database import execute, fetch_all, sql
-from store.outbox import claims
+from store.outbox.pruning import prune_delivered
 from tests.support.live_stack import LiveStack, live_stack
 from worker.stack.mail_sink import MailFaults
 from worker.testing.rehearsal import Rehearsal
@@ -112,7 +112,7 @@ async def test_outbox_rows_delivered_long_ago_are_pruned(stack: LiveStack) -> No
     await stack.accept(stack.track("ada", "signed_up"))
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
     async with stack.database.transaction() as connection:
-        assert await claims.prune_delivered(connection) == 0
+        assert await prune_delivered(connection) == 0
         await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
-        assert await claims.prune_delivered(connection) >= 1
-        assert await claims.prune_delivered(connection) == 0
+        assert await prune_delivered(connection) >= 1
+        assert await prune_delivered(connection) == 0

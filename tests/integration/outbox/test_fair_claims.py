@@ -23,7 +23,7 @@ async def _insert_rows(database: Database, many: dict[str, int]) -> None:
 
 
 async def _claimed_counts(connection: Connection, past: str = "", lanes: int = 64) -> dict[str, int]:
-    claimed = await claims.claim_lanes(connection, past, lanes, 32)
+    claimed, _ = await claims.claim_lanes(connection, claims.ClaimCursor(past, past), lanes, 32)
     return {lane: len(waiting) for lane, waiting in claimed.items()}
 
 
@@ -38,7 +38,7 @@ async def test_a_resting_lane_with_thousands_of_rows_does_not_block_others(datab
 async def test_a_lane_with_thousands_of_rows_gets_only_its_share_of_a_batch(database: Database) -> None:
     await _insert_rows(database, {"u_a": 5_000, "u_b": 3, "u_c": 40})
     async with database.transaction() as connection:
-        claimed = await claims.claim_lanes(connection, "", 64, 32)
+        claimed, _ = await claims.claim_lanes(connection, claims.ClaimCursor("", ""), 64, 32)
     assert {lane: [item.seq for item in waiting][-1] for lane, waiting in claimed.items()} == {
         "u_a": 32,
         "u_b": 3,
