@@ -43,9 +43,15 @@ _NEXT_MEMBER = sql(
 )
 _CAUGHT_UP = sql(
     update(subjects)
-    .where(subjects.c.key == bindparam("account"), _is_behind, not_(exists().where(*_lacks)))
+    .where(
+        subjects.c.key == bindparam("account"),
+        subjects.c.members_seq == bindparam("seq"),
+        _is_behind,
+        not_(exists().where(*_lacks)),
+    )
     .values(behind_since=None)
 )
+"""Of the seq that was looked at: a new row, committed while this waits for the account, would not be seen by the rest."""
 
 
 async def accounts_behind(connection: Connection, most: int) -> list[str]:
@@ -69,7 +75,7 @@ async def copy_slice(database: Database, account: str) -> int:
         last = int(found["members_seq"]) if found else 0
         members = await people.lock_members_behind(connection, account, last, MEMBERS)
         if not members:
-            await execute(connection, _CAUGHT_UP, account=account)
+            await execute(connection, _CAUGHT_UP, account=account, seq=last)
             return 0
         first = min(member.copied_seq for member in members if member.copied_seq is not None)
         rows = (await pending_rows(connection, {account: first}, ROWS))[account]

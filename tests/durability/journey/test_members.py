@@ -16,8 +16,8 @@ from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent, RecordedKind
 from journeys.simulation.timeline import Scenario
-from tests.support.live_stack import Living
-from tests.support.worker_parts import relaying, worker, workless
+from tests.support.live_stack import LiveStack
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
 
 TYPES = {"account.plan": "string", "profile.role": "string"}
 RECORDED: Mapping[CallKind, RecordedKind] = {"track": "signal", "identify": "profile", "group": "account"}
@@ -63,9 +63,9 @@ states:
 
 
 @pytest_asyncio.fixture
-async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as found, worker(found):
-        yield found
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as running, worker(running):
+        yield running
 
 
 class Told:
@@ -108,42 +108,42 @@ class Told:
         return run.state.state
 
 
-async def test_a_users_signal_is_decided_on_the_accounts_fields_as_they_were_then(deps: Living) -> None:
+async def test_a_users_signal_is_decided_on_the_accounts_fields_as_they_were_then(stack: LiveStack) -> None:
     """Nobody who has paid is told to."""
     told = Told()
-    await deps.publish(TRIAL, TYPES)
-    async with relaying(deps):
-        await deps.accept(told.joins(plan="trial"), told.track("signed_up"))
-        await deps.until("SELECT state FROM runs", lambda state: state == "trying")
-        await deps.accept(told.account(plan="paid"))
-        await deps.accept(told.track("limit_reached"))
-        state = await deps.until("SELECT state FROM runs", lambda state: state != "trying")
+    await stack.publish(TRIAL, TYPES)
+    async with running_relay(stack):
+        await stack.accept(told.joins(plan="trial"), told.track("signed_up"))
+        await stack.until("SELECT state FROM runs", lambda state: state == "trying")
+        await stack.accept(told.account(plan="paid"))
+        await stack.accept(told.track("limit_reached"))
+        state = await stack.until("SELECT state FROM runs", lambda state: state != "trying")
     assert (state, told.simulated(TRIAL)) == ("thanked", "thanked")
 
 
-async def test_an_accounts_signal_is_decided_on_the_members_fields_as_they_were_then(deps: Living) -> None:
+async def test_an_accounts_signal_is_decided_on_the_members_fields_as_they_were_then(stack: LiveStack) -> None:
     told = Told()
-    await deps.publish(ROLES, TYPES)
-    async with relaying(deps):
-        await deps.accept(told.joins(), told.identify(role="viewer"), told.track("signed_up"))
-        await deps.until("SELECT state FROM runs", lambda state: state == "here")
-        await deps.accept(told.identify(role="admin"))
-        await deps.accept(told.happens_to_account("contract_ended"))
-        state = await deps.until("SELECT state FROM runs", lambda state: state != "here")
+    await stack.publish(ROLES, TYPES)
+    async with running_relay(stack):
+        await stack.accept(told.joins(), told.identify(role="viewer"), told.track("signed_up"))
+        await stack.until("SELECT state FROM runs", lambda state: state == "here")
+        await stack.accept(told.identify(role="admin"))
+        await stack.accept(told.happens_to_account("contract_ended"))
+        state = await stack.until("SELECT state FROM runs", lambda state: state != "here")
     assert (state, told.simulated(ROLES)) == ("admins", "admins")
 
 
-async def test_what_happened_to_the_account_before_an_entry_is_no_news(deps: Living) -> None:
+async def test_what_happened_to_the_account_before_an_entry_is_no_news(stack: LiveStack) -> None:
     """Also for a chart that reads no field of the profile, and though the account's row is delivered last."""
     told = Told()
-    await deps.publish(CONTRACTS, TYPES)
-    await deps.accept(told.joins(plan="team"))
-    await deps.accept(told.happens_to_account("contract_ended"))
-    await deps.accept(told.track("signed_up"))
-    async with relaying(deps):
-        await deps.until("SELECT state FROM runs", lambda state: state == "here")
-        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        await deps.accept(told.identify(role="admin"))
-        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-    lines = await deps.rows("SELECT text FROM timeline ORDER BY step, n")
+    await stack.publish(CONTRACTS, TYPES)
+    await stack.accept(told.joins(plan="team"))
+    await stack.accept(told.happens_to_account("contract_ended"))
+    await stack.accept(told.track("signed_up"))
+    async with running_relay(stack):
+        await stack.until("SELECT state FROM runs", lambda state: state == "here")
+        await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await stack.accept(told.identify(role="admin"))
+        await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    lines = await stack.rows("SELECT text FROM timeline ORDER BY step, n")
     assert (told.simulated(CONTRACTS), "ended" in str(lines)) == ("here", False)

@@ -63,6 +63,25 @@ async def test_every_lane_gets_a_turn_before_any_gets_a_second(database: Databas
     assert claimed_lanes == ["u_3", "u_4", "a_1", "u_1", "u_2", "u_3", "u_4", "a_1", "u_1", "u_2"]
 
 
+async def test_lanes_with_copies_for_thousands_of_members_leave_most_places_to_the_others(database: Database) -> None:
+    """And get some of them, however much else waits."""
+    copied = [f"u_copied{n:03}" for n in range(200)]
+    await _insert_rows(database, dict.fromkeys(copied, 1))
+    async with database.transaction() as connection:
+        await execute(connection, sql("UPDATE outbox SET copy_of = 1"))
+    await _insert_rows(database, {"a_1": 1, "u_alone": 1, "u_zoe": 1})
+    cursor = claims.ClaimCursor("u_b", "u_copied150")
+    async with database.transaction() as connection:
+        claimed, cursor = await claims.claim_lanes(connection, cursor, 64, 32)
+    assert list(claimed)[:3] == ["u_zoe", "a_1", "u_alone"]
+    assert list(claimed)[3:] == [*copied[151:], *copied[:12]]
+    await _insert_rows(database, {f"u_own{n:03}": 1 for n in range(200)})
+    async with database.transaction() as connection:
+        claimed, _ = await claims.claim_lanes(connection, cursor, 64, 32)
+    of_copies = [lane for lane in claimed if lane.startswith("u_copied")]
+    assert (len(claimed), of_copies) == (64, copied[12:28])
+
+
 async def test_the_rows_read_for_a_run_are_limited_in_bytes_and_at_least_one(database: Database) -> None:
     await _insert_rows(database, {"u_a": 40})
     async with database.transaction() as connection:
