@@ -111,9 +111,13 @@ async def test_so_it_is_within_one_batch(lanes: Lanes) -> None:
 
 
 async def test_a_member_who_changes_their_accounts_fields_has_them_before_what_that_call_causes(lanes: Lanes) -> None:
+    await lanes.publish(OTHER.replace("limit_reached", "group"))
     await entered(lanes, "ada")
+    await lanes.track("ada", "looked_around")
     await lanes.joins("ada", plan="paid", seats=3)
-    assert [row.account for row in await lanes.copies("ada")] == [{"plan": "paid"}]
+    copied, own = (await lanes.lane("ada"))[-2:]
+    assert [(row.name, row.account) for row in (copied, own)] == [("", {"plan": "paid"}), ("group", {"plan": "paid"})]
+    assert (copied.copy_of is not None, own.copy_of) == (True, None)
 
 
 async def test_a_copy_has_the_members_fields_as_they_were_when_the_account_changed(lanes: Lanes) -> None:
