@@ -16,6 +16,8 @@ from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent, RecordedKind
 from journeys.simulation.timeline import Scenario
+from journeys.tasks.assignment import Roster
+from store.events.changes import close_task
 from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
 
@@ -59,6 +61,21 @@ states:
   here:
     on: {contract_ended: {to: ended, when: account.plan != "free"}}
   ended: {}
+"""
+CALLS = """
+journey: calls
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: here
+states:
+  here:
+    do: [{task: call, sla: PT24H}]
+    on:
+      call.closed:
+        - {to: admins, when: profile.role == "admin" && account.plan == "paid"}
+        - {to: others}
+  admins: {}
+  others: {}
 """
 
 
@@ -147,3 +164,19 @@ async def test_what_happened_to_the_account_before_an_entry_is_no_news(stack: Li
         await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
     lines = await stack.rows("SELECT text FROM timeline ORDER BY step, n")
     assert (told.simulated(CONTRACTS), "ended" in str(lines)) == ("here", False)
+
+
+async def test_a_signal_of_our_own_is_decided_on_fields_as_they_were_then(stack: LiveStack) -> None:
+    """A change of fields alone is not signalled: the signal that comes next has to bring it."""
+    told = Told()
+    await stack.publish(CALLS, TYPES)
+    async with running_relay(stack):
+        await stack.accept(told.joins(plan="trial"), told.identify(role="viewer"), told.track("signed_up"))
+        task = await stack.until("SELECT id FROM tasks")
+        await stack.accept(told.identify(role="admin"))
+        await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await stack.accept(told.account(plan="paid"))
+        await close_task(
+            stack.database, task, resolution="done", by="bea", note="", roster=Roster(), now=datetime.now(UTC)
+        )
+        assert await stack.until("SELECT state FROM runs", lambda state: state != "here") == "admins"

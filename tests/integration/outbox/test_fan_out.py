@@ -10,8 +10,9 @@ import pytest
 from store.database import Database, sql
 from store.outbox import fan_out, queue
 from store.people import subjects
+from store.runs.lanes import listeners_of
 from tests.support.live_stack import until
-from tests.support.members import READER, Lanes
+from tests.support.members import OF_ACCOUNTS, READER, Lanes
 from worker.loops.fan_out import fan_out_accounts
 
 _COPIES = sql(
@@ -52,6 +53,17 @@ async def test_every_member_gets_every_row_once_and_in_order(lanes: Lanes) -> No
     assert await copied(lanes) == [[1, 2, 3, 4, 5]] * COUNT
     assert (await lanes.subject("acme"))["behind_since"] is None
     assert await lanes.fan_out() == 0
+
+
+async def test_an_accounts_lane_is_delivered_to_the_accounts_runs_alone(lanes: Lanes) -> None:
+    """However many members it has: each has the row in a lane of their own."""
+    await lanes.publish(OF_ACCOUNTS)
+    await many(lanes)
+    await lanes.happens("contract_started")
+    account = await lanes.key("acme")
+    async with lanes.database.reading() as connection:
+        (run,) = (await listeners_of(connection, [account]))[account]
+    assert run["subject_key"] == account
 
 
 async def test_how_long_the_oldest_account_has_been_behind_is_known(lanes: Lanes) -> None:
