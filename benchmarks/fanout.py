@@ -1,6 +1,6 @@
-"""Cost of an account's signal to thousands of member runs: `python -m benchmarks.fanout [--members N]`.
+"""Fan-out of an account's signal to thousands of runs: `python -m benchmarks.fanout`.
 
-An account has one run of each member. Measured, in rounds in turn with as many bare workflows that are signalled directly:
+An account has one run of each member (`--members`, 10,000). Measured, in rounds in turn with as many bare workflows that are signalled directly:
 
 - seconds until every member's lane has the account's row, and until every run has decided it;
 - the longest time that another person's event waits for its delivery meanwhile;

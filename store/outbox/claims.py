@@ -1,18 +1,17 @@
 """The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
 
 The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. When an account's row
-has been copied to thousands of members, all their lanes wait at once: most of a claim goes to lanes where something else waits.
+has been copied to thousands of members, all their lanes wait at once; lanes where something else waits are claimed apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Interval, bindparam, exists, extract, func, literal, select, update
 
-from store.database import Connection, SqlStatement, execute, fetch_all, fetch_one, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
 from store.outbox.rows import OutboxRow, outbox_row
 from store.schema import lanes, outbox
@@ -34,7 +33,7 @@ _AROUND = """
     SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
     CROSS JOIN LATERAL
       (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
-       AND lanes.recipient <> ALL (CAST(:taken AS text[])) FOR UPDATE SKIP LOCKED) AS l
+       FOR UPDATE SKIP LOCKED) AS l
     LIMIT :lanes
     """
 """One round of the waiting lanes from where the last claim ended, one probe for each, as far as needed.
@@ -44,8 +43,6 @@ twice before all were claimed once.
 """
 _WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL"))
 _WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND copy_of IS NULL"))
-_FOR_ALL = 4
-"""One lane of so many of a claim is taken from all that wait, also where nothing but copies does."""
 _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
@@ -97,37 +94,20 @@ _BACKLOG = sql(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimCursor:
-    """The lanes after which the next claim goes on: among those where something other than copies waits, and among all."""
-
-    own: str
-    all: str
-
-
 async def claim_lanes(
-    connection: Connection, past: ClaimCursor, most_lanes: int, most_rows: int
-) -> tuple[dict[str, list[OutboxRow]], ClaimCursor]:
+    connection: Connection, past: str, most_lanes: int, most_rows: int, *, own: bool = False
+) -> dict[str, list[OutboxRow]]:
     """Lock up to `most_lanes` waiting recipients after `past`, and read up to `most_rows` of each in order.
 
-    They are locked until the commit. The next claim goes on after the cursor.
+    With `own` only those where something other than copies waits. They are locked until the commit. The next claim goes on
+    after the last key.
     """
-    lanes_of_own = most_lanes - most_lanes // _FOR_ALL
-    own = await _claim(connection, _WAITING_OWN, past.own, lanes_of_own, [])
-    others = await _claim(connection, _WAITING, past.all, most_lanes - len(own), own)
-    reached = replace(past, own=own[-1] if own else past.own, all=others[-1] if others else past.all)
-    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in (*own, *others)}
+    rows = await fetch_all(connection, _WAITING_OWN if own else _WAITING, past=past, lanes=most_lanes)
+    waiting: dict[str, list[OutboxRow]] = {row["recipient"]: [] for row in rows}
     if waiting:
         for row in await fetch_all(connection, _ROWS, recipients=list(waiting), most=most_rows):
             waiting[row["recipient"]].append(outbox_row(row))
-    return waiting, reached
-
-
-async def _claim(
-    connection: Connection, statement: SqlStatement, past: str, most: int, taken: Sequence[str]
-) -> list[str]:
-    rows = await fetch_all(connection, statement, past=past, lanes=most, taken=list(taken))
-    return [row["recipient"] for row in rows]
+    return waiting
 
 
 async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Text, bindparam, func, literal, select, update
+from sqlalchemy import Text, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_one, sql
@@ -26,7 +26,8 @@ from store.schema import outbox
 from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
-"""The NOTIFY channel of the relay."""
+"""The NOTIFY channel of the relay. The payload is `COPIES` for copies in members' lanes, else empty."""
+COPIES = "copies"
 MEMBERS_CHANNEL = "tenure_members"
 """The NOTIFY channel of the fan-out: an account has rows for its members."""
 
@@ -51,10 +52,12 @@ _NOTIFIED = func.pg_notify(CHANNEL, "")
 _put = (
     insert(outbox)
     .from_select([given.name for given in _given.c], select(_given))
-    .returning(outbox.c.delivered_at)
+    .returning(outbox.c.delivered_at, outbox.c.copy_of)
     .cte("put")
 )
-_PUT = sql(select(_NOTIFIED).where(_put.c.delivered_at.is_(None)).limit(1))
+_payload = case((_put.c.copy_of.is_(None), ""), else_=COPIES).label("payload")
+_payloads = select(_payload).distinct().where(_put.c.delivered_at.is_(None)).subquery("payloads")
+_PUT = sql(select(func.pg_notify(CHANNEL, _payloads.c.payload)))
 _MEMBERS_NOTIFIED = sql(select(func.pg_notify(MEMBERS_CHANNEL, "")))
 _recipient = bindparam("recipient", type_=Text)
 _canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()

@@ -32,7 +32,7 @@ async def fan_out_accounts(database: Database, stop: asyncio.Event, every: float
     listener = OutboxListener(database.url, MEMBERS_CHANNEL)
 
     async def poll() -> bool:
-        listener.notified.clear()
+        listener.notified[""].clear()
         async with database.reading() as connection:
             seconds, accounts = await fan_out.oldest_behind(connection)
             behind = await fan_out.accounts_behind(connection, ACCOUNTS) if accounts else []

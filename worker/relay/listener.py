@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from store.notifications import subscribe
 from store.outbox import queue as outbox
 
 
 class OutboxListener:
-    """`notified` is set for a new row, and after every connect: notifications in between are lost."""
+    """An event for each payload is set for a new row, and after every connect: notifications in between are lost."""
 
-    def __init__(self, url: str, channel: str = outbox.CHANNEL) -> None:
+    def __init__(self, url: str, channel: str = outbox.CHANNEL, payloads: Sequence[str] = ("",)) -> None:
         self.url, self.channel = url, channel
-        self.notified = asyncio.Event()
+        self.notified = {payload: asyncio.Event() for payload in payloads}
 
-    async def wait(self, stop: asyncio.Event, seconds: float) -> None:
+    async def wait(self, stop: asyncio.Event, seconds: float, payload: str = "") -> None:
         """Until notified, stopped, or that many seconds have passed."""
-        waits = [asyncio.create_task(self.notified.wait()), asyncio.create_task(stop.wait())]
+        waits = [asyncio.create_task(self.notified[payload].wait()), asyncio.create_task(stop.wait())]
         _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -36,5 +36,11 @@ class OutboxListener:
                 await task
 
     async def _listen(self) -> None:
-        notified = self.notified.set
-        await subscribe(self.url, self.channel, on_notify=lambda _: notified(), on_connect=notified)
+        await subscribe(self.url, self.channel, on_notify=self._notify, on_connect=self._notify_all)
+
+    def _notify(self, payload: str) -> None:
+        self.notified[payload].set()
+
+    def _notify_all(self) -> None:
+        for event in self.notified.values():
+            event.set()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -20,6 +22,7 @@ from journeys.protocol.routing import envelope_for
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.outbox import claims
+from store.outbox.queue import COPIES
 from store.outbox.rows import OutboxRow
 from store.outbox.undecided import lane_row_of
 from store.people import subjects
@@ -38,6 +41,8 @@ MAX_SIGNAL_BYTES: Final = 256 * 1024
 OUTAGE_PAUSE: Final = 0.1
 """Seconds to wait when none of many lanes was reached: Temporal is down, and not every lane should rest for it."""
 BATCHES_AT_ONCE: Final = 4
+COPIED_AT_ONCE: Final = 16
+"""Lanes delivered at a time where nothing but copies may wait: other lanes find calls to Temporal free."""
 SLOW_BATCH_SECONDS: Final = 0.1
 """After this a second batch starts beside the first, so that one busy run does not hold up other lanes."""
 BATCH_SECONDS: Final = 20.0
@@ -51,64 +56,86 @@ OLDEST = Gauge("tenure_outbox_oldest_seconds", "Age of the oldest undelivered ou
 WAITING = Gauge("tenure_outbox_waiting", "Undelivered outbox rows, counted up to 10,001")
 
 
+@dataclass
+class LanePump:
+    """Batches of one kind: of lanes where something other than copies waits (`own`), or of all.
+
+    An account's row is copied to all its members at once. They are delivered one after another, and others' lanes beside them.
+    """
+
+    own: bool
+    last_lane: str
+    """Each relay starts at a random one, so that relays do not claim in step."""
+    slots: asyncio.Semaphore
+    batches: set[asyncio.Task[bool]] = field(default_factory=set)
+
+    @property
+    def payload(self) -> str:
+        """What its notifications say."""
+        return "" if self.own else COPIES
+
+
 class OutboxRelay:
     """One of any number of relays over one outbox."""
 
     def __init__(self, database: Database, client: Client, catalogue: DefinitionRegistry, task_queue: str) -> None:
         self.database, self.catalogue = database, catalogue
         self.signals = WorkflowSignals(client, task_queue)
-        self.listener = OutboxListener(database.url)
         start = f"u_{secrets.token_hex(2)}"
-        self.reached = claims.ClaimCursor(own=start, all=start)
-        """The lanes claimed last. Each relay starts at a random one, so that relays do not claim in step."""
-        self.batches: set[asyncio.Task[bool]] = set()
+        self.own = LanePump(True, start, asyncio.Semaphore(CALLS_AT_ONCE))
+        self.all = LanePump(False, start, asyncio.Semaphore(COPIED_AT_ONCE))
+        self.listener = OutboxListener(database.url, payloads=(self.own.payload, self.all.payload))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
         async with self.listener.listening():
-            while not stop.is_set():
-                self.listener.notified.clear()
-                try:
-                    await self._deliver(stop)
-                    pause = await self._measure()
-                except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
-                    log.warning("relay.store_unreachable", error=type(error).__name__)
-                    pause = 1.0
-                await self.listener.wait(stop, pause)
-            await asyncio.gather(*self.batches, return_exceptions=True)
+            await asyncio.gather(self._run(self.own, stop), self._run(self.all, stop))
 
-    async def _deliver(self, stop: asyncio.Event) -> None:
+    async def _run(self, pump: LanePump, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            self.listener.notified[pump.payload].clear()
+            try:
+                await self._deliver(pump, stop)
+                pause = await self._measure()
+            except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
+                log.warning("relay.store_unreachable", error=type(error).__name__)
+                pause = 1.0
+            await self.listener.wait(stop, pause, pump.payload)
+        await asyncio.gather(*pump.batches, return_exceptions=True)
+
+    async def _deliver(self, pump: LanePump, stop: asyncio.Event) -> None:
         """Batch after batch until no lane waits; several at once only while one is slow."""
-        self.batches = {batch for batch in self.batches if not batch.done()}
+        pump.batches = {batch for batch in pump.batches if not batch.done()}
         more = True
         while more and not stop.is_set():
-            if len(self.batches) < BATCHES_AT_ONCE:
-                self.batches.add(asyncio.create_task(self.deliver_batch()))
-            done, self.batches = await asyncio.wait(
-                self.batches, timeout=SLOW_BATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            if len(pump.batches) < BATCHES_AT_ONCE:
+                pump.batches.add(asyncio.create_task(self.deliver_batch(pump)))
+            done, pump.batches = await asyncio.wait(
+                pump.batches, timeout=SLOW_BATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             more = not done or max(batch.result() for batch in done)
-        for batch in self.batches:
-            batch.add_done_callback(self._poll_after)
+        for batch in pump.batches:
+            batch.add_done_callback(partial(self._poll_after, pump))
 
-    def _poll_after(self, batch: asyncio.Task[bool]) -> None:
+    def _poll_after(self, pump: LanePump, batch: asyncio.Task[bool]) -> None:
         """Poll again once a slow batch has delivered something: its lanes may hold more."""
         if not batch.cancelled() and (batch.exception() is not None or batch.result()):
-            self.listener.notified.set()
+            self.listener.notified[pump.payload].set()
 
-    async def deliver_batch(self) -> bool:
+    async def deliver_batch(self, pump: LanePump) -> bool:
         """Claim lanes, deliver each in order, and mark the delivered rows in the same transaction.
 
         Whether anything was delivered. Raises the database's errors.
         """
         async with self.database.transaction() as connection:
-            claimed, self.reached = await claims.claim_lanes(connection, self.reached, LANES, ROWS_OF_A_LANE)
+            claimed = await claims.claim_lanes(connection, pump.last_lane, LANES, ROWS_OF_A_LANE, own=pump.own)
             if not claimed:
                 return False
+            pump.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
             clocks = await self._prepare(connection, claimed, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
-            lanes = [self._lane(rows, listeners[lane], clocks, until) for lane, rows in claimed.items()]
+            lanes = [self._lane(rows, listeners[lane], clocks, until, pump.slots) for lane, rows in claimed.items()]
             results = dict(zip(claimed, await asyncio.gather(*lanes), strict=True))
             ids = [row_id for delivered, _ in results.values() for row_id in delivered]
             await claims.mark_delivered(connection, ids, [lane for lane, (_, error) in results.items() if not error])
@@ -126,17 +153,19 @@ class OutboxRelay:
         listeners: list[Mapping[str, Any]],
         clocks: Mapping[str, str | None],
         until: float,
+        slots: asyncio.Semaphore,
     ) -> tuple[list[int], str]:
         """Deliver one lane up to its first failure or the instant `until`: ids of delivered rows, and the failure."""
         delivered: list[int] = []
         for bundle in _bundles(rows):
-            if asyncio.get_running_loop().time() > until:
-                break
             try:
-                if bundle[0].kind == "wake":
-                    await self.signals.wake_outreach(bundle[0].recipient, clocks.get(bundle[0].recipient))
-                else:
-                    await self._events(bundle, listeners)
+                async with slots:
+                    if asyncio.get_running_loop().time() > until:
+                        break
+                    if bundle[0].kind == "wake":
+                        await self.signals.wake_outreach(bundle[0].recipient, clocks.get(bundle[0].recipient))
+                    else:
+                        await self._events(bundle, listeners)
             except Exception as error:  # noqa: BLE001 — one lane's failure must not stop the others
                 log.warning("relay.lane_rests", lane=bundle[0].recipient, error=type(error).__name__)
                 return delivered, f"{type(error).__name__}: {error}"
