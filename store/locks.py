@@ -4,7 +4,7 @@ A transaction takes the locks that it needs in this order, so that no two transa
 
 | order | what | how | by |
 |---|---|---|---|
-| 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass |
+| 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass; `lock_members_behind` waits for nobody |
 | 2 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
 | 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
 

@@ -1,4 +1,4 @@
-"""Account with a run of each member, signalled as one; and somebody else beside it."""
+"""Account whose members have a run each, and one other person beside it."""
 
 from __future__ import annotations
 

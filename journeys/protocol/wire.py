@@ -121,8 +121,9 @@ class Envelope:
 
     - `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`.
     - `data` has only the properties that the definition reads.
-    - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of the event's commit.
-    - `seen` has the last `seq` of other lanes then, for facts that came from them.
+    - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of its place in the lane.
+    - `seen` is not written any more. Histories from before record 15 have in it the last `seq` of another lane whose facts
+      came along.
     """
 
     id: str

@@ -3,6 +3,8 @@
 What members had not been told yet waits to be copied, and so do the last known fields of each account: a run may not have
 been told of a change that decides nothing by itself.
 
+Stop the workers first: an older relay would deliver an account's signals to its members' runs as well.
+
 Revision ID: 0017
 Revises: 0016
 """
