@@ -36,44 +36,45 @@ class Admission:
         self.opened: list[NewRun] = []
         self.waiting: list[OutboxRow] = []
         self.pending: dict[str, list[OutboxRow]] = {}
-        """By account, its rows that some locked person's lane may lack."""
+        """By account, its rows that some locked person's lane may lack, once they were read."""
 
     async def load(self) -> None:
-        """The runs of the locked subjects, and what is to be copied: a merge may leave several open of one journey and case."""
+        """The runs of the locked subjects: a merge may leave several open of one journey and case."""
         self.runs = await runs_of_lanes(self.connection, self.locked)
-        behind: dict[str, int] = {}
-        for person in self.locked.values():
-            account = self.locked.get(person.account_key or "")
-            if account is not None and person.copied_seq is not None and person.copied_seq < account.members_seq:
-                behind[account.key] = min(person.copied_seq, behind.get(account.key, person.copied_seq))
-        self.pending = await pending_rows(self.connection, behind) if behind else {}
 
-    def catch_up(self, person: Subject) -> None:
+    async def catch_up(self, person: Subject) -> None:
         """Copy what a person's lane lacks of their account's, before anything that they do or become (record 0015)."""
-        pending = self.pending.get(person.account_key or "")
-        if pending:
-            self.waiting += copies_for(person, pending, {run.chart_hash for run in self.open_runs(person)})
+        account = self.locked.get(person.account_key or "")
+        if account is None or person.copied_seq is None or account.members_seq <= person.copied_seq:
+            return
+        if account.key not in self.pending:
+            await self.write()
+            members = (other for other in self.locked.values() if other.account_key == account.key)
+            copied = min(member.copied_seq for member in members if member.copied_seq is not None)
+            self.pending |= await pending_rows(self.connection, {account.key: copied})
+        definitions = {run.chart_hash for run in self.open_runs(person)}
+        self.waiting += copies_for(person, self.pending[account.key], account.members_seq, definitions)
 
-    def follow_account(self, person: Subject) -> None:
+    def _follow_account(self, person: Subject) -> None:
         """From now on copy the rows of a person's account into their lane, if they have an open run."""
         account = self.locked.get(person.account_key or "")
-        person.copied_seq = account.members_seq if account is not None and self.open_runs(person) else None
-        person.dirty = True
+        copied_seq = account.members_seq if account is not None and self.open_runs(person) else None
+        person.dirty = person.dirty or copied_seq != person.copied_seq
+        person.copied_seq = copied_seq
 
     async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
-        """Put an event into its account's lane and its person's, each only if it can change something there.
+        """Put an event into its person's lane and their account's, each only if it can change something there.
 
         Returns the fields that have changed since the event before, by subject. This is their only reader.
         """
         changes = {subject.key: subject.take_changes()}
         if account is not None and account is not subject:
             changes[account.key] = account.take_changes()
-            await self._offer(item, account, account, changes[account.key])
-        if subject.kind == "user":
-            if "account" in changes[subject.key]:
-                self.follow_account(subject)
-            self.catch_up(subject)
         await self._offer(item, subject, account, changes[subject.key])
+        if account is not None and account is not subject:
+            await self._offer(item, account, account, changes[account.key])
+        if subject.kind == "user" and (subject.copied_seq is None or "account" in changes[subject.key]):
+            self._follow_account(subject)
         return changes
 
     async def _offer(self, item: StoredEvent, to: Subject, account: Subject | None, changed: frozenset[str]) -> None:
@@ -101,7 +102,7 @@ class Admission:
         self.waiting.append(row)
         if for_members is not None:
             to.members_seq = row.seq
-            self.pending.setdefault(to.key, []).append(row)
+            self.pending.pop(to.key, None)
         for chart, enter in entering:
             self._open(chart, enter, to, row.seq, item.at)
 
@@ -137,8 +138,6 @@ class Admission:
         self.opened.append(NewRun(run_id, chart.key, chart.hash, to.key, enter.case, enter.epoch, seq, to.clock, at))
         run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
-        if to.copied_seq is None and to.account_key is not None:
-            self.follow_account(to)
 
     def _reacts(self, event: InboundEvent, to: Subject) -> bool:
         """Whether an open run of this lane reacts to the signal."""
@@ -170,6 +169,11 @@ class Admission:
     def open_runs(self, to: Subject) -> list[LaneRun]:
         """The runs of a lane that have not ended, by their rows."""
         return [run for runs in self.runs[to.key].values() for run in runs if run.open]
+
+    def follow_after_merge(self, gone: Subject, into: Subject) -> None:
+        """A visitor's lane gets no more copies; the user's gets them for the runs that have moved there as well."""
+        gone.copied_seq, gone.dirty = None, True
+        self._follow_account(into)
 
     async def end_duplicates(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
         """Where one of `stay` is really open, end every other run of its journey and case in this lane as `merged`."""

@@ -45,8 +45,8 @@ async def merge_subjects(
 
     What the batch did before, and what is pending of their accounts, belongs to the separate subjects, so it is written first.
     """
-    admission.catch_up(gone)
-    admission.catch_up(into)
+    for subject in (gone, into):
+        await admission.catch_up(subject)
     await admission.write()
     stay = admission.open_runs(into)
     # A number without a row, so that a timer due before the new lane has rows still reads those of the old lane.
@@ -58,8 +58,7 @@ async def merge_subjects(
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
-    gone.copied_seq, gone.dirty = None, True
-    admission.follow_account(into)
+    admission.follow_after_merge(gone, into)
     await admission.end_duplicates(into, stay, at, event_id)
 
 
@@ -67,7 +66,8 @@ def _merge_profiles(gone: Subject, into: Subject) -> None:
     """The user's values win. To the runs that move all fields have changed."""
     if into.account_key != gone.account_key:
         into.changed.add("account")
-        into.account_key, into.dirty = into.account_key or gone.account_key, True
+        if into.account_key is None:
+            into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
     into.merge({name: value for name, value in gone.profile.items() if name not in into.profile})
     into.changed |= set(into.profile)
     instants = [at for at in (gone.decided_at, into.decided_at) if at is not None]

@@ -99,7 +99,7 @@ async def _may_enter(
     locked = await subjects.lock_subjects(connection, keys)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
-    admission.catch_up(locked[subject.key])
+    await admission.catch_up(locked[subject.key])
     at = await now_for(connection, subject.clock)
     verdict = await admission.may_enter(chart, event, at, locked[subject.key], {})
     if isinstance(verdict, EntryRefused):

@@ -51,21 +51,21 @@ async def pending_rows(
     return by_account
 
 
-def copies_for(person: Subject, rows: Iterable[OutboxRow], definitions: Collection[str]) -> list[OutboxRow]:
-    """Those of the account's rows that a locked person's lane lacks and an open run of these definitions reads.
+def copies_for(person: Subject, rows: Iterable[OutboxRow], until: int, definitions: Collection[str]) -> list[OutboxRow]:
+    """Copies of the account's rows that a locked person's lane lacks and an open run of these definitions reads.
 
-    They have their place in the lane already. Nothing more is copied for somebody without an open run.
+    They have their place in the lane already. `rows` are all up to the seq `until` at least. Nothing more is copied for
+    somebody without an open run.
     """
     if person.copied_seq is None:
         return []
     copies = []
     for row in rows:
         if row.seq > person.copied_seq and row.for_members is not None:
-            person.copied_seq, person.dirty = row.seq, True
+            person.copied_seq = row.seq
             if not row.for_members.definitions.isdisjoint(definitions):
                 copies.append(_copy(person, row, row.for_members.kind == "signal", row.for_members.profile))
-    if not definitions:
-        person.copied_seq, person.dirty = None, True
+    person.copied_seq, person.dirty = max(person.copied_seq, until) if definitions else None, True
     return copies
 
 
@@ -82,7 +82,7 @@ def _copy(person: Subject, row: OutboxRow, is_signal: bool, fields: Collection[s
         data=row.data if is_signal else {},
         facts={"profile": profile, "account": (row.facts or {}).get("account", {})},
         trace=row.trace,
-        copy_of=row.seq,
+        copy_of=row.id,
     )
 
 
@@ -100,9 +100,7 @@ async def catch_up(connection: Connection, person: Subject) -> Mapping[str, Any]
         return fields
     rows = (await pending_rows(connection, {person.account_key: person.copied_seq}))[person.account_key]
     definitions = await definitions_of_lanes(connection, [person.key])
-    copies = copies_for(person, rows, definitions[person.key])
-    if person.copied_seq is not None:
-        person.copied_seq = max(person.copied_seq, account["members_seq"])
+    copies = copies_for(person, rows, account["members_seq"], definitions[person.key])
     await subjects.save_places(connection, [person])
     await queue.enqueue(connection, copies)
     return (rows[-1].facts or {}).get("account", {}) if rows else fields

@@ -84,9 +84,7 @@ async def copy_slice(database: Database, account: str) -> int:
         definitions = await definitions_of_lanes(connection, [member.key for member in members])
         copies = []
         for member in members:
-            copies += copies_for(member, rows, definitions[member.key])
-            if member.copied_seq is not None:
-                member.copied_seq = max(member.copied_seq, last)
+            copies += copies_for(member, rows, last, definitions[member.key])
         await people.save_places(connection, members)
         await queue.enqueue(connection, copies)
     return len(members)

@@ -67,7 +67,7 @@ class OutboxRow:
     """Trace of its cause (`journeys/events/tracing.py`), continued by the step that decides it; not read by the relay."""
     for_members: ForMembers | None = None
     copy_of: int | None = None
-    """Of a copy in a member's lane, the `seq` of the account's row."""
+    """Of a copy in a member's lane, the `id` of the account's row."""
 
 
 def outbox_row(row: Mapping[str, Any]) -> OutboxRow:

@@ -29,6 +29,7 @@ _row = select(
     subjects.c.account_key,
     subjects.c.members_seq,
     subjects.c.copied_seq,
+    subjects.c.member_number,
 )
 _LOCK = sql(
     _row.add_columns(subjects.c.merged_into)
@@ -38,7 +39,7 @@ _LOCK = sql(
 )
 _LOCK_BEHIND = sql(
     _row.where(subjects.c.account_key == bindparam("account"), subjects.c.copied_seq < bindparam("seq"))
-    .order_by(subjects.c.copied_seq)
+    .order_by(subjects.c.copied_seq, subjects.c.member_number)
     .limit(bindparam("most"))
     .with_for_update(key_share=True, skip_locked=True)
 )
@@ -50,6 +51,7 @@ _changed = unnest(
     accounts=subjects.c.account_key,
     members=subjects.c.members_seq,
     copied=subjects.c.copied_seq,
+    numbers=subjects.c.member_number,
 )
 _is_behind = case(
     (_changed.c.members_seq > subjects.c.members_seq, func.coalesce(subjects.c.behind_since, func.clock_timestamp())),
@@ -64,6 +66,7 @@ _SAVE = sql(
         account_key=_changed.c.account_key,
         members_seq=_changed.c.members_seq,
         copied_seq=_changed.c.copied_seq,
+        member_number=_changed.c.member_number,
         behind_since=_is_behind,
         updated_at=func.now(),
     )
@@ -93,7 +96,8 @@ class Subject:
     """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet.
 
     `members_seq` is the `seq` of an account's last row for its members. `copied_seq` is the `seq` up to which a person's lane
-    has their account's rows; None where the person has no open run.
+    has their account's rows; None where the person has no open run. `member_number` counts those who were put into an
+    account; of a person it is their number.
     """
 
     key: str
@@ -105,6 +109,7 @@ class Subject:
     account_key: str | None
     members_seq: int = 0
     copied_seq: int | None = None
+    member_number: int = 0
     changed: set[str] = field(default_factory=set)
     dirty: bool = False
 
@@ -151,7 +156,7 @@ async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str
 
 
 async def lock_members_behind(connection: Connection, account: str, seq: int, most: int) -> list[Subject]:
-    """Lock members of an account whose lanes lack rows of it up to `seq`, the furthest behind first.
+    """Lock members of an account whose lanes lack rows of it up to `seq`, the furthest behind first, in the order of joining.
 
     Those that somebody else has locked are left out, so the order of locks does not matter.
     """
@@ -169,6 +174,7 @@ def _subject(row: Mapping[str, Any]) -> Subject:
         row["account_key"],
         row["members_seq"],
         row["copied_seq"],
+        row["member_number"],
     )
 
 
@@ -214,6 +220,7 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
             accounts=[subject.account_key for subject in dirty],
             members=[subject.members_seq for subject in dirty],
             copied=[subject.copied_seq for subject in dirty],
+            numbers=[subject.member_number for subject in dirty],
         )
 
 

@@ -25,7 +25,7 @@ outbox = Table(
         JSONB,
         comment="Of an account's row, what its members get of it (`store/outbox/copies.py`); null is nothing.",
     ),
-    Column("copy_of", BigInteger, comment="Of a copy in a member's lane, the seq of the account's row."),
+    Column("copy_of", BigInteger, comment="Of a copy in a member's lane, the id of the account's row."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("delivered_at", Timestamp),
     Column("trace", Trace),

@@ -36,6 +36,13 @@ subjects = Table(
         BigInteger,
         comment="Of a person with open runs, the seq up to which rows of their account are copied into their lane.",
     ),
+    Column(
+        "member_number",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Of an account, how many people were put into it so far; of a person, their number among them.",
+    ),
     Column("merged_into", Text, comment="The known user that this visitor turned out to be."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
@@ -46,6 +53,7 @@ Index(
     "subjects_to_copy",
     subjects.c.account_key,
     subjects.c.copied_seq,
+    subjects.c.member_number,
     postgresql_where=subjects.c.copied_seq.is_not(None),
 )
 Index("subjects_behind", subjects.c.behind_since, postgresql_where=subjects.c.behind_since.is_not(None))

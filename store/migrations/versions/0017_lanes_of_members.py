@@ -21,14 +21,28 @@ depends_on = None
 _UP = (
     """
     ALTER TABLE subjects ADD COLUMN members_seq bigint DEFAULT 0 NOT NULL, ADD COLUMN behind_since timestamptz,
-      ADD COLUMN copied_seq bigint
+      ADD COLUMN copied_seq bigint, ADD COLUMN member_number bigint DEFAULT 0 NOT NULL
     """,
-    "CREATE INDEX subjects_to_copy ON subjects (account_key, copied_seq) WHERE copied_seq IS NOT NULL",
+    """
+    CREATE INDEX subjects_to_copy ON subjects (account_key, copied_seq, member_number) WHERE copied_seq IS NOT NULL
+    """,
     "CREATE INDEX subjects_behind ON subjects (behind_since) WHERE behind_since IS NOT NULL",
     "ALTER TABLE outbox ADD COLUMN for_members jsonb, ADD COLUMN copy_of bigint",
     "CREATE INDEX outbox_waiting_own ON outbox (recipient) WHERE delivered_at IS NULL AND copy_of IS NULL",
     "CREATE INDEX outbox_for_members ON outbox (recipient, seq) WHERE for_members IS NOT NULL",
     "ALTER TABLE runs ADD COLUMN compared_seq bigint DEFAULT 0 NOT NULL",
+    """
+    UPDATE subjects SET member_number = numbered.n
+    FROM (SELECT s.key, row_number() OVER (PARTITION BY s.account_key ORDER BY m.since, s.key) AS n
+          FROM subjects s LEFT JOIN members m ON m.account_key = s.account_key AND m.person_key = s.key
+          WHERE s.account_key IS NOT NULL) AS numbered
+    WHERE numbered.key = subjects.key
+    """,
+    """
+    UPDATE subjects SET member_number = numbered.n
+    FROM (SELECT account_key, max(member_number) AS n FROM subjects GROUP BY account_key) AS numbered
+    WHERE numbered.account_key = subjects.key
+    """,
     """
     UPDATE outbox SET for_members = jsonb_build_object(
       'kind', CASE WHEN delivered_at IS NULL AND kind = 'signal' AND NOT facts ? '@personal' THEN 'signal' ELSE 'facts' END,
@@ -54,7 +68,10 @@ _UP = (
 _DOWN = (
     "ALTER TABLE runs DROP COLUMN compared_seq",
     "ALTER TABLE outbox DROP COLUMN for_members, DROP COLUMN copy_of",
-    "ALTER TABLE subjects DROP COLUMN members_seq, DROP COLUMN behind_since, DROP COLUMN copied_seq",
+    """
+    ALTER TABLE subjects DROP COLUMN members_seq, DROP COLUMN behind_since, DROP COLUMN copied_seq,
+      DROP COLUMN member_number
+    """,
 )
 
 

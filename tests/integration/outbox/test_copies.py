@@ -15,6 +15,12 @@ from store.reads.people import find_subject
 from tests.support.members import OF_ACCOUNTS, OTHER, READER, Lanes
 
 _SUBJECT = sql("SELECT * FROM subjects WHERE key = :key")
+_ORDER = sql(
+    """
+    SELECT o.recipient, a.recipient AS account FROM outbox o JOIN outbox a ON a.id = o.copy_of
+    JOIN subjects s ON s.key = o.recipient WHERE o.name = 'contract_ended' ORDER BY a.id, s.member_number
+    """
+)
 
 
 @pytest.fixture
@@ -110,14 +116,16 @@ async def test_so_it_is_within_one_batch(lanes: Lanes) -> None:
     assert [row.name for row in (await lanes.lane("ben"))[-3:]] == ["", "contract_ended", "limit_reached"]
 
 
-async def test_a_member_who_changes_their_accounts_fields_has_them_before_what_that_call_causes(lanes: Lanes) -> None:
+async def test_a_member_who_changes_their_accounts_fields_has_them_in_what_that_call_causes(lanes: Lanes) -> None:
+    """The member's own row comes first, then the account's, then its copies."""
     await lanes.publish(OTHER.replace("limit_reached", "group"))
     await entered(lanes, "ada")
     await lanes.track("ada", "looked_around")
     await lanes.joins("ada", plan="paid", seats=3)
-    copied, own = (await lanes.lane("ada"))[-2:]
-    assert [(row.name, row.account) for row in (copied, own)] == [("", {"plan": "paid"}), ("group", {"plan": "paid"})]
-    assert (copied.copy_of is not None, own.copy_of) == (True, None)
+    await lanes.fan_out()
+    own, copied = (await lanes.lane("ada"))[-2:]
+    assert [(row.name, row.account) for row in (own, copied)] == [("group", {"plan": "paid"}), ("", {"plan": "paid"})]
+    assert (own.copy_of, copied.copy_of is not None) == (None, True)
 
 
 async def test_a_copy_has_the_members_fields_as_they_were_when_the_account_changed(lanes: Lanes) -> None:
@@ -174,6 +182,21 @@ async def test_entry_is_decided_after_what_the_account_has_done_to_the_run_befor
     names = ["opened", "contract_ended", "play:again", "contract_ended", "opened"]
     assert [row.name for row in await lanes.lane("ada")] == names
     assert len(await lanes.rows(sql("SELECT 1 FROM runs"))) == 3
+
+
+async def test_copies_are_made_in_the_order_in_which_members_joined_and_know_the_accounts_row(lanes: Lanes) -> None:
+    people = ["zoe", "ada", "mia", "ben"]
+    await entered(lanes, *people)
+    await lanes.joins("ada", "west")
+    await lanes.joins("ada", "acme")
+    await lanes.accept(
+        lanes.call("track", "contract_ended", account="acme"), lanes.call("track", "limit_reached", user="mia")
+    )
+    await lanes.fan_out()
+    keys = {await lanes.key(name): name for name in people}
+    rows = await lanes.rows(_ORDER)
+    assert [keys[row["recipient"]] for row in rows] == ["zoe", "mia", "ben", "ada"]
+    assert {row["account"] for row in rows} == {await lanes.key("acme")}
 
 
 # -- the instant -------------------------------------------------------------------------------------------------------

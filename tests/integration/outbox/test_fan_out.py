@@ -17,8 +17,9 @@ from worker.loops.fan_out import fan_out_accounts
 
 _COPIES = sql(
     """
-    SELECT s.key, array_agg(o.copy_of ORDER BY o.seq) FILTER (WHERE o.copy_of IS NOT NULL) AS copied
-    FROM subjects s LEFT JOIN outbox o ON o.recipient = s.key WHERE s.kind = 'user' GROUP BY s.key ORDER BY s.key
+    SELECT s.key, array_agg(a.seq ORDER BY o.seq) FILTER (WHERE a.id IS NOT NULL) AS copied
+    FROM subjects s LEFT JOIN outbox o ON o.recipient = s.key LEFT JOIN outbox a ON a.id = o.copy_of
+    WHERE s.kind = 'user' GROUP BY s.key ORDER BY s.key
     """
 )
 _WAITS = sql(
