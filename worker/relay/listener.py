@@ -11,7 +11,7 @@ from store.outbox import queue as outbox
 
 
 class OutboxListener:
-    """An event for each payload is set for a new row, and after every connect: notifications in between are lost."""
+    """Has an event for each payload, set for a new row and after every connect: notifications in between are lost."""
 
     def __init__(self, url: str, channel: str = outbox.CHANNEL, payloads: Sequence[str] = ("",)) -> None:
         self.url, self.channel = url, channel
@@ -39,7 +39,10 @@ class OutboxListener:
         await subscribe(self.url, self.channel, on_notify=self._notify, on_connect=self._notify_all)
 
     def _notify(self, payload: str) -> None:
-        self.notified[payload].set()
+        if payload in self.notified:
+            self.notified[payload].set()
+        else:
+            self._notify_all()
 
     def _notify_all(self) -> None:
         for event in self.notified.values():
