@@ -77,6 +77,7 @@ async def record_settlement(
                 settlement.due_at,
                 attempts=settlement.attempts,
                 first=settlement.first_attempt_at,
+                detail=settlement.detail,
             )
         await outbox.wake_outreach(connection, entry.recipient)
     elif settlement.status in SETTLED:

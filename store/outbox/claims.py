@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, delete, exists, extract, func, literal, select, update
+from sqlalchemy import Interval, and_, bindparam, delete, exists, extract, func, literal, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
@@ -22,16 +22,16 @@ KEPT = timedelta(days=7)
 _WAITING = sql(
     """
     WITH RECURSIVE ahead AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND clock IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM ahead CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND clock IS NULL AND recipient > ahead.recipient
            ORDER BY recipient LIMIT 1) AS further
     ), again AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND clock IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM again CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND clock IS NULL AND recipient > again.recipient AND recipient <= :past
            ORDER BY recipient LIMIT 1) AS further
     )
     SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
@@ -50,10 +50,10 @@ _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
     FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
-      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
+      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL AND w.clock IS NULL ORDER BY w.seq LIMIT :most) AS o
     WHERE lane.recipient <> ALL (ARRAY(
       SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
-        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
+        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake')))
     ORDER BY o.recipient, o.seq
     """
 )
@@ -79,7 +79,7 @@ _DELIVERED = sql(
     .values(attempts=0, last_error=None, ready_at=PAST)
     .add_cte(_delivered)
 )
-_waits = outbox.c.delivered_at.is_(None)
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 _NEXT_READY = sql(
     select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
     .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))

@@ -1,7 +1,8 @@
 """Insertion into lanes: accepted events, derived signals, and wakes of outreaches.
 
 Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's
-row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit.
+row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit; the rows of people and
+accounts on a test clock are not the relay's but its driver's (record 0016).
 
 | row | kind | by | event id |
 |---|---|---|---|
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Text, bindparam, func, literal, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, sql
@@ -36,6 +37,8 @@ from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
 """The NOTIFY channel of the relay."""
+CLOCKS = "tenure_clocks"
+"""The drivers of test clocks listen on it; the payload is the clock's id."""
 
 _given = unnest(
     "given",
@@ -51,41 +54,55 @@ _given = unnest(
     delivered=outbox.c.delivered_at,
     traces=outbox.c.trace,
 )
-_NOTIFIED = func.pg_notify(CHANNEL, "")
-# Inserting and notifying are one statement: the relay is notified at commit, and not of rows that are delivered already.
+
+
+def _clock_of(key: ColumnElement[str]) -> ColumnElement[str | None]:
+    return select(subjects_table.c.clock).where(subjects_table.c.key == key).scalar_subquery()
+
+
+def _notified(clock: ColumnElement[str | None]) -> ColumnElement[Any]:
+    """Notify the relay, or the driver of a clock."""
+    return func.pg_notify(case((clock.is_(None), CHANNEL), else_=CLOCKS), func.coalesce(clock, ""))
+
+
+# Inserting and notifying are one statement: they take effect at commit, and rows that are delivered already notify nothing.
 _put = (
     insert(outbox)
-    .from_select([given.name for given in _given.c], select(_given))
-    .returning(outbox.c.delivered_at)
+    .from_select([*(given.name for given in _given.c), "clock"], select(*_given.c, _clock_of(_given.c.recipient)))
+    .returning(outbox.c.delivered_at, outbox.c.clock)
     .cte("put")
 )
-_PUT = sql(select(_NOTIFIED).where(_put.c.delivered_at.is_(None)).limit(1))
+_waiting = select(_put.c.clock).where(_put.c.delivered_at.is_(None)).distinct().subquery("waiting")
+_PUT = sql(select(_notified(_waiting.c.clock)))
 _recipient = bindparam("recipient", type_=Text)
 _canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_person = select(
+    func.coalesce(_canonical, _recipient).label("key"), _clock_of(_recipient).label("clock")
+).cte("person")  # fmt: skip
 _woken = (
     insert(outbox)
     .from_select(
         ["recipient", "seq", "kind", "event_id", "at"],
         select(
-            func.coalesce(_canonical, _recipient),
+            _person.c.key,
             -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
             literal("wake"),
             literal(""),
             func.clock_timestamp(),
-        ),
+        ).where(_person.c.clock.is_(None)),
     )
-    .returning(outbox.c.recipient)
     .cte("put")
 )
-_WAKE = sql(select(_NOTIFIED).select_from(_woken))
+_WAKE = sql(select(_notified(_person.c.clock)).add_cte(_woken))
 _offered = (
     update(outbox)
     .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
     .values(delivered_at=None)
-    .returning(outbox.c.recipient)
+    .returning(outbox.c.clock)
     .cte("offered")
 )
-_OFFER = sql(select(_NOTIFIED).select_from(_offered))
+_OFFER = sql(select(_notified(_offered.c.clock)))
+_ADVANCED = sql(select(func.pg_notify(CLOCKS, bindparam("clock", type_=Text))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +169,18 @@ async def enqueue_in(
 
 
 async def wake_outreach(connection: Connection, person: str) -> None:
-    """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
+    """Have a person's outreach woken. The person's lane need not be locked: a wake has no order and no `seq`.
+
+    On a test clock it is no row: the driver finds what is due in the ledger.
+    """
     await execute(connection, _WAKE, recipient=person)
 
 
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
-    """Let the relay deliver a row that was inserted as delivered."""
+    """Have a row delivered that was inserted as delivered."""
     await execute(connection, _OFFER, recipient=recipient, seq=seq)
+
+
+async def notify_driver(connection: Connection, clock: str) -> None:
+    """Notify the drivers, at commit, that a test clock has due work."""
+    await execute(connection, _ADVANCED, clock=clock)

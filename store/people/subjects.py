@@ -46,7 +46,6 @@ _SAVE = sql(
     .where(subjects.c.key == _changed.c.key)
     .values(seq=_changed.c.seq, profile=_changed.c.profile, account_key=_changed.c.account_key, updated_at=func.now())
 )
-_CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
 _CANONICAL = sql(
     select(func.coalesce(subjects.c.merged_into, subjects.c.key).label("key")).where(subjects.c.key == bindparam("key"))
 )
@@ -145,11 +144,6 @@ async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
     """The fields of a subject, read without a lock; empty if there is none."""
     row = await fetch_one(connection, _PROFILE, key=key)
     return dict(loaded(row["profile"])) if row is not None else {}
-
-
-async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
-    """The names of the test clocks that subjects belong to."""
-    return {row["key"]: row["clock"] for row in await fetch_all(connection, _CLOCKS, keys=keys)}
 
 
 async def clock_name_of(connection: Connection, key: str) -> str | None:

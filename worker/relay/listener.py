@@ -1,4 +1,4 @@
-"""Outbox listener: wakes the relay when PostgreSQL notifies of a new outbox row."""
+"""Listener of a PostgreSQL channel: wakes a loop, and keeps the payloads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from store.notifications import subscribe
-from store.outbox import queue as outbox
 
 
-class OutboxListener:
-    """`notified` is set for a new row, and after every connect: notifications in between are lost."""
+class NotificationListener:
+    """`notified` is set for each notification, and after every connect: those in between are lost."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, channel: str) -> None:
+        self.url, self.channel = url, channel
         self.notified = asyncio.Event()
+        self.payloads: set[str] = set()
+        """Payloads of notifications since `take_payloads`."""
+
+    def take_payloads(self) -> set[str]:
+        """Payloads of notifications since the last call."""
+        payloads, self.payloads = self.payloads, set()
+        return payloads
 
     async def wait(self, stop: asyncio.Event, seconds: float) -> None:
         """Until notified, stopped, or that many seconds have passed."""
@@ -36,5 +42,8 @@ class OutboxListener:
                 await task
 
     async def _listen(self) -> None:
-        notified = self.notified.set
-        await subscribe(self.url, outbox.CHANNEL, on_notify=lambda _: notified(), on_connect=notified)
+        await subscribe(self.url, self.channel, on_notify=self._note, on_connect=self.notified.set)
+
+    def _note(self, payload: str) -> None:
+        self.payloads.add(payload)
+        self.notified.set()
