@@ -12,6 +12,7 @@ from journeys.protocol import wire
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.messages.entries import LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Dependencies:
     policy: Policy
     channels: Mapping[str, Channel]
     roster: Roster = field(default_factory=Roster)
+
+    def clock_of(self, entry: LedgerEntry) -> str | None:
+        """The test clock that stands while an attempt at this message is not settled; None for people on none."""
+        return entry.clock
 
     def settle_at(
         self,

@@ -16,6 +16,7 @@ from sqlalchemy.sql.expression import ScalarSelect
 from journeys.gate.status import Status
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import any_of
+from store.messages.due import is_attempting
 from store.people.test_clocks import CLOCK, TestClock, clock_in
 from store.schema import clocks, messages, outbox, runs, tasks
 from store.schema.base import Timestamp
@@ -25,15 +26,7 @@ _waiting = outbox.c.delivered_at.is_(None)
 _open_run = and_(runs.c.status == "open", runs.c.next_due_at.is_not(None))
 _reminding = and_(tasks.c.status == "open", tasks.c.scope_key.is_not(None))
 _late = and_(*LATE, tasks.c.scope_key.is_not(None))
-ATTEMPTING = or_(
-    messages.c.status == Status.SENDING,
-    and_(
-        messages.c.status == Status.DEFERRED,
-        messages.c.due_at <= messages.c.decided_at,
-        messages.c.detail.is_not(None),  # written by an attempt, cleared by the gate
-    ),
-)
-"""A message with an unfinished attempt, or with one to repeat at the instant at which it was decided."""
+_attempting = is_attempting(messages)
 
 
 def _messages_due(now: ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -91,7 +84,7 @@ _theirs = and_(messages.c.clock == _clock, any_of(messages.c.recipient, "keys"))
 _of_scope = and_(tasks.c.clock == _clock, any_of(tasks.c.scope_key, "keys"))
 _FIRST = sql(
     select(
-        _first(messages.c.recipient, _theirs, ATTEMPTING, by=[messages.c.id]).label("attempting"),
+        _first(messages.c.recipient, _theirs, _attempting, by=[messages.c.id]).label("attempting"),
         _first(
             outbox.c.id, outbox.c.clock == _clock, any_of(outbox.c.recipient, "keys"), _waiting, by=[outbox.c.id]
         ).label("row"),

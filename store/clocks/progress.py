@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Text, and_, bindparam, cast, exists, func, or_, select, update
 
 from journeys.gate.status import Status
-from store.clocks.due import ATTEMPTING
 from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.messages.due import is_attempting
 from store.outbox.rows import OutboxRow, outbox_row
 from store.runs.lanes import LISTENING
 from store.schema import messages, outbox, runs
@@ -42,13 +42,13 @@ _WAITS_FOR = sql(
         runs.c.id == bindparam("id"), runs.c.status == "open", runs.c.next_due_at == bindparam("due")
     )
 )
-_theirs = messages.c.recipient == bindparam("person")
-_IS_ATTEMPTED = sql(select(exists().where(_theirs, ATTEMPTING).label("found")))
+_theirs, _attempting = messages.c.recipient == bindparam("person"), is_attempting(messages)
+_IS_ATTEMPTED = sql(select(exists().where(_theirs, _attempting).label("found")))
 _due = and_(messages.c.status == Status.DEFERRED, messages.c.due_at <= bindparam("now"))
-_HAS_DUE = sql(select(exists().where(_theirs, or_(ATTEMPTING, _due)).label("found")))
+_HAS_DUE = sql(select(exists().where(_theirs, or_(_attempting, _due)).label("found")))
 _UNENDED = sql(
     select(messages.c.run, messages.c.action, messages.c.channel, messages.c.status, messages.c.detail)
-    .where(_theirs, or_(ATTEMPTING, _due))
+    .where(_theirs, or_(_attempting, _due))
     .order_by(messages.c.id)
     .limit(1)
 )

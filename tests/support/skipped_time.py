@@ -32,6 +32,7 @@ from journeys.protocol.envelope import parse_instant
 from store.clocks import control
 from store.database import fetch_all, sql
 from store.events import ingest
+from store.messages.entries import LedgerEntry
 from worker.composition import worker as composition
 from worker.composition.catalog import tracking_plan
 from worker.composition.clients import connect_temporal, open_database
@@ -73,6 +74,9 @@ MOVE = sql("UPDATE clocks SET now = :now, target = :now WHERE id = :id")
 
 class SkippingDependencies(Dependencies):
     """Outreaches wait in the time of their own workflow, where a lease, which is real, lasts as long."""
+
+    def clock_of(self, entry: LedgerEntry) -> str | None:
+        return None
 
     def settle_at(
         self, request: wire.SettleInput, clock: str | None, due: datetime | None, lease: datetime | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,8 @@ from typing import Any
 import pytest
 
 from store.database import fetch_all, sql
-from tests.support.provider import PHONE, URGENT
+from tests.support.provider import PHONE, catalogue_with_sms, twilio_at
 from tests.support.skipped_time import SkippedTime, skipped_time
-from worker.provider_settings import ProviderSettings
-from worker.settings import ROOT
-from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
 
@@ -40,31 +36,11 @@ _WAITING = sql(
     FROM messages WHERE status = 'deferred' AND channel = 'sms'
     """
 )
-FREE = "consent: [{default: granted}]\n"
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """The shipped catalogue with a template for SMS, and a policy that defers nothing."""
-    folder = tmp_path / "catalog"
-    shutil.copytree(ROOT / "catalog", folder)
-    (folder / "policy.yaml").write_text(FREE)
-    (folder / "templates" / "export").mkdir()
-    (folder / "templates" / "export" / "ready.md").write_text(URGENT)
-    return folder
-
-
-def twilio(local: LocalProvider, rates: str = "") -> ProviderSettings:
-    return ProviderSettings(
-        outgoing_allow=local.origin,
-        providers_near=True,
-        provider_rates=rates,
-        twilio_account="AC1",
-        twilio_token=KEY,
-        twilio_from="+15005550006",
-        twilio_base=f"{local.url}/twilio",
-        twilio_callback="https://x.example/hook",
-    )
+    return catalogue_with_sms(tmp_path / "catalog")
 
 
 async def enter(stage: SkippedTime, *numbers: int) -> list[str]:
@@ -88,7 +64,7 @@ async def test_every_message_is_sent_once_after_an_hour_without_the_provider(
     database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: LocalProvider
 ) -> None:
     async with skipped_time(
-        database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)
+        database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio_at(local)
     ) as stage:
         await stage.publish(BOTH, checked=False)
         down = local.provider.faults
@@ -103,7 +79,7 @@ async def test_every_message_is_sent_once_after_an_hour_without_the_provider(
         assert (counts["n"], counts["never"]) == (PEOPLE + 1, 1), (
             "a message requested while the breaker was open was never tried"
         )
-        await stage.forward(minutes=30, all=False)
+        await stage.forward(minutes=30)
         counts = await waiting(stage)
         assert counts["n"] == PEOPLE + 1, "none was given up"
         assert counts["alone"] > 0, "the breaker is open"
