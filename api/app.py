@@ -90,7 +90,7 @@ def build_app(parts: Parts) -> AsgiApp:
         parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates)
     )
     seconds = parts.limits.patience_seconds
-    intake = Intake(parts.database, catalogue, parts.limits, metrics)
+    intake = Intake(parts.database, catalogue, parts.limits, metrics, parts.keys)
     reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=seconds)
     # Routes are tried in this order: the most frequent come first.
@@ -118,7 +118,7 @@ def build_app(parts: Parts) -> AsgiApp:
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
-    TestClockRoutes(parts.database).routes(routes)
+    TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, parts.webhook_secrets, parts.replies).routes(routes)
     MailRoutes(intake, parts.replies).routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)

@@ -5,10 +5,9 @@ The run decides optimistically; the step compares in its own transaction (record
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from activities.dependencies import Dependencies
-from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import RunState
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
@@ -30,21 +29,19 @@ async def refuse_if_early_or_behind(
     step: wire.StepInput,
     state: RunState,
     run: Run,
-    clock: TestClock | None,
+    now: datetime,
     lane: Subject,
 ) -> TooEarly | Behind | None:
     """Why a step with a `timer` may not be applied yet; None if it may, and then nothing earlier is accepted any more.
 
-    It waits for a held test clock, for its own deadline, and for everything that was accepted before it. `lane` is the run's,
+    It waits for its own deadline, by the run's clock, and for everything that was accepted before it. `lane` is the run's,
     locked; pending rows of a person's account are copied into it first. Only a deadline is refused for being in the future: a
     command's instant was read from another clock, so the refusal would repeat for as long as the two differ.
     """
     due = parse_instant(step.timer or "")
-    real = parse_instant(step.now) if deps.clock == "workflow" else datetime.now(UTC)
-    if clock is not None and clock.virtual(real) < due:
-        return TooEarly(max(real + wire.LOOK_AGAIN, clock.real(due)), clock.virtual(real))
-    if clock is None and step.is_deadline and real + SKEW < due:
-        return TooEarly(parse_instant(step.now) + (due - real), real)
+    skew = SKEW if run.clock is None else timedelta()
+    if step.is_deadline and now + skew < due:
+        return TooEarly(parse_instant(step.now) + (due - now), now)
     behind = await _behind(deps, connection, state, run, lane, due)
     if behind:
         return Behind(behind)

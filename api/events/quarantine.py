@@ -38,7 +38,7 @@ class QuarantineRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        refuses = ("not-found", "conflict")
+        refuses = ("not-found", "conflict", "clock-advancing")
         add("GET", "/v1/quarantine", self.held, summary="List quarantined events", gives=Page[QuarantinedEvent])
         add("GET", "/v1/quarantine/names", self.names, summary="Count held events by name", gives=QuarantinedNames)
         add(
@@ -71,6 +71,7 @@ class QuarantineRoutes:
             self.replay_all,
             summary="Replay all held events of a name",
             gives=ReplayResult,
+            refuses=("clock-advancing",),
             seconds=60,
         )
         add("GET", "/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
@@ -114,7 +115,9 @@ class QuarantineRoutes:
         event = self._read(item)
         if isinstance(event, ProblemError):
             raise event
-        await self._accept(item, event)
+        faults = await self._accept(item, event)
+        if faults:
+            raise ProblemError("conflict", "It is refused again.", [{"detail": fault} for fault in faults])
         return json_response(await self._get(id))
 
     async def replay_all(
@@ -127,8 +130,7 @@ class QuarantineRoutes:
         for item in items:
             event = self._read(item)
             if isinstance(event, InboundEvent):
-                await self._accept(item, event)
-                replayed += 1
+                replayed += not await self._accept(item, event)
         return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
     def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
@@ -147,11 +149,17 @@ class QuarantineRoutes:
             return ProblemError("conflict", "The event still fails the tracking plan.", errors)
         return event
 
-    async def _accept(self, item: dict[str, Any], event: InboundEvent) -> None:
-        """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id."""
-        await self._intake.one(event, source=item["source"], clock=None)
+    async def _accept(self, item: dict[str, Any], event: InboundEvent) -> tuple[str, ...]:
+        """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id.
+
+        The faults for which it stays.
+        """
+        taken = (await self._intake.one(event, source=item["source"], clock=None)).as_taken(event)
+        if isinstance(taken, RejectedEvent):
+            return taken.faults
         async with self._database.transaction() as connection:
             await quarantine.settle_quarantined(connection, item["id"], "replayed")
+        return ()
 
     async def discard(self, id: RowId) -> Response:
         """Discard the event. It stays listed as discarded."""

@@ -21,7 +21,6 @@ from journeys.events.segment import KINDS
 from journeys.events.tracing import HEADER, trace_id_of
 
 SOURCE = "segment"
-CLOCK_HEADER = "x-tenure-clock"
 TAG = "Events"
 _SUCCESS = b'{"success":true}'
 
@@ -35,7 +34,14 @@ class SegmentRoutes:
         self._limits = limits
 
     def routes(self, routes: Routes) -> None:
-        refuses = ("malformed-event", "too-large", "unsupported-media-type", "quota-exceeded", "overloaded")
+        refuses = (
+            "malformed-event",
+            "too-large",
+            "unsupported-media-type",
+            "quota-exceeded",
+            "overloaded",
+            "clock-advancing",
+        )
         routes.add(
             "POST",
             "/v1/batch",
@@ -65,7 +71,7 @@ class SegmentRoutes:
     async def batch(self, request: Request) -> Response:
         """Valid events are accepted; malformed ones are quarantined and listed in the response."""
         with self._intake.admission.admitted(_declared(request)):
-            clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
+            clock = await self._intake.clock(request.headers)
             body = await read_bytes(request, self._limits.batch_bytes)
             trace = trace_id_of(request.headers.get("traceparent"))
             batch = self._reader.batch(parse_json(body), trace)
@@ -93,11 +99,12 @@ class SegmentRoutes:
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
             with self._intake.admission.admitted(_declared(request)):
-                clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
+                clock = await self._intake.clock(request.headers)
                 body = await read_bytes(request, self._limits.event_bytes)
                 # A sender's trace (W3C Trace Context) continues: all events of the request have it.
                 event = self._reader.one(parse_json(body), kind, trace_id_of(request.headers.get("traceparent")))
                 result = await self._intake.one(event, source=SOURCE, clock=clock)
+            event = result.as_taken(event)
             answer = _answer(event, await self._intake.in_flight_after([event]))
             trace = await self._intake.trace(event, SOURCE, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")

@@ -8,10 +8,12 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events.intake import CLOCK_ID, Intake
-from api.events.request_docs import TRACE_PARAMETER
+from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
+from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
 from api.events.tracking_plan import EventCheck
 from api.http.auth import Scope
@@ -25,7 +27,9 @@ from journeys.language.signal_names import RESERVED_PREFIX
 
 SOURCE = "signals"
 TAG = "Events"
-ClockHeader = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
+ClockHeader = Annotated[
+    str | None, Header(alias=CLOCK_HEADER, pattern=CLOCK_ID, description=CLOCK_PARAMETER["description"])
+]
 TraceParentHeader = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
 
 
@@ -44,25 +48,35 @@ class SignalRoutes:
             tag=TAG,
             gives=SignalResult,
             status=202,
-            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded", "clock-advancing"),
         )
         post("/v1/users/{id:id}/signals", self.to_user, summary="Signal a person")
         post("/v1/accounts/{id:id}/signals", self.to_account, summary="Signal an account")
 
     async def to_user(
-        self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
+        self,
+        request: Request,
+        id: RecordId,
+        signal: SignalIn,
+        clock: ClockHeader = None,  # noqa: ARG002 -- read with the key, from the headers
+        parent: TraceParentHeader = None,
     ) -> Response:
         """Signal the person's journeys. An unknown person is created."""
-        return await self._accept(signal, id, None, clock, parent)
+        return await self._accept(signal, id, None, request.headers, parent)
 
     async def to_account(
-        self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
+        self,
+        request: Request,
+        id: RecordId,
+        signal: SignalIn,
+        clock: ClockHeader = None,  # noqa: ARG002 -- read with the key, from the headers
+        parent: TraceParentHeader = None,
     ) -> Response:
         """Signal the account's own journeys, and those of its members that react to it."""
-        return await self._accept(signal, None, id, clock, parent)
+        return await self._accept(signal, None, id, request.headers, parent)
 
     async def _accept(
-        self, signal: SignalIn, user: str | None, account: str | None, clock: str | None, parent: str | None
+        self, signal: SignalIn, user: str | None, account: str | None, headers: Headers, parent: str | None
     ) -> Response:
         if "\x00" in (user or account or ""):
             raise ProblemError("invalid-request", "An id must not contain U+0000.")
@@ -75,7 +89,8 @@ class SignalRoutes:
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         event = _checked(self._check, signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent))
         with self._intake.admission.admitted(0):
-            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(clock))
+            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(headers))
+        event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, SOURCE, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()
@@ -105,6 +120,7 @@ def _checked(
         data=planned.properties,
         timestamp=_believable(signal.at),
         trace=trace,
+        raw=raw,
     )
     faults = check.consent_faults(event)
     return RejectedEvent(message_id, event.name, faults, raw) if faults else event

@@ -68,6 +68,7 @@ class WebhookRoutes:
                 "unsupported-media-type",
                 "quota-exceeded",
                 "overloaded",
+                "clock-advancing",
             ),
         )
         post(

@@ -39,7 +39,7 @@ _PREFLIGHT_HEADERS: Final = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
-_ANSWER_REFUSES: Final = ("unauthenticated", "not-found", "conflict")
+_ANSWER_REFUSES: Final = ("unauthenticated", "not-found", "conflict", "clock-advancing")
 Authorization = Annotated[str | None, Header(description="`Bearer` and the token.")]
 TokenInQuery = Annotated[
     str | None, Query(max_length=MAX_TOKEN, alias="token", description="The token, for an `EventSource`.")
@@ -94,7 +94,14 @@ class BrowserRoutes:
         add("OPTIONS", path, self.may_answer, summary="CORS preflight of an answer", gives=PreflightResponse)
         for mark in get_args(Mark):
             path = f"{INBOX_PATH}/{{id}}/{mark}"
-            add("POST", path, getattr(self, mark), summary=f"Mark one's own message as {mark}", gives=InboxItem)
+            add(
+                "POST",
+                path,
+                getattr(self, mark),
+                summary=f"Mark one's own message as {mark}",
+                gives=InboxItem,
+                refuses=("unauthenticated", "not-found", "clock-advancing"),
+            )
             add(
                 "OPTIONS",
                 path,

@@ -23,6 +23,7 @@ from api.runs.schemas import CancelRequest, ExplanationLine, OperatorRequest, Re
 from api.runs.temporal import RunCommands
 from journeys.protocol import wire
 from store.database import Database
+from store.people.test_clocks import hold_clocks
 from store.reads import timeline as timelines
 from store.reads.runs import get_run
 
@@ -41,6 +42,7 @@ class RunRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         refuses = ("not-found", "conflict", "engine-unavailable")
+        commands = (*refuses, "clock-advancing")
         add(
             "GET",
             "/v1/runs/{run:run}",
@@ -68,9 +70,9 @@ class RunRoutes:
             gives=RunExplanation,
             refuses=refuses,
         )
-        add("POST", f"{below}/pause", self.pause, summary="Pause a run", gives=RunView, refuses=refuses)
-        add("POST", f"{below}/resume", self.resume, summary="Resume a run", gives=RunView, refuses=refuses)
-        add("POST", f"{below}/cancel", self.cancel, summary="Cancel a run", gives=RunView, refuses=refuses)
+        add("POST", f"{below}/pause", self.pause, summary="Pause a run", gives=RunView, refuses=commands)
+        add("POST", f"{below}/resume", self.resume, summary="Resume a run", gives=RunView, refuses=commands)
+        add("POST", f"{below}/cancel", self.cancel, summary="Cancel a run", gives=RunView, refuses=commands)
 
     async def one(self, request: Request) -> Response:
         """The run as of its last step. `consistent=true` adds the state inside the workflow: slower, and always current."""
@@ -118,7 +120,11 @@ class RunRoutes:
         return await self._command(run, wire.UPDATE_CANCEL, request)
 
     async def _command(self, run: str, update: str, request: OperatorRequest) -> Response:
-        await self._row(run)
+        """It is decided at the clock's now, so not while that moves."""
+        clock = (await self._row(run))["clock"]
+        if clock is not None:
+            async with self._database.reading() as connection:
+                await hold_clocks(connection, [clock])
         await self._engine.command(run, update, request.model_dump())
         return json_response(await self._row(run))
 

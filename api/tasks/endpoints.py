@@ -42,7 +42,7 @@ class TaskRoutes:
         add("GET", "/v1/tasks", self.tasks, summary="List tasks", gives=Page[TaskView], refuses=unknown)
         add("GET", "/v1/tasks/{id}", self.task, summary="Get a task", gives=TaskView, refuses=unknown)
         add("GET", "/v1/tasks/{id}/log", self.log, summary="Log of a task", gives=Page[TaskLine], refuses=unknown)
-        closing = ("not-found", "conflict")
+        closing = ("not-found", "conflict", "clock-advancing")
         add("POST", "/v1/tasks/{id}/close", self.close, summary="Close a task", gives=TaskView, refuses=closing)
 
     async def tasks(

@@ -5,7 +5,7 @@ A run receives the fields that its definition reads and no others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,6 +54,15 @@ class RunSubscription:
     def first(self, lane: str) -> int:
         """The first `seq` of one of its lanes that this run receives."""
         return self.entered_seq if lane == self.lanes[0] else self.joined_seq + 1
+
+
+def envelopes_for(chart: Chart, subscription: RunSubscription, rows: Iterable[LaneRow]) -> list[Envelope]:
+    """The rows that a run is signalled, in order.
+
+    Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
+    """
+    envelopes = (envelope_for(chart, subscription, row) for row in rows)
+    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:

@@ -29,7 +29,6 @@ _MOVES = (
     checklists.move_to,
     items.move_to,
     merging.move_to,
-    holds.move_to,
     conversations.move_to,
     memberships.move_to,
     requests.move_to,
@@ -53,6 +52,7 @@ async def merge_subjects(
     await lanes.move_to(connection, gone.key, into.key, joined_seq=into.next_seq())
     for move_to in _MOVES:
         await move_to(connection, gone.key, into.key)
+    await holds.move_to(connection, gone.key, into.key, at)
     await records.move_to(connection, gone.key, into.key, at)
     _merge_profiles(gone, into)
     if await due.has_unsettled(connection, into.key):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, exists, extract, func, literal, select, update
+from sqlalchemy import Interval, and_, bindparam, exists, extract, func, literal, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
@@ -41,16 +41,16 @@ _AROUND = """
 A lane with a million rows, a resting lane or one of another relay takes no place of others, and no lane is claimed
 twice before all were claimed once.
 """
-_WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL"))
-_WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND copy_of IS NULL"))
+_WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL"))
+_WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL AND copy_of IS NULL"))
 _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
     FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
-      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
+      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL AND w.clock IS NULL ORDER BY w.seq LIMIT :most) AS o
     WHERE lane.recipient <> ALL (ARRAY(
       SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
-        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
+        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake')))
     ORDER BY o.recipient, o.seq
     """
 )
@@ -76,7 +76,7 @@ _DELIVERED = sql(
     .values(attempts=0, last_error=None, ready_at=PAST)
     .add_cte(_delivered)
 )
-_waits = outbox.c.delivered_at.is_(None)
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 _NEXT_READY = sql(
     select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
     .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))

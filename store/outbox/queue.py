@@ -1,7 +1,8 @@
 """Insertion into lanes: events, copies of account rows, derived signals, wakes of outreaches.
 
 Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's
-row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit.
+row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit; the rows of people and
+accounts on a test clock are not the relay's but its driver's (record 0016).
 
 | row | kind | by | event id |
 |---|---|---|---|
@@ -15,8 +16,9 @@ row lock, so a lane's order is the order of its commits. Every insertion wakes t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Text, bindparam, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_one, sql
@@ -30,6 +32,8 @@ CHANNEL = "tenure_outbox"
 COPIES = "copies"
 MEMBERS_CHANNEL = "tenure_members"
 """The NOTIFY channel of the fan-out: an account has rows for its members."""
+CLOCKS = "tenure_clocks"
+"""The NOTIFY channel of the drivers of test clocks. The payload is the clock's id."""
 
 _given = unnest(
     "given",
@@ -47,44 +51,58 @@ _given = unnest(
     for_members=outbox.c.for_members,
     copies=outbox.c.copy_of,
 )
-_NOTIFIED = func.pg_notify(CHANNEL, "")
-# Inserting and notifying are one statement: the relay is notified at commit, and not of rows that are delivered already.
+
+
+def _clock_of(key: ColumnElement[str]) -> ColumnElement[str | None]:
+    return select(subjects_table.c.clock).where(subjects_table.c.key == key).scalar_subquery()
+
+
+def _notified(clock: ColumnElement[str | None], kind: ColumnElement[str] | None = None) -> ColumnElement[Any]:
+    """Notify the relay of rows of a kind, or the driver of a clock."""
+    payload = func.coalesce(clock, "" if kind is None else kind)
+    return func.pg_notify(case((clock.is_(None), CHANNEL), else_=CLOCKS), payload)
+
+
+# Inserting and notifying are one statement: they take effect at commit, and rows that are delivered already notify nothing.
 _put = (
     insert(outbox)
-    .from_select([given.name for given in _given.c], select(_given))
-    .returning(outbox.c.delivered_at, outbox.c.copy_of)
+    .from_select([*(given.name for given in _given.c), "clock"], select(*_given.c, _clock_of(_given.c.recipient)))
+    .returning(outbox.c.delivered_at, outbox.c.clock, outbox.c.copy_of)
     .cte("put")
 )
-_payload = case((_put.c.copy_of.is_(None), ""), else_=COPIES).label("payload")
-_payloads = select(_payload).distinct().where(_put.c.delivered_at.is_(None)).subquery("payloads")
-_PUT = sql(select(func.pg_notify(CHANNEL, _payloads.c.payload)))
+_kind = case((_put.c.copy_of.is_(None), ""), else_=COPIES).label("kind")
+_waiting = select(_put.c.clock, _kind).where(_put.c.delivered_at.is_(None)).distinct().subquery("waiting")
+_PUT = sql(select(_notified(_waiting.c.clock, _waiting.c.kind)))
 _MEMBERS_NOTIFIED = sql(select(func.pg_notify(MEMBERS_CHANNEL, "")))
 _recipient = bindparam("recipient", type_=Text)
 _canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_person = select(
+    func.coalesce(_canonical, _recipient).label("key"), _clock_of(_recipient).label("clock")
+).cte("person")  # fmt: skip
 _woken = (
     insert(outbox)
     .from_select(
         ["recipient", "seq", "kind", "event_id", "at"],
         select(
-            func.coalesce(_canonical, _recipient),
+            _person.c.key,
             -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
             literal("wake"),
             literal(""),
             func.clock_timestamp(),
-        ),
+        ).where(_person.c.clock.is_(None)),
     )
-    .returning(outbox.c.recipient)
     .cte("put")
 )
-_WAKE = sql(select(_NOTIFIED).select_from(_woken))
+_WAKE = sql(select(_notified(_person.c.clock)).add_cte(_woken))
 _offered = (
     update(outbox)
     .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
     .values(delivered_at=None)
-    .returning(outbox.c.recipient)
+    .returning(outbox.c.clock)
     .cte("offered")
 )
-_OFFER = sql(select(_NOTIFIED).select_from(_offered))
+_OFFER = sql(select(_notified(_offered.c.clock)))
+_ADVANCED = sql(select(func.pg_notify(CLOCKS, bindparam("clock", type_=Text))))
 
 
 async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
@@ -113,10 +131,18 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
 
 
 async def wake_outreach(connection: Connection, person: str) -> None:
-    """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
+    """Have a person's outreach woken. The person's lane need not be locked: a wake has no order and no `seq`.
+
+    On a test clock it is no row: the driver finds what is due in the ledger.
+    """
     await execute(connection, _WAKE, recipient=person)
 
 
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
-    """Let the relay deliver a row that was inserted as delivered."""
+    """Have a row delivered that was inserted as delivered."""
     await execute(connection, _OFFER, recipient=recipient, seq=seq)
+
+
+async def notify_driver(connection: Connection, clock: str) -> None:
+    """Notify the drivers, at commit, that a test clock has due work."""
+    await execute(connection, _ADVANCED, clock=clock)

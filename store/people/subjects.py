@@ -75,7 +75,6 @@ _places = unnest("places", keys=subjects.c.key, seqs=subjects.c.seq, copied=subj
 _SAVE_PLACES = sql(
     update(subjects).where(subjects.c.key == _places.c.key).values(seq=_places.c.seq, copied_seq=_places.c.copied_seq)
 )
-_CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
 _CANONICAL = sql(
     select(func.coalesce(subjects.c.merged_into, subjects.c.key).label("key")).where(subjects.c.key == bindparam("key"))
 )
@@ -194,11 +193,6 @@ async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
     """The fields of a subject, read without a lock; empty if there is none."""
     row = await fetch_one(connection, _PROFILE, key=key)
     return dict(loaded(row["profile"])) if row is not None else {}
-
-
-async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
-    """The names of the test clocks that subjects belong to."""
-    return {row["key"]: row["clock"] for row in await fetch_all(connection, _CLOCKS, keys=keys)}
 
 
 async def clock_name_of(connection: Connection, key: str) -> str | None:

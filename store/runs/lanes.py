@@ -76,8 +76,9 @@ _MOVE = sql(
     .where(runs.c.lane == bindparam("gone"))
     .values(lane=bindparam("into"), joined_seq=bindparam("seq"), compared_seq=0)
 )
-_listening = (
+LISTENING = (
     runs.c.id,
+    runs.c.number,
     runs.c.definition,
     runs.c.lane,
     runs.c.entered_seq,
@@ -88,10 +89,11 @@ _listening = (
     runs.c.started_at,
     (runs.c.step > 0).label("resumes"),
 )
+"""The columns of a run that a signal to it needs."""
 _LISTENERS = sql(
     union_all(
-        select(*_listening, runs.c.lane.label("receives")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
-        select(*_listening, runs.c.subject_key).where(
+        select(*LISTENING, runs.c.lane.label("receives")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
+        select(*LISTENING, runs.c.subject_key).where(
             runs.c.status == "open", runs.c.lane != runs.c.subject_key, any_of(runs.c.subject_key, "lanes")
         ),
     )

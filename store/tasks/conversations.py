@@ -160,8 +160,9 @@ async def _begin(
     rule, account = catalogue.consent.policy.answered, about["account"]
     named = await _named(connection, catalogue, about)
     to = await assignment.choose_owner(
-        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at
-    )
+        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at, clock=about["clock"],
+        scope=account or person,
+    )  # fmt: skip
     values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
     conversation = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
     assert conversation is not None

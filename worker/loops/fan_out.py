@@ -15,7 +15,7 @@ from store.database import Database
 from store.outbox import fan_out
 from store.outbox.queue import MEMBERS_CHANNEL
 from worker.loops.loop import run_periodically
-from worker.relay.listener import OutboxListener
+from worker.relay.listener import NotificationListener
 
 POLL_SECONDS: Final = 1.0
 """Poll without a notification after this: one may be lost, and members may have been locked."""
@@ -29,7 +29,7 @@ BEHIND = Gauge("tenure_fan_out_accounts", "Accounts whose members lack rows")
 
 async def fan_out_accounts(database: Database, stop: asyncio.Event, every: float = POLL_SECONDS) -> None:
     """Copy whenever an account has rows for its members, until `stop` is set."""
-    listener = OutboxListener(database.url, MEMBERS_CHANNEL)
+    listener = NotificationListener(database.url, MEMBERS_CHANNEL)
 
     async def poll() -> bool:
         listener.notified[""].clear()

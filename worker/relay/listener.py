@@ -1,4 +1,4 @@
-"""Outbox listener: wakes a loop when PostgreSQL notifies of new rows."""
+"""Listener of a PostgreSQL channel: wakes a loop, and keeps the payloads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from store.notifications import subscribe
-from store.outbox import queue as outbox
 
 
-class OutboxListener:
-    """Has an event for each payload, set for a new row and after every connect: notifications in between are lost."""
+class NotificationListener:
+    """Has an event for each payload, set by its notification and after every connect: those in between are lost.
 
-    def __init__(self, url: str, channel: str = outbox.CHANNEL, payloads: Sequence[str] = ("",)) -> None:
+    A notification with another payload sets all of them.
+    """
+
+    def __init__(self, url: str, channel: str, payloads: Sequence[str] = ("",)) -> None:
         self.url, self.channel = url, channel
         self.notified = {payload: asyncio.Event() for payload in payloads}
+        self.payloads: set[str] = set()
+        """Payloads of notifications since `take_payloads`."""
+
+    def take_payloads(self) -> set[str]:
+        """Payloads of notifications since the last call."""
+        payloads, self.payloads = self.payloads, set()
+        return payloads
 
     async def wait(self, stop: asyncio.Event, seconds: float, payload: str = "") -> None:
         """Until notified, stopped, or that many seconds have passed."""
@@ -39,6 +48,7 @@ class OutboxListener:
         await subscribe(self.url, self.channel, on_notify=self._notify, on_connect=self._notify_all)
 
     def _notify(self, payload: str) -> None:
+        self.payloads.add(payload)
         if payload in self.notified:
             self.notified[payload].set()
         else:

@@ -18,16 +18,15 @@ from prometheus_client import Counter, Gauge
 from temporalio.client import Client
 
 from journeys.protocol import wire
-from journeys.protocol.routing import envelope_for
+from journeys.protocol.routing import envelopes_for
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.outbox import claims
-from store.outbox.queue import COPIES
+from store.outbox import queue as outbox
 from store.outbox.rows import OutboxRow
 from store.outbox.undecided import lane_row_of
-from store.people import subjects
 from store.runs.lanes import listener_in, listeners_of
-from worker.relay.listener import OutboxListener
+from worker.relay.listener import NotificationListener
 from worker.relay.signals import CALLS_AT_ONCE, WorkflowSignals
 
 log = structlog.get_logger()
@@ -72,7 +71,7 @@ class LanePump:
     @property
     def payload(self) -> str:
         """What its notifications say."""
-        return "" if self.own else COPIES
+        return "" if self.own else outbox.COPIES
 
 
 class OutboxRelay:
@@ -84,7 +83,8 @@ class OutboxRelay:
         start = f"u_{secrets.token_hex(2)}"
         self.own = LanePump(True, start, asyncio.Semaphore(CALLS_AT_ONCE))
         self.all = LanePump(False, start, asyncio.Semaphore(COPIED_AT_ONCE))
-        self.listener = OutboxListener(database.url, payloads=(self.own.payload, self.all.payload))
+        payloads = (self.own.payload, self.all.payload)
+        self.listener = NotificationListener(database.url, outbox.CHANNEL, payloads)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
@@ -133,9 +133,9 @@ class OutboxRelay:
                 return False
             pump.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
-            clocks = await self._prepare(connection, claimed, listeners)
+            await self._read_definitions(connection, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
-            lanes = [self._lane(rows, listeners[lane], clocks, until, pump.slots) for lane, rows in claimed.items()]
+            lanes = [self._lane(rows, listeners[lane], until, pump.slots) for lane, rows in claimed.items()]
             results = dict(zip(claimed, await asyncio.gather(*lanes), strict=True))
             ids = [row_id for delivered, _ in results.values() for row_id in delivered]
             await claims.mark_delivered(connection, ids, [lane for lane, (_, error) in results.items() if not error])
@@ -148,12 +148,7 @@ class OutboxRelay:
         return bool(ids)
 
     async def _lane(
-        self,
-        rows: list[OutboxRow],
-        listeners: list[Mapping[str, Any]],
-        clocks: Mapping[str, str | None],
-        until: float,
-        slots: asyncio.Semaphore,
+        self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]], until: float, slots: asyncio.Semaphore
     ) -> tuple[list[int], str]:
         """Deliver one lane up to its first failure or the instant `until`: ids of delivered rows, and the failure."""
         delivered: list[int] = []
@@ -163,7 +158,7 @@ class OutboxRelay:
                     if asyncio.get_running_loop().time() > until:
                         break
                     if bundle[0].kind == "wake":
-                        await self.signals.wake_outreach(bundle[0].recipient, clocks.get(bundle[0].recipient))
+                        await self.signals.wake_outreach(bundle[0].recipient)
                     else:
                         await self._events(bundle, listeners)
             except Exception as error:  # noqa: BLE001 — one lane's failure must not stop the others
@@ -175,10 +170,8 @@ class OutboxRelay:
     async def _events(self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
         """Signal every run that listens with its envelopes of these rows."""
         for run in listeners:
-            chart, listener = self.catalogue.loaded_charts[run["definition"]], listener_in(run)
-            envelopes = [envelope_for(chart, listener, lane_row_of(row)) for row in rows]
-            # Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
-            wanted = [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
+            chart = self.catalogue.loaded_charts[run["definition"]]
+            wanted = envelopes_for(chart, listener_in(run), map(lane_row_of, rows))
             if wanted:
                 await self._signal(run, chart.spec.subject, wanted)
 
@@ -186,23 +179,10 @@ class OutboxRelay:
         await self.signals.send_events(run, subject, envelopes)
         DELIVERED.inc(len(envelopes))
 
-    async def _prepare(
-        self,
-        connection: Connection,
-        claimed: Mapping[str, list[OutboxRow]],
-        listeners: Mapping[str, list[Mapping[str, Any]]],
-    ) -> Mapping[str, str | None]:
-        """Read definitions and test clocks first: lanes are delivered concurrently, and a connection serves one at a time.
-
-        Names of the test clocks, by lane, of the outreaches to wake.
-        """
-        runs = [run for runs_of_lane in listeners.values() for run in runs_of_lane]
-        for definition in {run["definition"] for run in runs}:
+    async def _read_definitions(self, connection: Connection, listeners: Mapping[str, list[Mapping[str, Any]]]) -> None:
+        """Read definitions first: lanes are delivered concurrently, and a connection serves one at a time."""
+        for definition in {run["definition"] for runs in listeners.values() for run in runs}:
             await self.catalogue.chart(connection, definition)
-        woken = [lane for lane, rows in claimed.items() if any(row.kind == "wake" for row in rows)]
-        clocks = await subjects.clock_names_of(connection, woken) if woken else {}
-        await self.signals.learn_clocks(connection, {run["clock"] for run in runs} | set(clocks.values()))
-        return clocks
 
     async def _measure(self) -> float:
         """Publish the backlog; seconds until the next poll without a notification."""
