@@ -33,7 +33,7 @@ _ADVANCE = sql(
 )
 _MOVE = sql(
     update(clocks)
-    .where(_of_id, clocks.c.now == bindparam("before"), clocks.c.target >= bindparam("to"))
+    .where(_of_id, clocks.c.now == bindparam("before"), bindparam("to").between(clocks.c.now, clocks.c.target))
     .values(now=bindparam("to"), **_progress)
 )
 _READY = sql(
@@ -96,7 +96,7 @@ async def advance_clock(connection: Connection, clock: str, to: datetime) -> Tes
 
 
 async def move_clock(connection: Connection, clock: TestClock, to: datetime) -> None:
-    """Move a clock towards its target. Raises ClockMoved if another process has moved it."""
+    """Move a clock towards its target. Raises ClockMoved if it is not where it was, or would go back."""
     if await execute(connection, _MOVE, id=clock.id, before=clock.now, to=to) != 1:
         raise ClockMoved
 

@@ -79,19 +79,21 @@ class LiveStack:
         async with self.database.transaction() as connection:
             await control.advance_clock(connection, clock, to)
 
+    async def state(self, clock: str) -> tuple[TestClock, bool]:
+        """A clock, and whether it has due work."""
+        async with self.database.reading() as connection:
+            state = await read_state(connection, clock, len(self.deps.policy.answered.escalate))
+        assert state is not None
+        return state
+
     async def ready(self, clock: str, *, timeout: float = TIMEOUT_SECONDS) -> TestClock:
         """Wait until everything on a clock is decided; the clock then."""
 
-        async def state() -> tuple[TestClock, bool]:
-            async with self.database.reading() as connection:
-                found = await read_state(connection, clock, len(self.deps.policy.answered.escalate))
-            assert found is not None
-            return found
+        def is_ready(state: tuple[TestClock, bool]) -> bool:
+            return state[0].status is ClockStatus.READY and not state[1]
 
-        def is_ready(found: tuple[TestClock, bool]) -> bool:
-            return found[0].status is ClockStatus.READY and not found[1]
-
-        return (await until(state, is_ready, waiting_for=f"clock {clock}", timeout=timeout))[0]
+        state = await until(lambda: self.state(clock), is_ready, waiting_for=f"clock {clock}", timeout=timeout)
+        return state[0]
 
     async def rows(self, statement: str, **values: Any) -> Sequence[Mapping[str, Any]]:
         async with self.database.reading() as connection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -52,20 +52,23 @@ class ClockDrive:
 
     async def _advance(self) -> None:
         while True:
-            clock, instant, busy = await self._look()
-            if busy:
+            clock, busy = await self._look()
+            if busy is not None:
                 if not await self._settle(clock, busy):
-                    log.error("clock.nothing_done", clock=clock.id, groups=len(busy))
+                    log.info("clock.nothing_done", clock=clock.id, groups=len(busy))
                     await asyncio.sleep(NOTHING_SECONDS)
             elif clock.now == clock.target:
                 async with self._owned() as connection:
                     await control.mark_ready(connection, clock.id)
                 return
             else:
-                await self._move(clock, min(instant or clock.target, clock.target))
+                await self._move(clock)
 
-    async def _look(self) -> tuple[TestClock, datetime | None, set[Group]]:
-        """The clock, the instant of its next work, and the groups with due work."""
+    async def _look(self) -> tuple[TestClock, set[Group] | None]:
+        """The clock, and the groups with due work; None if no work is due.
+
+        A step that another driver has asked for may end between the two reads: then the groups are empty.
+        """
         levels = len(self.parts.chain)
         async with self.parts.database.reading() as connection:
             state = await due.read_state(connection, self.clock, levels)
@@ -74,8 +77,8 @@ class ClockDrive:
             if has_work:
                 groups = await read_groups(connection, clock.id)
                 busy = await due.busy_subjects(connection, clock, levels)
-                return clock, None, {groups.get(key, (key,)) for key in busy}
-            return clock, await due.next_instant(connection, clock.id, levels), set()
+                return clock, {groups.get(key, (key,)) for key in busy}
+            return clock, None
 
     async def _settle(self, clock: TestClock, groups: set[Group]) -> int:
         """Settle the groups side by side; how many items were settled."""
@@ -92,9 +95,11 @@ class ClockDrive:
                 raise result
         return sum(result for result in results if isinstance(result, int))
 
-    async def _move(self, clock: TestClock, to: datetime) -> None:
-        """Move the clock by the connection that holds the lock: without the lock that is impossible."""
+    async def _move(self, clock: TestClock) -> None:
+        """Move the clock to its next instant by the connection that holds the lock: without the lock that is impossible."""
         async with self._owned() as connection:
+            instant = await due.next_instant(connection, clock.id, len(self.parts.chain))
+            to = min(instant or clock.target, clock.target)
             await control.move_clock(connection, clock, to)
         MOVES.inc()
         log.info("clock.moved", clock=clock.id, to=to.isoformat())
