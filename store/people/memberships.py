@@ -48,7 +48,7 @@ _WITH_ROLE = sql(
         subjects.c.merged_into.is_(None),
         any_of(subjects.c.profile["role"].astext, "roles"),
     )
-    .order_by(subjects.c.key)
+    .order_by(members.c.since, subjects.c.key)
 )
 
 
@@ -87,5 +87,8 @@ def leave_account(person: Subject, account: Subject | None) -> None:
 
 
 async def members_with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
-    """The members of an account with one of these roles, as of now; a person may be a member of several accounts."""
+    """The members of an account with one of these roles, as of now, in the order in which they joined it.
+
+    A person may be a member of several accounts.
+    """
     return [row["key"] for row in await fetch_all(connection, _WITH_ROLE, account=account, roles=list(roles))]

@@ -1,0 +1,100 @@
+"""The order of decisions on a test clock: equal inputs give equal decisions and verdicts, however slow the machine is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.database import fetch_all, sql
+from worker.stack.mail_sink import MailFaults
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.stage import rehearsal
+
+ORIGIN = datetime(2027, 1, 4, 9, 0, tzinfo=UTC)
+FIRST = """
+journey: a-first
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: waiting
+states:
+  waiting: {after: {P1D: sending}}
+  sending:
+    do: [{send: setup/first-steps, name: mail, via: [email]}]
+    on: {mail.sent: {do: [{send: setup/your-checklist, name: told, via: [in_app]}]}}
+    after: {P3D: done}
+  done: {final: done}
+"""
+SECOND = FIRST.replace("a-first", "b-second").replace("setup/first-steps", "setup/checklist")
+ACCOUNT = """
+journey: c-account
+subject: account
+entry: {on: contract_started, again: never}
+priority: lifecycle
+topic: renewal
+start: waiting
+states:
+  waiting: {after: {P1D: sending}}
+  sending:
+    do: [{send: renewal/plan-together, name: mail, for: [champion, admin], via: [email], data: {renewal_date: account.renewal_date}}]
+    on: {mail.sent: asking}
+    after: {P5D: done}
+  asking:
+    do: [{send: renewal/value-report, for: [champion, admin], via: [in_app, email], data: {renewal_date: account.renewal_date}}]
+    on: {mail.sent: done}
+    after: {P5D: done}
+  done: {final: done}
+"""
+LIVES = sql(
+    """
+    SELECT r.journey, i.value AS who, l.step, l.at, l.kind, l.about, l.text FROM timeline l JOIN runs r ON r.id = l.run
+    JOIN identities i ON i.subject_key = r.lane AND i.kind IN ('user_id', 'account_id') ORDER BY r.number, l.step, l.n
+    """
+)
+LEDGER = sql(
+    """
+    SELECT i.value AS who, m.journey, m.action, m.at, m.status, m.sent_at FROM messages m
+    JOIN identities i ON i.subject_key = m.recipient AND i.kind = 'user_id' ORDER BY 1, 2, 3, 4, 5
+    """
+)
+
+
+async def _company(stage: Rehearsal) -> None:
+    for text in (FIRST, SECOND, ACCOUNT):
+        await stage.publish(text, checked=False)
+    for person, role in (("ada", "champion"), ("bob", "admin")):
+        await stage.identify(person, email=f"{person}@example.com", first_name=person, role=role)
+        await stage.group(person, "acme", name="Acme", renewal_date="2027-06-01T00:00:00Z")
+        await stage.signal(person, "signed_up")
+    await stage.signal(None, "contract_started", account="acme")
+    await stage.forward(days=12)
+
+
+async def _results(stage: Rehearsal) -> list[list[tuple[Any, ...]]]:
+    async with stage.database.reading() as connection:
+        return [[tuple(row.values()) for row in await fetch_all(connection, each)] for each in (LIVES, LEDGER)]
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[list[list[tuple[Any, ...]]]]:
+    """The results of every run of the test below."""
+    return []
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.4])
+async def test_runs_of_a_person_and_of_their_account_decide_in_one_order_at_any_speed_of_the_mail_server(
+    database_url: str, temporal_address: str, tmp_path: Path, delay: float, seen: list[list[list[tuple[Any, ...]]]]
+) -> None:
+    faults = MailFaults(delay_seconds=delay)
+    async with rehearsal(database_url, temporal_address, tmp_path, faults=faults, begins=ORIGIN) as stage:
+        await _company(stage)
+        lives, ledger = await _results(stage)
+    statuses = {row[4] for row in ledger}
+    assert "sent" in statuses
+    deferred = [row for row in lives if row[4] == "gate" and row[6].startswith("deferred")]
+    assert deferred, "they compete for one cooldown"
+    assert {row[0] for row in deferred if row[3] == ORIGIN + timedelta(days=1)} == {"b-second", "c-account"}
+    seen.append([lives, ledger])
+    assert seen[-1] == seen[0]
