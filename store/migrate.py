@@ -34,7 +34,7 @@ def _upgrade(connection: Connection) -> None:
 
 async def migrate(url: str) -> None:
     """Upgrade the database at `url`; waits for a migration of another process."""
-    engine = create_async_engine(engine_url(url))
+    engine = create_async_engine(engine_url(url), hide_parameters=True)  # errors end up in logs
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)

@@ -20,7 +20,7 @@ from worker.composition.clients import NO_TEMPORAL, connect_temporal, open_datab
 from worker.composition.dependencies import dependencies
 from worker.composition.loops import background_loops
 from worker.health import health_port
-from worker.logs import configure_logging
+from worker.logs.configuration import configure_logging
 from worker.loops.loop import sleep_or_stop
 from worker.provider_settings import load_providers
 from worker.settings import Settings, SettingsError, load_settings

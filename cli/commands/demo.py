@@ -21,7 +21,7 @@ from journeys.decision.compiler import load_chart
 from journeys.simulation.backtest import Stream, Tally
 from journeys.simulation.timeline import Scenario
 from worker.event_loop import run_until_done
-from worker.logs import configure_logging
+from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack, StackError

@@ -14,7 +14,7 @@ from rich.table import Table
 from cli.api_client import ApiClient, ApiError
 from cli.shipped_catalog import publish_shipped
 from worker.event_loop import run_until_done
-from worker.logs import configure_logging
+from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.endpoints import Endpoints
 from worker.stack.process import ProcessFailedError

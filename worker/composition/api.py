@@ -32,7 +32,7 @@ from worker.composition.clients import connect_temporal, open_database
 from worker.composition.dependencies import dependencies
 from worker.composition.feed import feed_signing
 from worker.composition.providers import webhook_secrets
-from worker.logs import configure_logging
+from worker.logs.configuration import configure_logging
 from worker.provider_settings import load_providers
 from worker.settings import Settings, SettingsError, load_settings
 

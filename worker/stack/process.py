@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import structlog
@@ -18,6 +19,8 @@ import structlog
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.02
+PRIVATE = 0o077
+"""The umask of every child: mails, histories, logs and databases are for their owner only."""
 
 
 class ProcessFailedError(RuntimeError):
@@ -65,8 +68,7 @@ class ChildProcess:
         if self._pid_file is not None:
             end_leftovers([self._pid_file])
         command = self._running = self._command()
-        command.log.parent.mkdir(parents=True, exist_ok=True)
-        with command.log.open("ab") as output:
+        with _open_log(command.log) as output:
             self._popen = subprocess.Popen(
                 list(command.argv),
                 stdin=subprocess.DEVNULL,
@@ -77,6 +79,7 @@ class ChildProcess:
                 user=command.user,
                 group=_group_of(command.user),
                 start_new_session=True,
+                umask=PRIVATE,
             )
         if self._pid_file is not None:
             write_pid(self._pid_file, self._popen.pid)
@@ -132,6 +135,14 @@ class ChildProcess:
     def _forget(self) -> None:
         if self._pid_file is not None:
             self._pid_file.unlink(missing_ok=True)
+
+
+def _open_log(path: Path) -> BinaryIO:
+    """A log file for its owner only, opened at its end."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    path.chmod(0o600)  # it may be older than this rule
+    return os.fdopen(descriptor, "ab")
 
 
 def _group_of(user: str | None) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +18,7 @@ from activities.channels.apprise import AppriseChannel, AppriseSettings
 from activities.content.tracked_links import ClickLinks
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Promise, TemplateFault
 from tests.support.provider import templates
-from worker.logs import configure_logging
+from worker.logs.configuration import configure_logging
 from worker.stack.providers.app import Vendor, VendorRequest
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider, local_provider
@@ -110,12 +112,15 @@ async def test_C7_an_interrupting_service_accepts_only_time_sensitive_templates(
 
 
 @pytest.fixture
-def logged(capfd) -> Iterator[Callable[[], str]]:
+def logged(monkeypatch) -> Iterator[Callable[[], str]]:
     """The log output so far, with logging configured as in a process; the configuration is restored afterwards."""
-    root, kept = logging.getLogger(), structlog.get_config()
+    root, kept, output = logging.getLogger(), structlog.get_config(), io.StringIO()
     handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
     configure_logging("json")
-    yield lambda: capfd.readouterr().err
+    yield output.getvalue
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.configure(**kept)

@@ -1,0 +1,1 @@
+"""Log output: configuration, tracebacks without values, redaction, and repeated errors."""
