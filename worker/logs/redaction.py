@@ -1,4 +1,4 @@
-"""Redaction of log lines: by the type and name of a field, and by patterns in texts.
+"""Redaction of log lines: by types, names and patterns.
 
 A log has no addresses, numbers, keys, tokens or contents. Fields of known harmless types pass; any other object is logged by
 the name of its type.
