@@ -92,7 +92,7 @@ def build_app(parts: Parts) -> AsgiApp:
     seconds = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics, parts.keys)
     reader = Reader(parts.limits, check)
-    routes = Routes(parts.keys, seconds=seconds)
+    routes = Routes(parts.keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
     # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)

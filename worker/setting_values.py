@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -15,6 +16,8 @@ from activities.channels.email.relay_settings import SmtpRelay
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
 
+MIN_API_KEY: Final = 24
+"""Characters of a write or operator key where others reach the API."""
 MIN_SECRET: Final = 32
 """Characters of a signing key. Anyone with one link can try keys offline."""
 
@@ -78,6 +81,26 @@ def signing_keys(keys: SecretStr, development_key: str) -> SecretStr:
 def split_keys(keys: SecretStr) -> tuple[str, ...]:
     """The keys of a comma-separated setting."""
     return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
+
+
+def exposure(environment: str, api_host: str, **urls: str | None) -> str:
+    """Why others may reach this deployment, naming the setting that says so; empty if only this machine does."""
+    if environment == "production":
+        return "TENURE_ENVIRONMENT is production"
+    for name, url in urls.items():
+        if url is not None and not _names_loopback(urlsplit(url).hostname or ""):
+            return f"TENURE_{name.upper()}={url} is reachable by others"
+    return "" if is_loopback(api_host) else f"TENURE_API_HOST={api_host} is reachable by others"
+
+
+def _names_loopback(host: str) -> bool:
+    """Whether a host in a URL is this machine, judged by its name: a start must not wait for a name server."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -165,13 +165,15 @@ class Settings(BaseSettings):
         return values.signing_keys(keys, DEV_LINK_KEY)
 
     @model_validator(mode="after")
-    def _development_keys_on_loopback_only(self) -> Self:
-        if values.is_loopback(self.api_host) or not self.dev_keys:
+    def _own_keys_where_others_reach_it(self) -> Self:
+        reason = values.exposure(self.environment, self.api_host, public_url=self.public_url, link_base=self.link_base)
+        weak = self.weak_keys if reason else ()
+        if not weak:
             return self
-        names = " and ".join(PREFIX + name.upper() for name in self.dev_keys)
+        names = " and ".join(PREFIX + name.upper() for name in weak)
         raise ValueError(
-            f"{PREFIX}API_HOST={self.api_host} is reachable by others, and the development keys are public. "
-            f"The operator's turn: set {names} to secrets of your own, or listen on 127.0.0.1."
+            f"{reason}, so public and short keys are refused. The operator's turn: set {names} to secrets of your own of "
+            f"{values.MIN_API_KEY} characters or more (`openssl rand -hex 32`), or listen on 127.0.0.1 outside production."
         )
 
     @property
@@ -189,6 +191,16 @@ class Settings(BaseSettings):
             "address_keys": DEV_LINK_KEY,
         }
         return tuple(name for name, key in development.items() if key in values.split_keys(getattr(self, name)))
+
+    @property
+    def weak_keys(self) -> tuple[str, ...]:
+        """Names of the keys that others know or may guess: development values, and short keys of the API."""
+        short = [
+            name
+            for name in ("write_key", "operator_key")
+            if len(getattr(self, name).get_secret_value()) < values.MIN_API_KEY and name not in self.dev_keys
+        ]
+        return (*self.dev_keys, *short)
 
     @property
     def links(self) -> Links:

@@ -28,6 +28,9 @@ class Limits(BaseSettings):
         6 * 3600, gt=0, description="Age of the oldest undelivered event above which ingestion answers 503."
     )
     patience_seconds: float = Field(10, gt=0, description="Time after which a request is answered with 503.")
+    wrong_key_seconds: float = Field(
+        1.0, ge=0, description="Delay of the answer to a wrong key, once one address has sent 20 in a minute."
+    )
     streams: int = Field(500, gt=0, description="Open inbox streams; more get 429.")
     streams_of_one: int = Field(10, gt=0, description="Open inbox streams of one person; more get 429.")
     pool: int = Field(10, gt=0, description="Connections to the database, doubled under load.")

@@ -19,6 +19,7 @@ from starlette.types import Scope as AsgiScope
 from api.http.auth import ApiKeys, Scope
 from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.problems import ProblemError, problem_responses, translate
+from api.http.wrong_keys import WrongKeys
 
 SLASH = "\ufdd0"
 """Replaces an encoded slash within a segment (RFC 3986 §2.2), set by `asgi.py`. Unicode never assigns this character."""
@@ -30,7 +31,7 @@ _SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
     Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
 }
 _USUAL = ("malformed-request", "invalid-request", "store-unavailable")
-_GUARDED = ("unauthenticated", "forbidden")
+_GUARDED = ("unauthenticated", "forbidden", "quota-exceeded")
 
 
 class _Segment(StringConvertor):
@@ -80,9 +81,18 @@ class _Bounded(Request):
 class ScopedRoute(APIRoute):
     """A route with its scope. Made by `Routes.add`, which requires one."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: ApiKeys, **options: Any) -> None:
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        scope: Scope,
+        keys: ApiKeys,
+        wrong_keys: WrongKeys,
+        **options: Any,
+    ) -> None:
         self.scope = scope
-        self._keys = keys
+        self._keys, self._wrong_keys = keys, wrong_keys
         self._seconds: float = options.pop("seconds")
         self.fast: bool = options.pop("fast")
         super().__init__(path, endpoint, **options)
@@ -98,7 +108,7 @@ class ScopedRoute(APIRoute):
                 async with asyncio.timeout(self._seconds):
                     return await inner(_Bounded(request.scope, request.receive))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
-                return translate(error).response()
+                return (await self._wrong_keys.delay(request, translate(error))).response()
 
         return handler
 
@@ -111,15 +121,15 @@ class ScopedRoute(APIRoute):
             async with asyncio.timeout(self._seconds):
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
-            response = translate(error).response()
+            response = (await self._wrong_keys.delay(request, translate(error))).response()
         await response(scope, receive, send)
 
 
 class Routes:
-    """Collects the routes of one deployment, with their keys and time limit in seconds."""
+    """Collects the routes of one deployment, with their keys, time limit and delay of wrong keys in seconds."""
 
-    def __init__(self, keys: ApiKeys, *, seconds: float) -> None:
-        self._keys = keys
+    def __init__(self, keys: ApiKeys, *, seconds: float, wrong_key_seconds: float = 0) -> None:
+        self._keys, self._wrong_keys = keys, WrongKeys(wrong_key_seconds)
         self._seconds = seconds
         self.made: list[ScopedRoute] = []
 
@@ -154,6 +164,7 @@ class Routes:
             endpoint,
             scope=scope,
             keys=self._keys,
+            wrong_keys=self._wrong_keys,
             seconds=seconds or self._seconds,
             fast=fast,
             methods=[method],

@@ -77,7 +77,7 @@ def application(
     sign: FeedSigner | None = None,
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
-    limits = limits or Limits()
+    limits = limits or Limits(wrong_key_seconds=0)
     database = Database(database_url, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
     return build_app(

@@ -15,6 +15,7 @@ import pytest_asyncio
 from activities.outgoing.client import CONNECTIONS
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import AttemptResult, Channel
+from tests.support.own_keys import OWN_KEYS
 from tests.support.provider import google_key, outgoing, templates, vapid_key
 from worker.composition.channels import configured_channels
 from worker.composition.providers import PUSH_CONNECTIONS, PUSH_CONNECTIONS_PER_HOST
@@ -43,7 +44,7 @@ async def channels(local: LocalProvider, tmp_path: Path) -> AsyncIterator[Mappin
         vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@tenure.example",
     )  # fmt: skip
     configured = configured_channels(
-        Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path), given
+        Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path, **OWN_KEYS), given
     )
     yield configured
     for channel in configured.values():

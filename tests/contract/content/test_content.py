@@ -14,6 +14,7 @@ from cli.api_client import ApiClient
 from journeys.content.template_info import TemplateInfo
 from tests.contract.inbox.test_clicks import JOURNEY_ON_CLICKS
 from tests.support.api import CATALOG, OPERATE, WRITE, application, client, served
+from tests.support.own_keys import OWN_KEYS
 from worker.composition.channels import content_preview
 from worker.provider_settings import ProviderSettings
 from worker.settings import Settings
@@ -195,7 +196,10 @@ async def test_a_test_send_goes_only_to_the_allow_list_is_marked_and_is_not_in_t
     async with await mail_server(tmp_path / "mail") as sink:
         port = sink.sockets[0].getsockname()[1]
         settings = Settings(
-            smtp_url=f"smtp://127.0.0.1:{port}", allowed_recipients="*@team.example", link_base="https://l"
+            smtp_url=f"smtp://127.0.0.1:{port}",
+            allowed_recipients="*@team.example",
+            link_base="https://l",
+            **OWN_KEYS,
         )
         async with client(application(module_database_url, desk=content_preview(settings))) as made:
             url = "/v1/templates/setup%2Ffirst-steps/test-send"
@@ -218,7 +222,7 @@ async def test_a_test_send_by_resend_goes_only_to_the_allow_list(tmp_path, local
         port = sink.sockets[0].getsockname()[1]
         settings = Settings(
             smtp_url=f"smtp://127.0.0.1:{port}", smtp_lookup=tmp_path / "mail", allowed_recipients="*@team.example",
-            link_base="https://l",
+            link_base="https://l", **OWN_KEYS,
         )  # fmt: skip
         given = ProviderSettings(
             resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin, providers_near=True

@@ -1,5 +1,6 @@
 """Every route declares its scope and needs a key; every refusal is a problem document that says whose turn it is."""
 
+import asyncio
 import os
 import re
 import signal
@@ -13,10 +14,11 @@ import pytest
 from fastapi.routing import APIRoute
 
 from api.http.auth import ApiKeys, Scope
+from api.http.limits import Limits
 from api.http.routes import Routes, ScopedRoute
 from journeys.consent.rules import DEV_BASE, DEV_KEY
 from journeys.tokens.signed_links import PATHS, Link, Links, Purpose
-from tests.support.api import CLICKS, OPERATE, WRITE, application
+from tests.support.api import CLICKS, OPERATE, WRITE, application, client
 from worker.settings import ROOT
 
 SAMPLES = {
@@ -93,6 +95,20 @@ async def test_the_write_key_gets_403_on_operator_routes(sender, method, path):
     assert (refused.status_code, refused.json()["title"]) == (403, "The key does not allow this")
 
 
+async def test_many_wrong_keys_of_one_address_are_answered_slowly_and_the_right_one_is_not(module_database_url):
+    async with client(application(module_database_url, limits=Limits(wrong_key_seconds=0.5)), "wrong") as stranger:
+        began = time.monotonic()
+        first = await asyncio.gather(*(stranger.get("/v1/tasks") for _ in range(20)))
+        assert {refused.status_code for refused in first} == {401}
+        slow = [asyncio.create_task(stranger.get("/v1/tasks")) for _ in range(110)]
+        right = await stranger.get("/v1/tasks", auth=(OPERATE, ""))
+        assert right.status_code == 200
+        assert not all(task.done() for task in slow), "the right key does not wait for the wrong ones"
+        refusals = await asyncio.gather(*slow)
+        assert sorted(refused.status_code for refused in refusals) == [401] * 100 + [429] * 10
+        assert time.monotonic() - began >= 0.5
+
+
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Digest x", "Basic \xff", "Bearer nobody"])
 async def test_a_malformed_authorization_header_gets_401(api, header):
     refused = await api.get(
@@ -136,6 +152,18 @@ def test_the_development_keys_are_refused_on_a_public_address(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "TENURE_WRITE_KEY and TENURE_OPERATOR_KEY" in stderr
+
+
+@pytest.mark.parametrize("module", ["api", "worker"])
+def test_api_and_worker_refuse_development_keys_in_production(module):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+    env |= {"TENURE_ENVIRONMENT": "production", "TENURE_PUBLIC_URL": "https://tenure.example"}
+    ended = subprocess.run(
+        [sys.executable, "-m", module], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert "TENURE_ENVIRONMENT is production" in ended.stderr
+    assert "TENURE_LINK_KEYS" in ended.stderr
 
 
 def test_the_process_starts_without_database_or_temporal_and_stops_cleanly_on_sigterm(tmp_path, unused_tcp_port):

@@ -8,6 +8,7 @@ import pytest
 
 from activities.channels.allow_list import NOT_LISTED, AllowList
 from activities.ports import AttemptResult, Outgoing, Prepared, RecipientNotAllowed
+from tests.support.own_keys import OWN_KEYS
 from worker.composition.channels import configured_channels
 from worker.composition.mail import tracked_links
 from worker.provider_settings import ProviderSettings
@@ -49,7 +50,7 @@ async def test_outside_production_a_recipient_that_is_not_listed_is_refused_with
 @pytest.mark.parametrize(
     "settings",
     [
-        {"environment": "production"},
+        {"environment": "production", **OWN_KEYS},
         {"smtp_lookup": Path("/nowhere")},  # the local sink
     ],
 )
@@ -78,9 +79,11 @@ def test_the_inbox_accepts_every_recipient_in_every_environment():
 def test_clicks_are_tracked_where_a_public_url_or_a_link_base_is_set():
     assert tracked_links(load_settings()) is None
     assert (
-        tracked_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
+        tracked_links(load_settings(public_url="https://t.example", **OWN_KEYS))
+        .address("k", 0)
+        .startswith("https://t.example/c/")
     )
-    separate = load_settings(public_url="https://t.example", link_base="https://l.example")
+    separate = load_settings(public_url="https://t.example", link_base="https://l.example", **OWN_KEYS)
     assert tracked_links(separate).address("k", 0).startswith("https://l.example/c/")
     with pytest.raises(SettingsError, match="is not a web address"):
         load_settings(link_base="l.example")

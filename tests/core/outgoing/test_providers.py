@@ -8,6 +8,7 @@ from activities.channels.email.resend import ResendChannel
 from activities.channels.email.smtp import EmailChannel
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import Outgoing, TemplateFault
+from tests.support.own_keys import OWN_KEYS
 from tests.support.provider import google_key, vapid_key
 from worker.composition.channels import configured_channels
 from worker.provider_settings import ProviderSettings, is_configured, load_providers, read_rates
@@ -15,7 +16,7 @@ from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.providers.environment import local_environ
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")
+SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production", **OWN_KEYS)
 
 
 def test_without_provider_settings_the_channels_are_smtp_and_the_inbox():
@@ -49,7 +50,7 @@ def test_resend_replaces_smtp():
 
 
 def test_production_needs_a_provider_for_mails_and_resend_alone_is_enough():
-    settings = Settings(environment="production")
+    settings = Settings(environment="production", **OWN_KEYS)
     assert isinstance(
         configured_channels(settings, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel
     )

@@ -8,13 +8,21 @@ from structlog.testing import capture_logs
 
 from activities.ports import Ambiguity, Outgoing, Promise
 from journeys.consent.rules import DEV_KEY
+from tests.support.own_keys import OWN_ENVIRONMENT, OWN_KEYS
 from worker.composition.catalog import consent_rules
 from worker.composition.channels import configured_channels
 from worker.settings import SettingsError, load_settings
 from workflows.limits import QUEUED_TIMEOUT, STEP_TIMEOUT
 
 LONG = "k" * 32
-OWN = {"write_key": "mine", "operator_key": "mine-too", "link_keys": LONG, "address_keys": f"{LONG},{LONG}"}
+OWN = OWN_KEYS
+EXPOSED = [
+    {"api_host": "0.0.0.0"},
+    {"environment": "production"},
+    {"public_url": "https://tenure.example"},
+    {"link_base": "https://l.example"},
+    {"environment": "production", "public_url": "https://localhost"},
+]
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
@@ -54,8 +62,30 @@ def test_the_development_key_among_other_link_keys_is_refused():
         load_settings(**{**OWN, "link_keys": f"{LONG},{DEV_KEY}"}, api_host="0.0.0.0")
 
 
-def test_a_server_with_its_own_keys_may_listen_on_any_host():
-    assert load_settings(**OWN, api_host="0.0.0.0").dev_keys == ()
+@pytest.mark.parametrize("exposed", EXPOSED, ids="+".join)
+@pytest.mark.parametrize("key", ["write_key", "operator_key", "link_keys", "address_keys"])
+def test_a_development_key_is_refused_in_production_and_behind_a_public_address(exposed, key):
+    with pytest.raises(SettingsError, match=f"set TENURE_{key.upper()} to"):
+        load_settings(**{**OWN, key: None}, **exposed)
+
+
+@pytest.mark.parametrize("exposed", EXPOSED, ids="+".join)
+def test_a_short_key_is_refused_where_others_reach_the_api(exposed):
+    for key, value in (("write_key", "w"), ("operator_key", "o" * 23)):
+        with pytest.raises(SettingsError, match=f"set TENURE_{key.upper()} to"):
+            load_settings(**{**OWN, key: value}, **exposed)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8400", "https://localhost", "https://tenure.localhost", "http://[::1]:1"]
+)
+def test_development_keys_are_accepted_with_a_public_address_on_loopback(url):
+    assert load_settings(public_url=url, write_key="short").weak_keys
+
+
+@pytest.mark.parametrize("exposed", EXPOSED, ids="+".join)
+def test_a_server_with_its_own_keys_may_be_reached_by_anybody(exposed):
+    assert load_settings(**OWN, **exposed).weak_keys == ()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
@@ -103,6 +133,8 @@ def test_the_ambiguity_of_mails_comes_from_its_setting(monkeypatch):
 def test_the_footer_and_the_one_click_link_of_a_mail_come_from_settings(monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
     monkeypatch.setenv("TENURE_ENVIRONMENT", "production")
+    for name, key in OWN_ENVIRONMENT.items():
+        monkeypatch.setenv(name, key)
     monkeypatch.setenv("TENURE_POSTAL_ADDRESS", "Tenure, 1 Harbour Street, Bergen")
     monkeypatch.setenv("TENURE_PUBLIC_URL", "https://tenure.example")
     outgoing = Outgoing(

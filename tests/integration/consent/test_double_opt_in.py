@@ -18,6 +18,7 @@ from journeys.tokens.signed_links import LinkError
 from store.events.changes import change_consents, confirm_consent
 from tests.support import shipped_catalog
 from tests.support.live_stack import LiveStack, live_stack, until
+from tests.support.own_keys import OWN_ENVIRONMENT
 from worker.settings import ROOT
 
 BASE = "https://hello.acme.example"
@@ -37,7 +38,8 @@ states:
 async def stack(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[LiveStack]:
-    monkeypatch.setenv("TENURE_PUBLIC_URL", BASE)
+    for name, value in {**OWN_ENVIRONMENT, "TENURE_PUBLIC_URL": BASE}.items():
+        monkeypatch.setenv(name, value)
     async with live_stack(database_url, temporal_address, task_queue, tmp_path) as stack:
         await stack.publish(OFFER)
         await stack.publish(

@@ -10,6 +10,7 @@ import pytest
 
 from store.engagement import clicks
 from tests.support.live_stack import live_stack
+from tests.support.own_keys import OWN_ENVIRONMENT
 from worker.composition.mail import tracked_links
 
 JOURNEY = """
@@ -30,7 +31,8 @@ TYPES = {f"event.{name}.action": "string" for name in ("message_clicked", "check
 
 @pytest.fixture
 def link_base(monkeypatch):
-    monkeypatch.setenv("TENURE_LINK_BASE", "https://l.example")
+    for name, value in {**OWN_ENVIRONMENT, "TENURE_LINK_BASE": "https://l.example"}.items():
+        monkeypatch.setenv(name, value)
 
 
 async def test_M1_a_journey_receives_the_click_on_its_mail(

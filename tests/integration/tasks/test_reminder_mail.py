@@ -15,6 +15,7 @@ import pytest
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 from store.database import Database, fetch_all, fetch_one, sql
+from tests.support.own_keys import OWN_KEYS
 from worker.composition.reminder_mail import reminder_mail
 from worker.loops.reminders import Reminders
 from worker.provider_settings import ProviderSettings, load_providers
@@ -90,7 +91,7 @@ def mails(folder: Path) -> list[EmailMessage]:
 )
 async def test_C10_the_owner_of_a_task_gets_one_mail_with_the_deadline_and_a_link(database, tmp_path, owner, address):
     number = await insert_task(database, owner)
-    async with sink(tmp_path, public_url="https://tenure.example") as settings:
+    async with sink(tmp_path, public_url="https://tenure.example", **OWN_KEYS) as settings:
         assert await sweep(database, settings) == 1
         assert await sweep(database, settings) == 0
     (mail,) = mails(tmp_path)
@@ -178,7 +179,7 @@ async def test_reminders_go_by_resend_when_it_is_configured(database):
     async with local_provider() as local:
         given = load_providers(resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin)
         settings = Settings(
-            smtp_url="smtp://127.0.0.1:9", environment="production", public_url="https://tenure.example"
+            smtp_url="smtp://127.0.0.1:9", environment="production", public_url="https://tenure.example", **OWN_KEYS
         )
         assert await sweep(database, settings, given) == 1
         (kept,) = local.provider.accepted.search(provider="resend")
