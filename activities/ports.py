@@ -56,6 +56,14 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a message asks to confirm (double opt-in): its signed link, made for this message, and the title of its topic."""
+
+    url: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message to render: key, template, address and data. `person` is the recipient's key, to which links are bound."""
 
@@ -70,6 +78,7 @@ class Outgoing:
     """Messages of a digest, each with its own key, template and data; `template` is then the digest's."""
     person: str = ""
     trace: str = ""
+    confirm: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +161,7 @@ class Channel(Protocol):
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """Render the message. Raises TemplateFault: the message ends as `failed`.
 
-        After FieldsUnknown and RecipientNotAllowed it ends as `withheld`.
+        After FieldsUnknown, NoOpenRequest and RecipientNotAllowed it ends as `withheld`.
         """
         ...
 
@@ -179,6 +188,10 @@ class FieldsUnknown(TemplateFault):
     def __init__(self, message: str, fields: tuple[str, ...]) -> None:
         super().__init__(message)
         self.fields = fields
+
+
+class NoOpenRequest(TemplateFault):
+    """A confirmation mail without a request that is open, and was made for the address that the mail would go to."""
 
 
 class RecipientNotAllowed(TemplateFault):

@@ -20,7 +20,7 @@ from activities.content.template import Template
 from activities.content.template_source import TemplateSource
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
-from activities.ports import AttemptResult, Outgoing, Prepared, Receipt, TemplateFault
+from activities.ports import AttemptResult, Confirmation, Outgoing, Prepared, Receipt, TemplateFault
 from journeys.content.template_info import MissingFields, TemplateInfo
 from journeys.content.variants import BASE
 
@@ -167,7 +167,8 @@ class ContentPreview:
 
 def _outgoing(name: str, request: Mapping[str, Any], to: str = "") -> Outgoing:
     key = f"test/{uuid.uuid4().hex}"
-    return Outgoing(key, name, to, request["profile"], request["account"], request["data"])
+    data, confirm = request["data"], Confirmation("https://example.com/confirm", "Offers")
+    return Outgoing(key, name, to, request["profile"], request["account"], data, confirm=confirm)
 
 
 def _chosen(template: Template, outgoing: Outgoing, request: Mapping[str, Any]) -> tuple[str, TemplateSource]:

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from activities.content.template_files import RULES, assemble, name_of, read_rules
+from activities.content.template_files import (
+    POLICY,
+    RULES,
+    assemble,
+    name_of,
+    read_link_domains,
+    read_rules,
+    unlisted_links,
+)
 from journeys.checks.checker import check_journey
 from journeys.checks.policy import check_policy
 from journeys.checks.warnings import tasks_without_deadline
@@ -24,7 +32,6 @@ from journeys.language.source import YamlSource
 from journeys.tasks.team import read_team
 
 PLAN: Final = "tracking-plan.yaml"
-POLICY: Final = "policy.yaml"
 CONSENT: Final = "consent.yaml"
 TEAM: Final = "team.yaml"
 KINDS: Final = {PLAN: "plan", POLICY: "policy", RULES: "rules", CONSENT: "consent", TEAM: "team"}
@@ -148,6 +155,8 @@ def _read_templates(files: CatalogFiles, folder: Path, paths: Sequence[Path], gi
         if path.suffix == ".md":
             stems.setdefault(template_name(path), path)
     templates, more = assemble(rules, [(path, stem) for stem, path in stems.items()])
+    policy_path = next((path for path in given if path.name == POLICY), folder / POLICY)
+    more += unlisted_links(templates, read_link_domains(policy_path))
     files.templates = {name: template.info() for name, template in templates.items()}
     files.broken = {name_of(stem)[0] for stem in stems} - set(templates)
     for fault in (*problems, *more):

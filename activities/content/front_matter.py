@@ -15,6 +15,9 @@ from journeys.language.values import coerce
 
 TemplateKind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
 ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
+CONFIRM_URL, CONFIRM_TOPIC = "confirm_url", "confirm_topic"
+GIVEN = frozenset({"unsubscribe_url", CONFIRM_URL, CONFIRM_TOPIC})
+"""Variables that the gate and the channel give, so that no event and no profile can."""
 VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
 LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
 PagePattern = Annotated[str, StringConstraints(max_length=200, pattern=r"^/[^\s?#%]*$")]
@@ -131,6 +134,7 @@ def unfit(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("action",), "action: each message in a digest has its own; the digest itself has none"
     if kind in _IN_APP_ONLY and matter.channels != ("in_app",):
         yield ("channels",), f"channels: a {kind} appears in the product only: [in_app]"
+    yield from _given_names(matter)
     for name in ("page", "anchor"):
         if kind in _IN_PLACE and getattr(matter, name) is None:
             yield ("kind",), f"{name}: a {kind} needs one, to know where it appears"
@@ -144,3 +148,8 @@ def unfit(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("kind",), f"{name}: {needs}"
         if kind != its and given:
             yield (name,), f"{name}: {only}"
+
+
+def _given_names(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name in sorted(GIVEN & matter.variables.keys()):
+        yield ("variables", name), f"variables: {name} is given by Tenure, so no journey can give it"

@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
-from urllib.parse import urlsplit
 
+from activities.content.link_targets import LinkTargets
 from activities.content.liquid import unprotected
-from activities.ports import TemplateFault
-
-SCHEMES = ("https", "http", "mailto", "tel")
 
 _HEADING = re.compile(r"#{1,3} +")
 _BULLET = re.compile(r"[-*] +")
@@ -23,7 +20,6 @@ _INLINE = re.compile(
     r"|\*\*(?P<strong>[^*]{1,2000})\*\*"
     r"|(?<!\w)_(?P<emphasis>[^_]{1,2000})_(?!\w)"
 )
-_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f<>\"\\]")
 
 BlockKind = Literal["paragraph", "heading", "bullets", "numbers"]
 
@@ -45,22 +41,9 @@ class Block:
     items: tuple[tuple[TextRun, ...], ...]
 
 
-def parse_markup(source: str) -> tuple[Block, ...]:
-    """Blocks of a rendered body. Raises TemplateFault for an unsafe link."""
-    return tuple(Block(kind, tuple(_spans(item) for item in items)) for kind, items in _blocks(source))
-
-
-def safe_url(url: str) -> str:
-    """The URL, stripped. Raises TemplateFault for one that mails may not link to: other schemes, relative, malformed."""
-    url = url.strip()
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    named = bool(parts.netloc) if parts.scheme in ("http", "https") else bool(parts.path)
-    if parts.scheme not in SCHEMES or not named or _UNSAFE_IN_URL.search(url):
-        raise TemplateFault(f"a link must be an absolute {', '.join(SCHEMES)} address")
-    return url
+def parse_markup(source: str, targets: LinkTargets) -> tuple[Block, ...]:
+    """Blocks of a rendered body. Raises TemplateFault for a link that may not be sent."""
+    return tuple(Block(kind, tuple(_spans(item, targets) for item in items)) for kind, items in _blocks(source))
 
 
 def markup_html(blocks: Iterable[Block], link_style: str = "") -> str:
@@ -109,13 +92,13 @@ def _kind(line: str) -> tuple[BlockKind, str]:
     return "paragraph", line
 
 
-def _spans(item: str) -> tuple[TextRun, ...]:
+def _spans(item: str, targets: LinkTargets) -> tuple[TextRun, ...]:
     spans: list[TextRun] = []
     end = 0
     for match in _INLINE.finditer(item):
         if match.start() > end:
             spans.append(_plain(item[end : match.start()]))
-        spans.append(_styled(match))
+        spans.append(_styled(match, targets))
         end = match.end()
     if end < len(item):
         spans.append(_plain(item[end:]))
@@ -126,14 +109,14 @@ def _plain(source: str) -> TextRun:
     return TextRun(unprotected(source.replace("\\\n", "\n").removesuffix("\\")))
 
 
-def _styled(match: re.Match[str]) -> TextRun:
+def _styled(match: re.Match[str], targets: LinkTargets) -> TextRun:
     if match["strong"]:
         return TextRun(unprotected(match["strong"]), "strong")
     if match["emphasis"]:
         return TextRun(unprotected(match["emphasis"]), "emphasis")
-    label, url = unprotected(match["label"]), unprotected(match["url"]).strip()
+    label, url = unprotected(match["label"]), match["url"].strip()
     # `unsubscribe_url` is empty in the in-app inbox; the link's text stays.
-    return TextRun(label, "link", safe_url(url)) if url else TextRun(label)
+    return TextRun(label, "link", targets.checked(url)) if url else TextRun(label)
 
 
 def _html_block(block: Block, link_style: str) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from activities.content.front_matter import FrontMatter
+from activities.content.link_targets import LinkTargets
 from activities.content.liquid import Liquid, Unknown, unprotected
-from activities.content.markup import parse_markup, safe_url
+from activities.content.markup import parse_markup
 from activities.content.rendered import ChecklistLine, Rendered
 from activities.content.template_source import TemplateSource
 from activities.ports import Outgoing, TemplateFault
@@ -24,16 +25,22 @@ PLACEHOLDER: Final = "2000-01-01"
 
 
 def fill_in(
-    source: TemplateSource, scope: Mapping[str, Any], *, variant: str, lang: str, sender: Sender | None
+    source: TemplateSource,
+    scope: Mapping[str, Any],
+    *,
+    variant: str,
+    lang: str,
+    sender: Sender | None,
+    targets: LinkTargets,
 ) -> Rendered:
     """A source rendered with the values of `scope`. Raises TemplateFault, or Unknown for a missing variable."""
     matter = source.matter
     has_action = matter.action is not None
     return Rendered(
         subject=one_line(source.subject.render(scope), "the subject"),
-        blocks=parse_markup(source.body.render(scope)),
+        blocks=parse_markup(source.body.render(scope), targets),
         action_label=one_line(source.label.render(scope), "the action's label") if has_action else "",
-        action_url=safe_url(unprotected(source.url.render(scope))) if has_action else "",
+        action_url=targets.checked(source.url.render(scope)) if has_action else "",
         topic=matter.topic,
         variant=variant,
         lang=lang,

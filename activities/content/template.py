@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from activities.content.front_matter import FrontMatter
+from activities.content.front_matter import CONFIRM_TOPIC, CONFIRM_URL, FrontMatter
+from activities.content.link_targets import LinkTargets
 from activities.content.liquid import Unknown
 from activities.content.rendered import Rendered
 from activities.content.rendering import fields_needed, fill_in, owner_sender, template_scope
 from activities.content.template_source import TemplateSource
-from activities.ports import FieldsUnknown, Outgoing, TemplateFault
+from activities.ports import FieldsUnknown, NoOpenRequest, Outgoing, TemplateFault
+from journeys.content.link_domains import LinkDomains
 from journeys.content.surveys import ANSWERED
 from journeys.content.template_info import TemplateInfo
 from journeys.content.variants import LOCALE, ContentRules, Variant, choose_variant, variant_traits
@@ -27,6 +29,7 @@ class Template:
     variants: Mapping[Variant, TemplateSource] = field(default_factory=dict)
     rules: ContentRules = field(default_factory=ContentRules)
     team: Team = field(default_factory=Team)
+    links: LinkDomains = field(default_factory=LinkDomains)
 
     @property
     def matter(self) -> FrontMatter:
@@ -105,19 +108,28 @@ class Template:
     def render_source(self, outgoing: Outgoing, unsubscribe_url: str, source: TemplateSource) -> Rendered:
         """One source rendered for this person, even if it may not be sent.
 
-        Raises TemplateFault, and FieldsUnknown if the person's fields are missing.
+        Raises TemplateFault, FieldsUnknown if the person's fields are missing, and NoOpenRequest.
         """
+        confirm = outgoing.confirm
         scope = template_scope(self.matter, outgoing) | {"unsubscribe_url": unsubscribe_url}
+        if confirm is not None:
+            scope |= {CONFIRM_URL: confirm.url, CONFIRM_TOPIC: confirm.topic}
+        own = frozenset(url for url in (unsubscribe_url, confirm.url if confirm is not None else "") if url)
+        targets = LinkTargets(self.links, own)
         default = self.rules.locales.default
         variant = next((key for key, value in self.variants.items() if value is source), Variant(default))
         signed_by_owner = source.matter.from_ == "owner"
         try:
             sender = owner_sender(self.team, self.rules.owner_sender, outgoing) if signed_by_owner else None
-            return fill_in(source, scope, variant=variant.name(default), lang=variant.locale, sender=sender)
+            return fill_in(
+                source, scope, variant=variant.name(default), lang=variant.locale, sender=sender, targets=targets
+            )
         except TemplateFault as fault:
             text = f"{self.name}: {fault}"
             if isinstance(fault, Unknown) and fault.name in source.fields_read:
                 raise FieldsUnknown(text, self.unknown_fields(outgoing, source)) from None
+            if isinstance(fault, Unknown) and fault.name in (CONFIRM_URL, CONFIRM_TOPIC):
+                raise NoOpenRequest(f"{self.name}: nothing is to be confirmed at this address") from None
             raise TemplateFault(text) from None
 
     def unknown_fields(self, outgoing: Outgoing, source: TemplateSource) -> tuple[str, ...]:

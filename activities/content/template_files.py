@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,15 @@ from activities.content.template_source import (
     parse_template,
     read_variant_source,
 )
+from journeys.content.link_domains import LinkDomains
 from journeys.content.variants import CHANNEL, ContentRules, Variant, read_variant
+from journeys.gate.policy import Policy
 from journeys.language.actions import TemplateName
 from journeys.language.parsing import read_model
 from journeys.tasks.team import Team, read_team
 
 RULES: Final = "content.yaml"
+POLICY: Final = "policy.yaml"
 TEAM: Final = "team.yaml"
 _NAME: TypeAdapter[str] = TypeAdapter(TemplateName)
 
@@ -31,14 +34,30 @@ def read_files(folder: Path) -> tuple[dict[str, Template], list[TemplateProblem]
     """Templates below a folder by name, and the problems of unreadable ones and of `content.yaml`."""
     rules, problems = read_rules(folder.parent / RULES)
     templates, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
-    team = _team(folder.parent / TEAM)
-    return {name: replace(template, team=team) for name, template in templates.items()}, problems + more
+    team, links = _team(folder.parent / TEAM), read_link_domains(folder.parent / POLICY)
+    problems += [*more, *unlisted_links(templates, links)]
+    return {name: replace(template, team=team, links=links) for name, template in templates.items()}, problems
 
 
 def _team(path: Path) -> Team:
     """The team whose members may sign. Problems of the file are reported where tasks are assigned by it."""
     team = read_team(path.read_bytes())[0] if path.is_file() else None
     return team or Team()
+
+
+def read_link_domains(path: Path) -> LinkDomains:
+    """The domains that links may lead to, by `policy.yaml`. Problems of the file are reported where the gate reads it."""
+    policy = read_model(path.read_bytes(), Policy)[0] if path.is_file() else None
+    return LinkDomains(policy.link_domains if policy is not None else None)
+
+
+def unlisted_links(templates: Mapping[str, Template], links: LinkDomains) -> Iterator[TemplateProblem]:
+    """A problem for each URL written out in a template that leads to a domain that the policy does not list."""
+    for template in templates.values() if links.listed is not None else ():
+        for source in (template.source, *template.variants.values()):
+            for line, host in links.unlisted(Path(source.file).read_text("utf-8")):
+                text = f"a link leads to {host}, which policy.yaml does not list under link_domains"
+                yield TemplateProblem(source.file, line, text)
 
 
 def stem(path: Path, folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from activities.content.front_matter import CallToAction, FrontMatter, VariantMatter, unfit
+from activities.content.front_matter import GIVEN, CallToAction, FrontMatter, VariantMatter, unfit
 from activities.content.liquid import Liquid, LiquidProblem
 from journeys.language.actions import Model
 
@@ -186,7 +186,7 @@ def _checked(written: SplitTemplate, matter: FrontMatter, lines: Lines) -> Templ
     if problems:
         raise TemplateProblems(tuple(problems))
     subject, label, url, body, *labels = pieces
-    fields_read, names_read = frozenset(fields), frozenset(names - {"unsubscribe_url"})
+    fields_read, names_read = frozenset(fields), frozenset(names - GIVEN)
     return TemplateSource(matter, subject, label, url, body, tuple(labels), fields_read, names_read, file)
 
 
@@ -195,7 +195,7 @@ def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:
     if root in ("profile", "account"):
         # Signals carry the fields that templates read and no others, so each must be named (H5).
         return "" if len(path) > 1 and path[1] else f"name a field of {root}"
-    if root in matter.variables or root == "unsubscribe_url":
+    if root in matter.variables or root in GIVEN:
         return ""
     return f"'{root}' is not declared under variables"
 

@@ -16,11 +16,12 @@ from datetime import datetime
 import structlog
 
 from activities.dependencies import Dependencies
+from activities.gate.confirmation import confirmation_of
 from activities.gate.digest import begin_digest, end_digest_parts
 from activities.gate.preparation import address_of, deliver_in_app, mark_sending, prepare, set_channel
 from activities.gate.request import request_for_entry
 from activities.gate.snapshot import Recipient, read_context
-from activities.ports import Prepared
+from activities.ports import Confirmation, Prepared
 from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status, final_status
 from journeys.gate.verdicts import (
@@ -62,6 +63,7 @@ class GatePass:
         """Queued messages that were replaced by one of this pass; the caller enqueues their outcomes."""
         self._context: RecipientContext | None = None
         self._entries: dict[str, LedgerEntry] = {}
+        self._confirmations: dict[str, Confirmation | None] = {}
         self._requests: list[SendRequest] = []
         self._arrived: set[str] = set()
         self._lost: set[str] = set()
@@ -74,6 +76,9 @@ class GatePass:
         if entry.is_new and entry.key in decided:
             return  # requested again by a step that was applied before: the decision stays
         self._entries[entry.key] = entry
+        self._confirmations[entry.key] = await confirmation_of(
+            self.deps, self.connection, self.recipient, entry, self.now
+        )
         self._requests.append(await request_for_entry(self.deps, self.connection, self.recipient, entry))
 
     async def decide(self) -> list[LedgerEntry]:
@@ -97,7 +102,8 @@ class GatePass:
         return Status.SENT if entry.key in self._arrived else entry.status
 
     def _prepare(self, request: SendRequest, channel: str) -> Prepared | CannotSend:
-        return prepare(self.deps, self._entries[request.key], channel, self.recipient)
+        entry, confirm = self._entries[request.key], self._confirmations[request.key]
+        return prepare(self.deps, entry, channel, self.recipient, confirm=confirm)
 
     # -- the plan in the ledger --------------------------------------------------------------------------------------
 

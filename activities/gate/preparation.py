@@ -7,11 +7,22 @@ rendered again, unless it may have arrived: then it is sent unchanged, or not at
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from activities.dependencies import Dependencies
 from activities.gate.snapshot import Recipient
-from activities.ports import SLACK, FieldsUnknown, Outgoing, Prepared, RecipientNotAllowed, TemplateFault
+from activities.ports import (
+    SLACK,
+    Confirmation,
+    FieldsUnknown,
+    NoOpenRequest,
+    Outgoing,
+    Prepared,
+    RecipientNotAllowed,
+    TemplateFault,
+)
+from journeys.consent.bound_addresses import MAIL
 from journeys.gate.session import CannotSend
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
@@ -24,7 +35,12 @@ MOVED = "the address has changed since an attempt that may have arrived"
 
 
 def prepare(
-    deps: Dependencies, entry: LedgerEntry, by: str, recipient: Recipient, parts: tuple[LedgerEntry, ...] = ()
+    deps: Dependencies,
+    entry: LedgerEntry,
+    by: str,
+    recipient: Recipient,
+    parts: tuple[LedgerEntry, ...] = (),
+    confirm: Confirmation | None = None,
 ) -> Prepared | CannotSend:
     """The content to send by a channel, or the reason why nothing can be sent. Changes nothing."""
     address = address_of(deps, by, recipient)
@@ -32,7 +48,9 @@ def prepare(
         return CannotSend(Status.UNKNOWN, MOVED)
     try:
         kept = _kept(entry, by, address)
-        return kept or deps.channels[by].prepare(outgoing(entry, recipient, address, parts))
+        # A link to confirm proves the address it is sent to, so no other channel carries it.
+        message = replace(outgoing(entry, recipient, address, parts), confirm=confirm if by == MAIL else None)
+        return kept or deps.channels[by].prepare(message)
     except TemplateFault as fault:
         return _cannot_send(deps, entry, fault)
 
@@ -101,6 +119,8 @@ def _cannot_send(deps: Dependencies, entry: LedgerEntry, fault: TemplateFault) -
     match fault:
         case RecipientNotAllowed():
             return CannotSend(Status.WITHHELD, str(fault), (Reason("not_allowed", str(fault)),))
+        case NoOpenRequest():
+            return CannotSend(Status.WITHHELD, str(fault), (Reason("nothing_to_confirm", str(fault)),))
         case FieldsUnknown() if entry.priority not in deps.policy.state_exempt:
             reason = Reason("state_unknown", f"not known: {', '.join(fault.fields)}")
             return CannotSend(Status.WITHHELD, str(fault), (reason,))

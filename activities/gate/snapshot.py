@@ -12,6 +12,7 @@ from typing import Any
 
 from activities.dependencies import Dependencies
 from journeys.calendar.timezones import zone_of
+from journeys.consent.bound_addresses import current_addresses
 from journeys.gate.policy import horizon
 from journeys.gate.verdicts import RecipientContext
 from store.database import Connection
@@ -47,9 +48,10 @@ async def read_context(
         for name, channel in deps.channels.items()
         if (address := channel.address(person.profile, person.key)) is not None
     }
-    hashed = deps.catalogue.consent.addresses.of_all(addresses)
+    hashes = deps.catalogue.consent.addresses
+    hashed, current = hashes.of_all(addresses), current_addresses(hashes, person.profile)
     since = now - horizon(deps.policy)
-    context = await lock_and_read(connection, person.key, person.account_key, since, now, hashed)
+    context = await lock_and_read(connection, person.key, person.account_key, since, now, hashed, current)
     return replace(
         context,
         # A digest waits only if it may have arrived: no message joins it, replaces it or is replaced by it.

@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.dependencies import Dependencies
 from journeys.events.inbound import InboundEvent
+from journeys.language.signal_names import PLATFORM_SIGNALS
 from journeys.protocol import wire
 from store.database import as_json
 from store.events import log as event_log
@@ -26,9 +27,10 @@ UNSTORABLE = "tenure.Unstorable"
 async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> list[wire.Envelope]:
     """Put the signal into the run's lane; everything accepted since the run last decided, this signal included.
 
-    Its event has the source `temporal`. Raises ApplicationError, not retryable, for data that PostgreSQL cannot store;
-    its run then stores a dead letter.
+    Its event has the source `temporal`. Raises ApplicationError, not retryable, for a signal of the platform and for data
+    that PostgreSQL cannot store; its run then stores a dead letter.
     """
+    _refuse_platform_signal(request.name)
     _refuse_unstorable(request.data)
     async with deps.database.transaction() as connection:
         run = await projection.read_run(connection, request.run)
@@ -51,6 +53,12 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
                 connection, run.lane, lane.seq
             )  # too many rows before it for one answer: the relay delivers it
         return accepted
+
+
+def _refuse_platform_signal(name: str) -> None:
+    if name in PLATFORM_SIGNALS:
+        what = f"{name} is a signal of the platform itself: nobody outside may send it"
+        raise ApplicationError(what, type=UNSTORABLE, non_retryable=True)
 
 
 def _refuse_unstorable(data: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.consent.preferences import channel_label
 from journeys.gate.verdicts import ANY
-from store.consent.double_opt_in import NothingToConfirm
+from store.consent.double_opt_in import AddressChanged, NothingToConfirm
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.changes import confirm_consent
@@ -65,7 +65,7 @@ class DoubleOptInRoutes:
         return await hosted_pages.page_or_refusal(request, self._asked(token))
 
     async def confirm(self, token: LinkToken, request: Request) -> Response:
-        """Grant the consent. A repetition has no further effect; 409 if the person has opted out since."""
+        """Grant the consent. A repetition has no further effect; 409 if the person has opted out or moved since."""
         return await hosted_pages.page_or_refusal(request, self._confirm(token, request))
 
     async def _asked(self, token: str) -> Response:
@@ -83,6 +83,11 @@ class DoubleOptInRoutes:
         proof = hosted_pages.proof(request, self._catalogue.consent, visit, "confirmation-page")
         try:
             await confirm_consent(self._database, self._catalogue, visit.link, proof)
+        except AddressChanged as error:
+            raise ProblemError(
+                "conflict",
+                "This link was sent to another address than yours is now. Subscribe again to get these messages.",
+            ) from error
         except NothingToConfirm as error:
             raise ProblemError(
                 "conflict", "You have unsubscribed since this link was sent. Subscribe again to get these messages."
@@ -94,7 +99,6 @@ class DoubleOptInRoutes:
             "confirm",
             title="Confirmed" if done else "Please confirm",
             wording=f"Do you want to get {self._label(visit)}?",
-            preferences=hosted_pages.preferences_of(self._catalogue.consent, visit) if done else "",
             done=done,
         )
 

@@ -89,7 +89,7 @@ class ConsentRoutes:
         """Statements, effective consents and pending confirmations. Without a statement the policy's default holds."""
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-            items = await records.list_consents(connection, person.key)
+            items = await records.list_in_force(connection, self._catalogue.consent.addresses, person.key)
             now = await now_for(connection, person.clock)
             requested = await requests.pending_confirmations(connection, person.key, now)
             view = await preference_view(connection, self._catalogue, person.key, now)
@@ -99,6 +99,8 @@ class ConsentRoutes:
             for box in topic.choices
         ]
         pending = [{name: item[name] for name in ("channel", "topic", "asked_at")} for item in requested]
+        for item in items:
+            del item["address"]
         return json_response({"items": items, "holds": effective, "pending": pending})
 
     async def change(self, id: RecordId, consent: ConsentIn) -> Response:

@@ -12,7 +12,7 @@ from journeys.consent.preferences import (
     effective_consents,
     topics_in_order,
 )
-from journeys.consent.rules import ConsentRuleSet, TopicShown
+from journeys.consent.rules import ConsentRuleSet, TopicShown, unnamed_topic
 from journeys.gate.verdicts import ANY
 from store.consent import records, requests
 from store.database import Connection
@@ -68,16 +68,19 @@ class PreferenceView:
 async def preference_view(
     connection: Connection, catalogue: DefinitionRegistry, person: str, now: datetime
 ) -> PreferenceView:
-    """Every topic that is declared, used by a journey in use, or mentioned in the person's statements."""
+    """Every topic that the catalogue declares or a journey in use sends."""
     rule_set = catalogue.consent
     statements = {
         (item["channel"], item["topic"]): PersonStatement(item["granted"], item["source"], item["at"])
-        for item in await records.list_consents(connection, person)
+        for item in await records.list_in_force(connection, rule_set.addresses, person)
     }
     pending = frozenset(
         (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person, now)
     )
-    places = {*await _topics_of_journeys(connection, catalogue), *statements, *pending}
+    used = await _topics_of_journeys(connection, catalogue)
+    named = {topic for _, topic in used}
+    # An event may name any topic; the page shows no words but the catalogue's.
+    places = {place for place in (*used, *statements, *pending) if rule_set.topic_title(place[1], named) is not None}
     topics = topics_in_order(list(rule_set.rules.topics), (place[1] for place in places))
     shown = tuple(
         _topic(
@@ -134,4 +137,4 @@ def _choice(
 
 
 def _unnamed(topic: str) -> TopicShown:
-    return TopicShown(title=topic.replace("-", " ").replace("_", " ").capitalize())
+    return TopicShown(title=unnamed_topic(topic))

@@ -125,4 +125,4 @@ class Intake:
         people = {subject.key for subject in known.values()}
         # The request's time limit covers its commit and this wait.
         seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
-        return [asdict(message) for message in await wait_for(self.database, rule_set.policy, people, seconds=seconds)]
+        return [asdict(message) for message in await wait_for(self.database, rule_set, people, seconds=seconds)]

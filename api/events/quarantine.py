@@ -20,11 +20,14 @@ from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, j
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.events.inbound import InboundEvent, RejectedEvent
+from journeys.events.senders import SenderKind
 from store.database import Database
 from store.events import dead_letters, quarantine
 
 TAG = "Quarantine"
 AT_ONCE = 500
+HELD_SENDER: SenderKind = "write"
+"""A held event keeps the rights of whoever sent it, which is not the operator who replays it."""
 
 
 class QuarantineRoutes:
@@ -137,11 +140,11 @@ class QuarantineRoutes:
         """The held event, read and checked as if it arrived now; or the reason why it still fails."""
         raw, message_id = item["event"], item["message_id"]
         if item["source"] == SOURCE:
-            event = event_from_quarantine(self._check, raw, message_id)
+            event = event_from_quarantine(self._check, raw, message_id, HELD_SENDER)
         else:
             kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
             try:
-                event = replace(self._reader.one(Json(raw, strange=True), kind), message_id=message_id)
+                event = replace(self._reader.one(Json(raw, strange=True), kind, HELD_SENDER), message_id=message_id)
             except ProblemError as refusal:
                 return ProblemError("conflict", "The event is still malformed.", refusal.errors)
         if isinstance(event, RejectedEvent):

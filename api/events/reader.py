@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeGuard
 
 import orjson
@@ -21,6 +22,7 @@ from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault, read_call
+from journeys.events.senders import SenderKind
 
 
 @dataclass(slots=True)
@@ -38,14 +40,14 @@ class Reader:
         self._limits = limits
         self._check = check
 
-    def one(self, parsed: Json, kind: str, trace: str | None = None) -> ReceivedEvent:
+    def one(self, parsed: Json, kind: str, sender: SenderKind, trace: str | None = None) -> ReceivedEvent:
         """Read a single call. Raises ProblemError with every fault; then nothing is stored."""
-        event = self._read(parsed.value, kind, None, trace, strange=parsed.strange)
+        event = self._read(parsed.value, kind, None, trace, sender, strange=parsed.strange)
         if isinstance(event, list):
             raise refused_call(event)
         return event
 
-    def batch(self, parsed: Json, trace: str | None = None) -> ParsedBatch:
+    def batch(self, parsed: Json, sender: SenderKind, trace: str | None = None) -> ParsedBatch:
         """Read all elements of a batch. Raises ProblemError if the body has no batch."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
@@ -57,7 +59,7 @@ class Reader:
         batch = ParsedBatch()
         for index, element in enumerate(elements):
             raw = _with_context(element, context) if context else element
-            event = self._read(raw, None, sent_at, trace, strange=parsed.strange)
+            event = self._read(raw, None, sent_at, trace, sender, strange=parsed.strange)
             if isinstance(event, list):
                 faults, event = event, _malformed(raw, event)
                 batch.malformed.append((index, event.message_id, faults))
@@ -65,12 +67,13 @@ class Reader:
         return batch
 
     def _read(
-        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, *, strange: bool
+        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, sender: SenderKind, *, strange: bool
     ) -> ReceivedEvent | list[FieldFault]:
         malformed = self._unfit(raw, strange=strange)
         if malformed:
             return malformed
-        event = read_call(raw, kind, sent_at, trace, plan=self._check.planned, own_id=_own_id)
+        plan = partial(self._check.planned, sender=sender)
+        event = read_call(raw, kind, sent_at, trace, plan=plan, own_id=_own_id)
         if not isinstance(event, InboundEvent):
             return event
         faults = self._check.consent_faults(event)

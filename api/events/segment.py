@@ -12,7 +12,7 @@ from api.events.intake import Intake
 from api.events.reader import Reader, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
-from api.http.auth import Scope
+from api.http.auth import Scope, sender_of
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
@@ -74,7 +74,7 @@ class SegmentRoutes:
             clock = await self._intake.clock(request.headers)
             body = await read_bytes(request, self._limits.batch_bytes)
             trace = trace_id_of(request.headers.get("traceparent"))
-            batch = self._reader.batch(parse_json(body), trace)
+            batch = self._reader.batch(parse_json(body), sender_of(request), trace)
             result = await self._intake.batch(batch.events, source=SOURCE, clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
@@ -102,7 +102,8 @@ class SegmentRoutes:
                 clock = await self._intake.clock(request.headers)
                 body = await read_bytes(request, self._limits.event_bytes)
                 # A sender's trace (W3C Trace Context) continues: all events of the request have it.
-                event = self._reader.one(parse_json(body), kind, trace_id_of(request.headers.get("traceparent")))
+                trace = trace_id_of(request.headers.get("traceparent"))
+                event = self._reader.one(parse_json(body), kind, sender_of(request), trace)
                 result = await self._intake.one(event, source=SOURCE, clock=clock)
             event = result.as_taken(event)
             answer = _answer(event, await self._intake.in_flight_after([event]))

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,11 +15,12 @@ from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
 from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
 from api.events.tracking_plan import EventCheck
-from api.http.auth import Scope
+from api.http.auth import Scope, sender_of
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.senders import SenderKind
 from journeys.events.tracing import HEADER, trace_id_of
 from journeys.events.validation import InvalidEvent
 from journeys.language.signal_names import RESERVED_PREFIX
@@ -62,7 +62,7 @@ class SignalRoutes:
         parent: TraceParentHeader = None,
     ) -> Response:
         """Signal the person's journeys. An unknown person is created."""
-        return await self._accept(signal, id, None, request.headers, parent)
+        return await self._accept(request, signal, id, None, parent)
 
     async def to_account(
         self,
@@ -73,10 +73,10 @@ class SignalRoutes:
         parent: TraceParentHeader = None,
     ) -> Response:
         """Signal the account's own journeys, and those of its members that react to it."""
-        return await self._accept(signal, None, id, request.headers, parent)
+        return await self._accept(request, signal, None, id, parent)
 
     async def _accept(
-        self, signal: SignalIn, user: str | None, account: str | None, headers: Headers, parent: str | None
+        self, request: Request, signal: SignalIn, user: str | None, account: str | None, parent: str | None
     ) -> Response:
         if "\x00" in (user or account or ""):
             raise ProblemError("invalid-request", "An id must not contain U+0000.")
@@ -87,9 +87,10 @@ class SignalRoutes:
             }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
-        event = _checked(self._check, signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent))
+        message_id, sender = signal.id or uuid.uuid4().hex, sender_of(request)
+        event = _checked(self._check, signal, message_id, raw, sender, trace_id_of(parent))
         with self._intake.admission.admitted(0):
-            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(headers))
+            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(request.headers))
         event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, SOURCE, result)
@@ -98,17 +99,22 @@ class SignalRoutes:
         return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
 
-def event_from_quarantine(check: EventCheck, raw: dict[str, Any], message_id: str) -> ReceivedEvent:
+def event_from_quarantine(check: EventCheck, raw: dict[str, Any], message_id: str, sender: SenderKind) -> ReceivedEvent:
     """A signal from quarantine, checked again."""
     signal = SignalIn.model_validate({name: raw[name] for name in SignalIn.model_fields})
-    return _checked(check, signal, message_id, raw)
+    return _checked(check, signal, message_id, raw, sender)
 
 
 def _checked(
-    check: EventCheck, signal: SignalIn, message_id: str, raw: dict[str, Any], trace: str | None = None
+    check: EventCheck,
+    signal: SignalIn,
+    message_id: str,
+    raw: dict[str, Any],
+    sender: SenderKind,
+    trace: str | None = None,
 ) -> ReceivedEvent:
     """The event of a signal, or its rejection. `raw` also has the subject."""
-    planned = check.planned("track", signal.name, signal.data)
+    planned = check.planned("track", signal.name, signal.data, sender)
     if isinstance(planned, InvalidEvent):
         return RejectedEvent(message_id, signal.name, tuple(fault.what for fault in planned.faults), raw)
     event = InboundEvent(

@@ -9,8 +9,10 @@ from base64 import b64decode
 from enum import IntEnum
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from api.http.problems import ProblemError
+from journeys.events.senders import SenderKind
 
 
 class Scope(IntEnum):
@@ -29,10 +31,10 @@ class ApiKeys:
             raise ValueError("the write key and the operator key must differ: a sender of events may not operate")
         self._digests = ((Scope.WRITE, _digest(write)), (Scope.OPERATE, _digest(operator)))
 
-    def check(self, headers: Headers, needed: Scope) -> None:
-        """Raise ProblemError unless the request has a key of this scope."""
+    def check(self, headers: Headers, needed: Scope) -> Scope:
+        """The scope of the request's key. Raise ProblemError unless it includes the needed one."""
         if needed is Scope.PUBLIC:
-            return
+            return Scope.PUBLIC
         key = _key_in(headers.get("authorization", ""))
         if key is None:
             raise ProblemError("unauthenticated", "Send a key: HTTP Basic with the key as user name, or Bearer.")
@@ -41,6 +43,7 @@ class ApiKeys:
             raise ProblemError("unauthenticated", "This key is unknown.")
         if scope < needed:
             raise ProblemError("forbidden", "The write key only sends events; this needs the operator key.")
+        return scope
 
     def scope_of(self, key: str) -> Scope:
         """Scope of this key; PUBLIC if it is unknown."""
@@ -50,6 +53,11 @@ class ApiKeys:
             if hmac.compare_digest(digest, known):
                 matching = scope
         return matching
+
+
+def sender_of(request: Request) -> SenderKind:
+    """The kind of sender of a request that a route has let in."""
+    return "operator" if request.state.scope is Scope.OPERATE else "write"
 
 
 def _digest(key: str) -> bytes:

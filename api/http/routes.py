@@ -104,7 +104,7 @@ class ScopedRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                self._keys.check(request.headers, self.scope)
+                request.state.scope = self._keys.check(request.headers, self.scope)
                 async with asyncio.timeout(self._seconds):
                     return await inner(_Bounded(request.scope, request.receive))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
@@ -117,7 +117,7 @@ class ScopedRoute(APIRoute):
         request = Request(scope, receive)
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
-            self._keys.check(request.headers, self.scope)
+            request.state.scope = self._keys.check(request.headers, self.scope)
             async with asyncio.timeout(self._seconds):
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here

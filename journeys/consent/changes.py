@@ -17,7 +17,8 @@ class ConsentChange:
     """A change for a channel (or `*`) and a topic (or `*`); `granted` None takes the statement there back.
 
     `wording` is the text that the person was shown; `proof` names the evidence and does not identify the person.
-    `confirmed`: another system has the confirmation; `proof` names it.
+    `confirmed`: another system has the confirmation; `proof` names it. `address` is the keyed hash of the address that a
+    confirmed grant is bound to.
     """
 
     channel: str
@@ -27,6 +28,7 @@ class ConsentChange:
     wording: str = ""
     proof: Mapping[str, str] = field(default_factory=dict)
     confirmed: bool = False
+    address: str | None = None
 
     @property
     def place(self) -> ChannelTopic:

@@ -5,7 +5,7 @@ The model of `catalog/consent.yaml`; what consent means for a message is decided
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -114,6 +114,22 @@ class ConsentRuleSet:
     rules: ConsentRules = field(default_factory=ConsentRules)
     links: Links = field(default_factory=lambda: Links(DEV_BASE, (DEV_KEY,)))
     addresses: AddressHash = field(default_factory=lambda: AddressHash((DEV_KEY,)))
+
+    def topic_title(self, topic: str, used: Collection[str]) -> str | None:
+        """Title of a topic for recipients; None for one that neither the catalogue nor a journey (`used`) has.
+
+        An event may name any topic, and nobody's words but the company's are shown as its own.
+        """
+        if topic == ANY:
+            return "all messages"
+        if topic in self.rules.topics:
+            return self.rules.topics[topic].title
+        return unnamed_topic(topic) if topic in self.policy.topics or topic in used else None
+
+
+def unnamed_topic(topic: str) -> str:
+    """Title of a topic that has none: its name as words."""
+    return topic.replace("-", " ").replace("_", " ").capitalize()
 
 
 def load_consent_rules(mapping: Mapping[str, Any] | None) -> ConsentRules:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from journeys.language.signal_names import RESERVED_PREFIX
 
-FaultCode = Literal["unknown_event", "reserved_name", "missing_property", "wrong_type"]
+FaultCode = Literal["unknown_event", "reserved_name", "sender_not_allowed", "missing_property", "wrong_type"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pydantic import (
 
 from journeys.calendar.durations import Duration
 from journeys.calendar.timezones import zone_named
+from journeys.content.link_domains import LinkDomain
 from journeys.gate.lengths import Length
 from journeys.gate.quiet_hours import QuietHours, SendWindow
 from journeys.language.actions import (
@@ -173,7 +174,8 @@ class Policy(Model):
     """All rules of the gate. Messages of the priorities `state_exempt` are sent with product state unknown (H8).
 
     `topics` declares topics, each with a description. `timezone` is that of people without a known zone. A person of
-    several accounts receives a template from one of them in `once_across_accounts`.
+    several accounts receives a template from one of them in `once_across_accounts`. Links in messages lead to
+    `link_domains` only; without them to hosts that the author of a template has written out.
     """
 
     topics: dict[Name, Text] = {}
@@ -190,6 +192,7 @@ class Policy(Model):
     answered: ReplyPolicy = ReplyPolicy()
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
+    link_domains: tuple[LinkDomain, ...] | None = None
 
     @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")
     @classmethod

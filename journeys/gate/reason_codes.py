@@ -30,4 +30,5 @@ ReasonCode = Literal[
     "no_recipient",
     "template",
     "not_allowed",
+    "nothing_to_confirm",
 ]

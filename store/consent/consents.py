@@ -10,11 +10,12 @@ A change returns the events that it causes. The caller accepts them in the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
+from journeys.consent.bound_addresses import bound_address
 from journeys.consent.changes import ConsentChange, may_need_confirmation, only_grants, waits_for_confirmation
 from journeys.consent.preferences import ChannelTopic
 from journeys.events.inbound import InboundEvent
@@ -74,16 +75,19 @@ async def change_consents_within(
     # The gate decides under the same lock, so every decision after this commit sees the change.
     locked = await lock_outcome_lanes(connection, person, account)
     at = await (now_from_outside if outside else now_for)(connection, locked[person].clock)
-    before = await records.statements_by(connection, person)
+    profile, addresses = locked[person].profile, catalogue.consent.addresses
+    before = await records.statements_by(connection, addresses, person)
     pending, last = [], 0
     for change in changes:
         waits = waits_for_confirmation(rules, before, change)
         if waits:
             pending.append(change)
+        elif change.granted and rules.needs_confirming(*change.place):
+            change = replace(change, address=bound_address(addresses, change.channel, profile))  # noqa: PLW2901
         last = await records.record_change(connection, person, change, at, waits=waits) or last
-    now_in_force = await records.statements_by(connection, person)
+    now_in_force = await records.statements_by(connection, addresses, person)
     events = [
-        await requests.request_confirmation(connection, catalogue.consent.links, person, change, at)
+        await requests.request_confirmation(connection, person, change, at, bound_address(addresses, "email", profile))
         for change in pending
     ]
     counts = (

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import orjson
 
+from journeys.consent.bound_addresses import current_addresses
 from journeys.consent.changes import ConsentChange
 from journeys.tokens.signed_links import Link
 from store.consent import consents, requests
@@ -26,12 +27,16 @@ class NothingToConfirm(Exception):
     """There is nothing to confirm: the grant was refused since, or never requested."""
 
 
+class AddressChanged(NothingToConfirm):
+    """The link went to another address than the person's current one, which needs a confirmation of its own."""
+
+
 async def confirm_within(
     connection: Connection, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
 ) -> ConsentChangeResult:
     """Put a pending grant in force; a second time changes nothing.
 
-    Raises NothingToConfirm, ClockAdvancing, and Contended: retry the transaction.
+    Raises NothingToConfirm, AddressChanged, ClockAdvancing, and Contended: retry the transaction.
     """
     person = await subjects.canonical_key(connection, link.person)
     account = await subjects.account_of(connection, person)
@@ -39,7 +44,10 @@ async def confirm_within(
     request = await requests.lock_request(connection, link.ref, [link.person, person])
     if request is None or request["refused_at"] or (request["channel"], request["topic"]) != (link.channel, link.topic):
         raise NothingToConfirm
-    policy = catalogue.consent.policy
+    policy, addresses = catalogue.consent.policy, catalogue.consent.addresses
+    profile = await subjects.profile_of(connection, person)
+    if request["address"] not in current_addresses(addresses, profile):
+        raise AddressChanged
     if request["confirmed_at"] is not None:
         return await consents.change_consents_within(connection, catalogue, policy, person, [], outside=True)
     await requests.mark_confirmed(connection, request["id"], await now_from_outside(connection, locked[person].clock))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, case, func, select
 
+from journeys.consent.rules import ConsentRuleSet
 from journeys.gate.consent import refusals_by_all
 from journeys.gate.policy import Policy
 from journeys.gate.status import Status
@@ -90,17 +91,16 @@ async def wait_out(
 
 
 async def wait_for(
-    database: Database, policy: Policy, people: Iterable[str], *, seconds: float = WAIT_SECONDS
+    database: Database, rule_set: ConsentRuleSet, people: Iterable[str], *, seconds: float = WAIT_SECONDS
 ) -> list[InFlightMessage]:
     """The same for people whose change is not at hand any more: by their consents as they are now."""
     effects = []
     async with database.reading() as connection:
         for person in people:
             key = await subjects.canonical_key(connection, person)
-            effects.append(
-                ConsentChangeResult(datetime.now(UTC), person=key, consents=await statements_by(connection, key))
-            )
-    return await wait_out(database, policy, effects, seconds=seconds) if effects else []
+            consents = await statements_by(connection, rule_set.addresses, key)
+            effects.append(ConsentChangeResult(datetime.now(UTC), person=key, consents=consents))
+    return await wait_out(database, rule_set.policy, effects, seconds=seconds) if effects else []
 
 
 async def wait_for_address(

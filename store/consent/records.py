@@ -9,11 +9,14 @@ import orjson
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from journeys.consent.bound_addresses import counts_now, current_addresses
 from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import ChannelTopic, merged_consents
+from journeys.tokens.address_hash import AddressHash
 from store.consent import requests
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of, when_given
+from store.people import subjects
 from store.rows import RowDict
 from store.schema import consent_log, consents
 
@@ -25,6 +28,7 @@ _LIST = sql(
         consents.c.source,
         consents.c.wording,
         consents.c.at,
+        consents.c.address,
     )
     .where(consents.c.subject_key == bindparam("key"))
     .order_by(consents.c.topic, consents.c.channel)
@@ -54,6 +58,7 @@ _consent = insert(consents).values(
     source=bindparam("source"),
     wording=bindparam("wording"),
     at=bindparam("at"),
+    address=bindparam("address"),
 )
 _SET = sql(
     _consent.on_conflict_do_update(
@@ -63,6 +68,7 @@ _SET = sql(
             "source": _consent.excluded.source,
             "wording": _consent.excluded.wording,
             "at": _consent.excluded.at,
+            "address": _consent.excluded.address,
         },
     )
 )
@@ -89,7 +95,7 @@ _RECORD = sql(
     .returning(consent_log.c.id)
 )
 _OF_BOTH = sql(
-    select(consents.c.subject_key, consents.c.channel, consents.c.topic, consents.c.granted)
+    select(consents.c.subject_key, consents.c.channel, consents.c.topic, consents.c.granted, consents.c.address)
     .where(any_of(consents.c.subject_key, "keys"))
     .order_by(consents.c.channel, consents.c.topic)
 )
@@ -101,7 +107,7 @@ _merged_values = {
     "source": "merge",
     "at": bindparam("at"),
 }
-_merged = insert(consents).values(_merged_values)
+_merged = insert(consents).values({**_merged_values, "address": bindparam("address")})
 _MERGE = sql(
     _merged.on_conflict_do_update(
         index_elements=_KEY,
@@ -109,6 +115,7 @@ _MERGE = sql(
             "granted": _merged.excluded.granted,
             "source": _merged.excluded.source,
             "at": _merged.excluded.at,
+            "address": _merged.excluded.address,
         },
     )
 )
@@ -116,8 +123,17 @@ _RECORD_MERGE = sql(insert(consent_log).values(_merged_values))
 
 
 async def list_consents(connection: Connection, key: str) -> list[RowDict]:
-    """A person's consents as they are now, by topic and channel."""
+    """A person's statements, by topic and channel. `address` is the hash of the address that a statement is bound to."""
     return [dict(row) for row in await fetch_all(connection, _LIST, key=key)]
+
+
+async def list_in_force(connection: Connection, addresses: AddressHash, person: str) -> list[RowDict]:
+    """The statements that count for the person's addresses as they are now."""
+    rows = await list_consents(connection, person)
+    if all(row["address"] is None for row in rows):
+        return rows
+    current = current_addresses(addresses, await subjects.profile_of(connection, person))
+    return [row for row in rows if counts_now(row["address"], current)]
 
 
 async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
@@ -126,9 +142,10 @@ async def read_consent_log(connection: Connection, keys: list[str], before: int 
     return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 
-async def statements_by(connection: Connection, person: str) -> dict[ChannelTopic, bool]:
+async def statements_by(connection: Connection, addresses: AddressHash, person: str) -> dict[ChannelTopic, bool]:
     """A person's consents as they are now, by channel and topic."""
-    return {(row["channel"], row["topic"]): row["granted"] for row in await fetch_all(connection, _LIST, key=person)}
+    rows = await list_in_force(connection, addresses, person)
+    return {(row["channel"], row["topic"]): row["granted"] for row in rows}
 
 
 async def record_change(
@@ -144,7 +161,7 @@ async def record_change(
         if not await execute(connection, _REVOKE, **place):
             return 0
     elif not waits:
-        await execute(connection, _SET, **consent)
+        await execute(connection, _SET, **consent, address=change.address)
     if not change.granted:
         await requests.drop_pending(connection, person, change.channel, change.topic, at)
     logged = await fetch_one(connection, _RECORD, **consent, pending=waits, proof=as_json(dict(change.proof)))
@@ -154,10 +171,15 @@ async def record_change(
 async def move_to(connection: Connection, gone: str, into: str, at: datetime) -> None:
     """Move a visitor's consents to the user; where they differ, the withdrawal wins."""
     consents_of: dict[str, dict[ChannelTopic, bool]] = {gone: {}, into: {}}
+    bound: dict[ChannelTopic, str | None] = {}
     for row in await fetch_all(connection, _OF_BOTH, keys=[gone, into]):
-        consents_of[row["subject_key"]][row["channel"], row["topic"]] = row["granted"]
+        place = row["channel"], row["topic"]
+        consents_of[row["subject_key"]][place] = row["granted"]
+        if row["subject_key"] == gone and row["granted"]:
+            bound[place] = row["address"]
     for (channel, topic), granted in merged_consents(consents_of[gone], consents_of[into]).items():
         if consents_of[into].get((channel, topic)) is not granted:
             values = {"into": into, "channel": channel, "topic": topic, "granted": granted, "at": at}
-            await execute(connection, _MERGE, **values)
+            # A yes at the visitor's address does not become one at the user's.
+            await execute(connection, _MERGE, **values, address=bound.get((channel, topic)) if granted else None)
             await execute(connection, _RECORD_MERGE, **values)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.consent.changes import ConsentChange
 from journeys.events.inbound import InboundEvent
 from journeys.gate.verdicts import ANY
-from journeys.tokens.signed_links import CONFIRM_WITHIN, Link, Links
+from journeys.tokens.signed_links import CONFIRM_WITHIN
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of
 from store.schema import consent_requests
@@ -39,6 +39,7 @@ _PENDING = sql(
         consent_requests.c.topic,
         consent_requests.c.at,
         consent_requests.c.asked_at,
+        consent_requests.c.address,
     )
     .where(
         consent_requests.c.subject_key == bindparam("key"),
@@ -57,6 +58,7 @@ _REQUEST = sql(
         wording=bindparam("wording"),
         proof=bindparam("proof"),
         at=bindparam("at"),
+        address=bindparam("address"),
         asked_at=bindparam("at"),
     )
     .returning(consent_requests.c.id)
@@ -81,9 +83,15 @@ _LOCK = sql(
         consent_requests.c.proof,
         consent_requests.c.confirmed_at,
         consent_requests.c.refused_at,
+        consent_requests.c.address,
     )
     .where(consent_requests.c.id == bindparam("id"), any_of(consent_requests.c.subject_key, "keys"))
     .with_for_update()
+)
+_OPEN = sql(
+    select(consent_requests.c.channel, consent_requests.c.topic, consent_requests.c.address).where(
+        consent_requests.c.id == bindparam("id"), consent_requests.c.subject_key == bindparam("key"), *_open
+    )
 )
 _CONFIRM = sql(
     update(consent_requests).where(consent_requests.c.id == bindparam("id")).values(confirmed_at=bindparam("at"))
@@ -101,11 +109,12 @@ async def pending_confirmations(connection: Connection, person: str, now: dateti
 
 
 async def request_confirmation(
-    connection: Connection, links: Links, person: str, change: ConsentChange, at: datetime
+    connection: Connection, person: str, change: ConsentChange, at: datetime, address: str | None
 ) -> InboundEvent | None:
     """Store a pending grant; the event that sends its link, or None if one was sent just now. The person is locked."""
     for row in await pending_confirmations(connection, person, at):
-        if (row["channel"], row["topic"]) == change.place and at - row["asked_at"] < REPEAT_AFTER:
+        is_same = (row["channel"], row["topic"], row["address"]) == (*change.place, address)
+        if is_same and at - row["asked_at"] < REPEAT_AFTER:
             return None
     stored = await fetch_one(
         connection,
@@ -117,12 +126,16 @@ async def request_confirmation(
         wording=change.wording,
         proof=as_json(dict(change.proof)),
         at=at,
+        address=address,
     )
     assert stored is not None
     request = str(stored["id"])
-    link = links.url(Link("confirm", person, change.channel, change.topic, request), at)
-    data = {"link": link, "wording": change.wording}
-    return consent_event(REQUESTED, person, change.channel, change.topic, request, **data)
+    return consent_event(REQUESTED, person, change.channel, change.topic, request, wording=change.wording)
+
+
+async def open_request(connection: Connection, number: str, person: str) -> Mapping[str, Any] | None:
+    """A request of this person that is neither confirmed nor refused: channel, topic and address; None if there is none."""
+    return await fetch_one(connection, _OPEN, id=int(number), key=person) if _is_number(number) else None
 
 
 def consent_event(name: str, person: str, channel: str, topic: str, request: str, **data: Any) -> InboundEvent:
@@ -138,7 +151,11 @@ async def drop_pending(connection: Connection, person: str, channel: str, topic:
 
 async def lock_request(connection: Connection, request: str, keys: list[str]) -> Mapping[str, Any] | None:
     """A request of one of these subjects, locked; None if there is none with this number."""
-    return await fetch_one(connection, _LOCK, id=int(request), keys=keys) if request.isdigit() else None
+    return await fetch_one(connection, _LOCK, id=int(request), keys=keys) if _is_number(request) else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 async def mark_confirmed(connection: Connection, request: int, at: datetime) -> None:

@@ -102,6 +102,12 @@ class DefinitionRegistry:
             self.index = build_index(edition, in_use)
         return self.index
 
+    def topics(self) -> frozenset[str]:
+        """The topics of all messages that the definitions in use send, as of the index."""
+        return frozenset(
+            topic for chart in self.index.charts.values() for topic, _, _ in chart.routes if topic is not None
+        )
+
     async def chart(self, connection: Connection, content: str) -> Chart:
         """One definition by its hash, even if it is not in use any more. Raises LookupError."""
         chart = self.loaded_charts.get(content) or self.index.charts.get(content)

@@ -43,7 +43,10 @@ async def change_consents(
 async def confirm_consent(
     database: Database, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
 ) -> ConsentChangeResult:
-    """Put a pending grant in force; a second time changes nothing. Raises NothingToConfirm and ClockAdvancing."""
+    """Put a pending grant in force; a second time changes nothing.
+
+    Raises NothingToConfirm, AddressChanged and ClockAdvancing.
+    """
 
     async def confirm(connection: Connection) -> ConsentChangeResult:
         result = await double_opt_in.confirm_within(connection, catalogue, link, proof)

@@ -5,12 +5,13 @@ Its cost does not grow with the messages ever sent: only the policy's longest wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from journeys.consent.bound_addresses import counts_now
 from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
 from store.database import Connection, fetch_one, sql
 from store.people.subjects import account_in
@@ -25,17 +26,23 @@ async def lock_and_read(
     since: datetime,
     now: datetime,
     channels: Mapping[str, str],
+    current: Collection[str],
 ) -> RecipientContext:
     """Lock a person and read everything that the gate weighs, except their profile (addresses, zone).
 
-    `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`).
+    `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`); `current` are the hashes
+    that a confirmed consent may be bound to (`bound_addresses.py`).
     """
     row = await fetch_one(
         connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now
     )
     assert row is not None
     return RecipientContext(
-        consents={(channel, topic): granted for channel, topic, granted in _list(row["consents"])},
+        consents={
+            (channel, topic): granted
+            for channel, topic, granted, bound in _list(row["consents"])
+            if counts_now(bound, current)
+        },
         sent=tuple(map(_sent, _list(row["sent"]))),
         queue=tuple(map(_queued, _list(row["queue"]))),
         urgent_open=bool(row["urgent"]),

@@ -21,6 +21,9 @@ consents = Table(
     Column("source", Text, nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("wording", Text, nullable=False, server_default="", comment="What they were shown."),
+    Column(
+        "address", Text, comment="A keyed hash of the address at which it was confirmed; it counts for that one only."
+    ),
     comment="What a person has said about a channel and a topic, as it holds now.",
 )
 
@@ -68,6 +71,7 @@ consent_requests = Table(
     ),
     Column("confirmed_at", Timestamp),
     Column("refused_at", Timestamp),
+    Column("address", Text, comment="A keyed hash of the address that the link goes to."),
     comment="A yes that waits for its confirmation (double opt-in).",
 )
 Index(

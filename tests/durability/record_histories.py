@@ -76,7 +76,7 @@ async def shop(stage: SkippedTime) -> None:
 async def confirmed(stage: SkippedTime) -> None:
     await stage.identify("ada", email="ada@example.com", first_name="Ada")
     request = {"request": "7", "channel": "email", "topic": "offers"}
-    await stage.signal("ada", "consent_requested", link="https://tenure.example/y/t", **request)
+    await stage.signal("ada", "consent_requested", **request)
     await stage.forward(hours=1)
     await stage.signal("ada", "consent_confirmed", **request)
 

@@ -287,6 +287,12 @@ async def requested_data(db, user_key: str) -> dict[str, Any]:
     return dict(json.loads(event["data"]))
 
 
+def confirm_path(user_key: str, requested: dict[str, Any]) -> str:
+    """The path of the link in a confirmation mail, which the gate makes for the request when it sends it."""
+    link = Link("confirm", user_key, requested["channel"], requested["topic"], requested["request"])
+    return urlsplit(LINKS.url(link, datetime.now(UTC))).path
+
+
 async def opt_in(api, user: str, channel: str, topic: str, **more: Any) -> dict[str, Any]:
     consent = {
         "channel": channel,
@@ -309,7 +315,7 @@ async def test_C5_a_double_opt_in_counts_only_after_the_confirm_button(api, send
     confirmation = await requested_data(db, key)
     runs = (await api.get("/v1/users/doubtful/journeys")).json()["items"]
     assert [run["journey"] for run in runs] == ["confirm-consent"]
-    path = urlsplit(confirmation["link"]).path
+    path = confirm_path(key, confirmation)
     for _ in range(2):
         assert "Do you want to get Offers by e-mail?" in (await page.get(path)).text
     assert await consents_of(api, "doubtful") == {}
@@ -345,7 +351,8 @@ async def test_a_general_opt_in_is_pending_until_it_is_confirmed(api, sender, ch
 async def test_an_opt_out_cancels_a_pending_opt_in(api, sender, page, db):
     await create_person(sender, "fickle")
     await opt_in(api, "fickle", "email", "offers")
-    path = urlsplit((await requested_data(db, await key_of(api, "fickle")))["link"]).path
+    key = await key_of(api, "fickle")
+    path = confirm_path(key, await requested_data(db, key))
     opt_out = {"channel": "email", "topic": "*", "granted": False, "source": "form"}
     await api.put("/v1/users/fickle/consents", json=opt_out)
     refused = await page.post(path, data={"action": "confirm"})
@@ -354,16 +361,101 @@ async def test_an_opt_out_cancels_a_pending_opt_in(api, sender, page, db):
     assert await consents_of(api, "fickle") == {("email", "*"): False}
 
 
+async def join(sender, user: str, address: str) -> str:
+    """A visitor who asks for offers at an address, and then turns out to be a user; the visitor's key."""
+    await create_person(sender, user)
+    visitor = {"anonymousId": f"{user}-device", "messageId": f"{user}-1"}
+    traits = {"email": address, "consents": {"email": {"offers": True}}}
+    (await sender.post("/v1/identify", json={**visitor, "traits": traits})).raise_for_status()
+    return f"{user}-device"
+
+
 async def test_U2_a_visitors_pending_opt_in_is_confirmed_by_the_user_they_become(api, sender, page, db):
-    await create_person(sender, "joining")
-    visitor = {"anonymousId": "joining-device", "messageId": "joining-1"}
-    await sender.post("/v1/identify", json={**visitor, "traits": {"consents": {"email": {"offers": True}}}})
-    confirmation = await requested_data(db, await key_of(api, "joining-device"))
+    key = await key_of(api, await join(sender, "joining", "joining@example.com"))
+    path = confirm_path(key, await requested_data(db, key))
     both = {"userId": "joining", "anonymousId": "joining-device", "messageId": "joining-2"}
     await sender.post("/v1/identify", json=both)
     assert await consents_of(api, "joining") == {}
-    assert (await page.post(urlsplit(confirmation["link"]).path, data={"action": "confirm"})).status_code == 200
+    assert (await page.post(path, data={"action": "confirm"})).status_code == 200
     assert await consents_of(api, "joining") == {("email", "offers"): True}
+
+
+async def test_a_visitors_opt_in_at_another_address_is_not_one_of_the_user_they_become(api, sender, page, db):
+    key = await key_of(api, await join(sender, "taken", "mallory@example.com"))
+    path = confirm_path(key, await requested_data(db, key))
+    both = {"userId": "taken", "anonymousId": "taken-device", "messageId": "taken-2"}
+    await sender.post("/v1/identify", json=both)
+    refused = await page.post(path, data={"action": "confirm"})
+    assert (refused.status_code, "another address" in refused.text) == (409, True)
+    assert await consents_of(api, "taken") == {}
+
+
+async def test_a_visitors_confirmed_opt_in_counts_for_the_user_only_at_the_same_address(api, sender, page, db):
+    for user, address, counts in (("same", "same@example.com", True), ("other", "mallory@example.com", False)):
+        device = await join(sender, f"early-{user}", address.replace("same@", "early-same@"))
+        key = await key_of(api, device)
+        assert (
+            await page.post(confirm_path(key, await requested_data(db, key)), data={"action": "confirm"})
+        ).status_code == 200
+        assert await consents_of(api, device) == {("email", "offers"): True}
+        both = {"userId": f"early-{user}", "anonymousId": device, "messageId": f"early-{user}-2"}
+        (await sender.post("/v1/identify", json=both)).raise_for_status()
+        assert bool(await consents_of(api, f"early-{user}")) is counts
+
+
+async def change_address(sender, user: str, address: str) -> None:
+    traits = {"userId": user, "traits": {"email": address}}
+    (await sender.post("/v1/identify", json=traits)).raise_for_status()
+
+
+async def test_an_opt_in_confirmed_at_another_address_is_none(api, sender, page, db):
+    """The mailbox of an attacker gets the link, and the address is then changed back."""
+    user = await create_person(sender, "victim")
+    await change_address(sender, user, "mallory@example.com")
+    await opt_in(api, user, "email", "offers")
+    key = await key_of(api, user)
+    path = confirm_path(key, await requested_data(db, key))
+    await change_address(sender, user, "victim@example.com")
+    refused = await page.post(path, data={"action": "confirm"})
+    assert (refused.status_code, "another address" in refused.text) == (409, True)
+    assert await consents_of(api, user) == {}
+
+
+async def test_a_confirmed_opt_in_ends_with_its_address_and_returns_with_it(api, sender, page, db):
+    user = await create_person(sender, "moving")
+    await opt_in(api, user, "email", "offers")
+    key = await key_of(api, user)
+    first = await requested_data(db, key)
+    await page.post(confirm_path(key, first), data={"action": "confirm"})
+    assert await consents_of(api, user) == {("email", "offers"): True}
+    await change_address(sender, user, "moved@example.com")
+    assert await consents_of(api, user) == {}
+    holds = (await api.get(f"/v1/users/{user}/consents")).json()["holds"]
+    assert not [item for item in holds if item["topic"] == "offers" and item["channel"] == "email" and item["allowed"]]
+    assert (await opt_in(api, user, "email", "offers"))["pending"] is True, "the new address needs its own"
+    assert (await requested_data(db, key))["request"] != first["request"]
+    await change_address(sender, user, "MOVING@example.com")
+    assert await consents_of(api, user) == {("email", "offers"): True}
+
+
+async def test_the_confirmation_page_hands_out_nothing_but_its_one_yes(api, sender, page, db):
+    user = await create_person(sender, "modest")
+    await opt_in(api, user, "email", "offers")
+    key = await key_of(api, user)
+    path = confirm_path(key, await requested_data(db, key))
+    for shown in (await page.get(path), await page.post(path, data={"action": "confirm"})):
+        assert "/p/" not in shown.text
+        assert "/u/" not in shown.text
+        assert "href" not in shown.text
+
+
+async def test_a_topic_that_no_catalogue_has_is_shown_on_no_page(api, sender, page):
+    user = await create_person(sender, "worded")
+    properties = {"channel": "email", "topic": "your_account_was_hacked", "granted": False}
+    call = {"userId": user, "event": "consent_changed", "properties": properties}
+    (await sender.post("/v1/track", json=call)).raise_for_status()
+    shown = await page.get(await link_path(api, user, "preferences"))
+    assert (shown.status_code, "hacked" in shown.text) == (200, False)
 
 
 async def test_repeated_opt_ins_send_one_confirmation_link(api, sender, db):

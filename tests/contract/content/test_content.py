@@ -25,7 +25,7 @@ TEMPLATE = """---
 owner: team
 topic: onboarding
 stage: setup
-action: {label: Go on, url: "https://app.example/"}
+action: {label: Go on, url: "https://app.example.com/"}
 review_date: %s
 status: %s
 subject: Hello

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from html import unescape
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from activities.content import markup
 from activities.content.rendered import Rendered
 from activities.content.template_source import TemplateProblems
 from activities.content.templates import load_templates, template_infos
-from activities.ports import FieldsUnknown, Outgoing, TemplateFault
+from activities.ports import Confirmation, FieldsUnknown, NoOpenRequest, Outgoing, TemplateFault
 from journeys.content.template_info import TemplateInfo
 from tests.support import shipped_catalog
 
@@ -281,6 +283,100 @@ def test_an_unsafe_link_in_a_body_is_a_fault(rendered):
         rendered("[go]({{ plan }})", data={"plan": "javascript:alert(1)"})
 
 
+# -- targets of links ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path, catalogue):
+    """Render a template beside a policy that lists a domain."""
+
+    def render(domains: str | None, body="Hello.", *, data=None, unsubscribe="", **matter):
+        folder = tmp_path / "company" / "templates"
+        (folder / "setup").mkdir(parents=True, exist_ok=True)
+        (folder.parent / "policy.yaml").write_text("" if domains is None else f"link_domains: {domains}")
+        (folder / "setup" / "it.md").write_text(source(body, **matter), "utf-8")
+        return load_templates(folder).render(message("setup/it", data=data), unsubscribe)
+
+    return render
+
+
+EVIL = [
+    "https://evil.example/login",
+    "http://evil.example",
+    "https://example.com.evil.example/",
+    "https://example.com@evil.example/",
+    "https://evil.example#@example.com",
+    "https://evil.example/?u=https://example.com/",
+    "https://notexample.com/",
+    "https://xn--exmple-cua.com/",
+    "https://ex%61mple.com/",
+    "https://example.com\u3002evil.example/",
+    "//example.com/",
+    "mailto:help@evil.example",
+    "mailto:help@example.com,me@evil.example",
+    "mailto:help@example.com?bcc=me@evil.example",
+    "tel:+4990012345678",
+]
+
+
+@pytest.mark.parametrize("url", EVIL)
+@pytest.mark.parametrize("domains", [None, "[example.com]", "[]"])
+def test_a_link_of_a_value_leads_to_no_domain_that_the_policy_does_not_list(listed, domains, url):
+    places = [
+        {"action": '{label: Go, url: "{{ plan }}"}'},
+        {"body": "[go]({{ plan }})", "action": '{label: Go, url: "{{ unsubscribe_url }}"}'},
+    ]
+    for place in places:
+        with pytest.raises(TemplateFault, match="a link m"):
+            listed(domains, data={"plan": url}, unsubscribe="https://t.example/u/x", **place)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a", "https://APP.example.com:8443/x?y#z", "mailto:help@example.com?subject=Hi"]
+)
+def test_a_link_of_a_value_may_lead_to_a_listed_domain_and_its_subdomains(listed, url):
+    action = {"action": '{label: Go, url: "{{ plan }}"}'}
+    assert listed("[example.com]", data={"plan": url}, **action).action_url == url
+    with pytest.raises(TemplateFault, match="a link may not be sent: it comes from a value"):
+        listed(None, data={"plan": url}, **action)
+
+
+def test_without_a_list_a_link_leads_to_the_hosts_that_the_author_wrote(listed):
+    for written in ("https://app.example/{{ plan }}", "https://app.example?p={{ plan }}", "mailto:help@app.example"):
+        assert listed(None, action=f'{{label: Go, url: "{written}"}}', data={"plan": "a.b/c"}).action_url
+    hidden = ("https://{{ plan }}/", "https://app.example{{ plan }}/", "{{ plan }}//app.example", "https://{{ plan }}")
+    values = (".evil.example", "evil.example", "@evil.example", "https:")
+    for url, value in (*product(hidden, values), ("https://{{ plan }}/", "intranet")):
+        with pytest.raises(TemplateFault, match="a link m"):
+            listed(None, action=f'{{label: Go, url: "{url}"}}', data={"plan": value})
+
+
+def test_our_own_pages_are_always_allowed_and_nothing_else_of_their_host(listed):
+    own = "https://tenure.example/u/token"
+    action = '{label: Go, url: "{{ unsubscribe_url }}"}'
+    assert listed("[example.com]", action=action, unsubscribe=own, data={"plan": "x"}).action_url == own
+    with pytest.raises(TemplateFault, match="a link m"):
+        listed("[example.com]", action='{label: Go, url: "{{ plan }}"}', unsubscribe=own, data={"plan": own + "2"})
+
+
+def test_a_template_that_links_to_an_unlisted_domain_is_a_problem_with_its_line(listed):
+    with pytest.raises(TemplateProblems) as found:
+        listed("[example.com]", "Look [here](https://elsewhere.example/x).")
+    assert [str(item.message) for item in found.value.problems] == [
+        f"a link leads to {host}, which policy.yaml does not list under link_domains"
+        for host in ("app.example", "elsewhere.example")
+    ]
+
+
+def test_no_journey_can_give_the_link_that_tenure_makes(listed):
+    for name in ("confirm_url", "confirm_topic", "unsubscribe_url"):
+        with pytest.raises(TemplateProblems, match=f"{name} is given by Tenure"):
+            listed(None, variables=f"{{{name}: {{type: string}}}}")
+    action = '{label: Go, url: "{{ confirm_url }}"}'
+    with pytest.raises(NoOpenRequest):
+        listed(None, action=action, data={"plan": "x", "confirm_url": "https://app.example/y"})
+
+
 def test_a_long_subject_is_cut_to_250_characters(rendered):
     assert len(rendered(subject='"{{ plan }}"', data={"plan": "x" * 8_000}).subject) == 250
 
@@ -400,8 +496,8 @@ def test_a_shipped_template_renders_for_a_person_without_fields(name):
         "strings": ["x"],
     }
     given = {key: examples[template.matter.variables[key].type] for key in template.info().required}
-    given |= {"link": "https://acme.example/"} if "link" in given else {}  # a link must be a whole URL
-    content = shipped_catalog.parsed_templates().render(message(name, data=given))
+    asked = Confirmation("https://tenure.example/y/t", "Offers")
+    content = shipped_catalog.parsed_templates().render(replace(message(name, data=given), confirm=asked))
     assert content.subject
     assert "{" not in markup.markup_text(content.blocks)
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -16,12 +18,24 @@ import pytest_asyncio
 from journeys.consent.changes import ConsentChange
 from journeys.tokens.signed_links import LinkError
 from store.events.changes import change_consents, confirm_consent
+from store.messages import kill_switches
 from tests.support import shipped_catalog
 from tests.support.live_stack import LiveStack, live_stack, until
 from tests.support.own_keys import OWN_ENVIRONMENT
 from worker.settings import ROOT
 
 BASE = "https://hello.acme.example"
+TICKET = """
+journey: ticket
+entry: {on: ticket_opened, again: always}
+exit: [{on: account_closed}]
+priority: transactional
+topic: support
+start: inside
+states:
+  inside: {do: [{send: support/we-are-on-it, data: {ticket_id: event.ticket_id}}], on: {done: over}}
+  over: {final: finished}
+"""
 OFFER = """
 journey: offer
 entry: {on: offered, again: always}
@@ -94,3 +108,52 @@ async def test_C5_a_double_opt_in_allows_messages_and_their_links_unsubscribe(st
     assert offer["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     with pytest.raises(LinkError):
         links.read(link_in(offer, "u"), "preferences", datetime.now(UTC))
+
+    await stack.accept(stack.identify("ada", email="other@example.com"), stack.track("ada", "done"))
+    await stack.until("SELECT count(*) FROM runs WHERE journey = 'offer' AND status = 'closed'", lambda n: n == 2)
+    await stack.accept(stack.track("ada", "offered"))
+    await stack.until("SELECT count(*) FROM messages WHERE journey = 'offer' AND status = 'withheld'", lambda n: n == 2)
+
+
+async def test_the_confirmation_mail_shows_the_catalogues_words_and_our_link_only(
+    stack: LiveStack, tmp_path: Path
+) -> None:
+    forged: dict[str, Any] = {
+        "request": "99",
+        "channel": "email",
+        "topic": "hacked",
+        "link": "https://evil.example/",
+        "wording": "Pay now",
+    }
+    await stack.accept(stack.track("ada", "consent_requested", **forged))
+    why = "SELECT reasons->0->>'code' FROM messages WHERE status = 'withheld'"
+    assert await stack.until(why) == "nothing_to_confirm"
+    consent = {"email": {"no_such_topic": True, "offers": True}}
+    await stack.accept(stack.identify("ada", consents=consent))
+    (confirmation,) = await mails(stack, tmp_path, 1)
+    text = confirmation.get_body(("plain",)).get_content()
+    assert "You asked for messages about Offers at this address" in text
+    assert set(re.findall(r"https?://([^/\s]+)/", text)) == {urlsplit(BASE).hostname}
+
+
+async def test_no_confirmation_goes_to_an_address_that_did_not_ask(stack: LiveStack, tmp_path: Path) -> None:
+    async with stack.database.transaction() as connection:
+        switch = await kill_switches.engage(connection, "channel", "email", "a pause", "test")
+    await stack.accept(stack.identify("ada", consents={"email": {"offers": True}}))
+    await stack.until("SELECT count(*) FROM messages WHERE status = 'deferred'")
+    await stack.accept(stack.identify("ada", email="victim@example.com"))
+    await kill_switches.release_switch(stack.database, switch["id"], "test")
+    await stack.until("SELECT reasons->0->>'code' FROM messages", lambda code: code == "nothing_to_confirm")
+    assert not list((tmp_path / "mail" / "new").iterdir())
+
+
+async def test_a_link_of_an_event_leads_nowhere_that_the_policy_does_not_list(stack: LiveStack, tmp_path: Path) -> None:
+    await stack.publish(TICKET, {"event.ticket_opened.ticket_id": "string"})
+    for number, ticket in enumerate(("4711", "../../@evil.example", "//evil.example/#")):
+        known = stack.identify(f"user-{number}", email=f"user-{number}@example.com")
+        await stack.accept(known, stack.track(f"user-{number}", "ticket_opened", ticket_id=ticket))
+    for mail in await mails(stack, tmp_path, 3):
+        text = mail.get_body(("plain",)).get_content()
+        assert set(re.findall(r"https?://([^/\s]+)/", text)) <= {"help.example.com", urlsplit(BASE).hostname}
+    targets = await stack.rows("SELECT jsonb_path_query(summary, '$.links[*].url') #>> '{}' AS url FROM messages")
+    assert {urlsplit(row["url"]).hostname for row in targets} == {"help.example.com"}
