@@ -120,7 +120,8 @@ def build_app(parts: Parts) -> AsgiApp:
     QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, parts.webhook_secrets, parts.replies).routes(routes)
-    MailRoutes(intake, parts.replies).routes(routes)
+    mails = MailRoutes(intake, parts.replies)
+    mails.routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
@@ -131,7 +132,7 @@ def build_app(parts: Parts) -> AsgiApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(intake),
+        lifespan=_lifespan(intake, mails),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
@@ -149,7 +150,7 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
     return owner_of
 
 
-def _lifespan(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(intake: Intake, mails: MailRoutes) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(intake.admission.watch(intake.database))
@@ -157,6 +158,7 @@ def _lifespan(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncCon
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+        mails.close()
         await intake.database.close()
 
     return lifespan

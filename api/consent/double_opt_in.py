@@ -16,6 +16,7 @@ from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_page import TAG, LinkToken
 from api.consent.preference_view import title_of
 from api.http.auth import Scope
+from api.http.forms import read_form
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.consent.preferences import channel_label
@@ -72,12 +73,12 @@ class DoubleOptInRoutes:
         return self._page(await self._visit(token))
 
     async def _visit(self, token: str) -> LinkVisit:
-        async with self._database.reading() as connection:
-            return await hosted_pages.open_visit(connection, self._catalogue.consent, token, "confirm")
+        async with hosted_pages.open_visit(self._database, self._catalogue.consent, token, "confirm") as (_, visit):
+            return visit
 
     async def _confirm(self, token: str, request: Request) -> Response:
         visit = await self._visit(token)
-        if (await hosted_pages.form(request)).get("action") != ["confirm"]:
+        if (await read_form(request)).get("action") != ["confirm"]:
             fault = {"detail": "must be confirm", "pointer": "/action"}
             raise ProblemError("invalid-request", "The form has no valid action.", [fault])
         proof = hosted_pages.proof(request, self._catalogue.consent, visit, "confirmation-page")

@@ -6,15 +6,14 @@ use. Responses are never cached, framed or indexed, and send no referrer.
 
 from __future__ import annotations
 
-import email
 from base64 import b64encode
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,7 +23,7 @@ from starlette.responses import Response
 from api.http.problems import ProblemError, translate
 from journeys.consent.rules import ConsentRuleSet
 from journeys.tokens.signed_links import LIFETIMES, Link, LinkError, LinkExpired, Purpose
-from store.database import Connection
+from store.database import Connection, Database
 from store.people import subjects
 from store.people.identities import find_subjects
 from store.people.test_clocks import now_of_subject
@@ -55,7 +54,6 @@ GIVES: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
 """A refusal is a page too, for clients that accept `text/html`."""
-MOST_FIELDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +88,38 @@ async def page_or_refusal(request: Request, work: Awaitable[Response]) -> Respon
         return render_page("refusal", status=problem.status_code, title="This did not work", detail=detail)
 
 
-async def open_visit(connection: Connection, rule_set: ConsentRuleSet, token: str, purpose: Purpose) -> LinkVisit:
-    """The visit by this link. Raises ProblemError if it is invalid or expired, or its person is unknown."""
+@asynccontextmanager
+async def open_visit(
+    database: Database, rule_set: ConsentRuleSet, token: str, purpose: Purpose
+) -> AsyncIterator[tuple[Connection, LinkVisit]]:
+    """The visit by this link, with a connection. Raises ProblemError if it is invalid or expired, or its person is unknown.
+
+    The token is verified before a connection is taken: what a stranger makes up costs none.
+    """
+    with _refusals():
+        key = rule_set.links.person_in(token, purpose)
+    async with database.reading() as connection:
+        # By key alone: a user id may look like another person's key.
+        person = await subjects.canonical_key(connection, key)
+        now = await now_of_subject(connection, person)
+        with _refusals():
+            link = rule_set.links.read(token, purpose, now)
+        if ("key", person) not in await find_subjects(connection, [("key", person)]):
+            raise ProblemError("not-found", "We no longer have data for this link, and send you nothing.")
+        if purpose == "preferences" and person != link.person:
+            # The visitor whose link it was may be anybody who was later taken for this user.
+            raise ProblemError("gone", "You have signed in since this link was made. Use the link in a newer message.")
+        yield connection, LinkVisit(link, rule_set.links.issued_at(token), person, now)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        now = await now_of_subject(connection, rule_set.links.person_in(token))
-        link = rule_set.links.read(token, purpose, now)
+        yield
     except LinkExpired as expired:
         raise ProblemError("gone", f"{_sentence(expired)}. Use the link in a newer message.") from expired
     except LinkError as error:
         raise ProblemError("not-found", f"{_sentence(error)}. Copy the whole link from the message.") from error
-    # By key alone: a user id may look like another person's key.
-    person = await subjects.canonical_key(connection, link.person)
-    if ("key", person) not in await find_subjects(connection, [("key", person)]):
-        raise ProblemError("not-found", "We no longer have data for this link, and send you nothing.")
-    return LinkVisit(link, rule_set.links.issued_at(token), person, now)
 
 
 def preferences_of(rule_set: ConsentRuleSet, visit: LinkVisit) -> str:
@@ -115,18 +131,6 @@ def preferences_of(rule_set: ConsentRuleSet, visit: LinkVisit) -> str:
     return f"/p/{token}"
 
 
-async def form(request: Request) -> dict[str, list[str]]:
-    """Fields of a form, urlencoded or multipart (RFC 8058 §3.2 allows both). Raises ProblemError for other bodies."""
-    body = await request.body()
-    content_type = request.headers.get("content-type", "")
-    try:
-        if content_type.startswith("multipart/form-data"):
-            return _multipart(content_type, body)
-        return parse_qs(body.decode("utf-8"), max_num_fields=MOST_FIELDS)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ProblemError("malformed-request", "The form cannot be read.") from error
-
-
 def proof(request: Request, rule_set: ConsentRuleSet, visit: LinkVisit, page_name: str) -> dict[str, str]:
     """Proof of a click: the signed link, the message or request it came from, and the client's address as a hash."""
     evidence = {"by": "signed-link", "page": page_name, "link_issued": visit.issued_at.isoformat()}
@@ -135,17 +139,6 @@ def proof(request: Request, rule_set: ConsentRuleSet, visit: LinkVisit, page_nam
     if request.client is not None:
         evidence["ip_hash"] = rule_set.addresses.digest("ip", request.client.host)
     return evidence
-
-
-def _multipart(content_type: str, body: bytes) -> dict[str, list[str]]:
-    message = email.message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body)
-    fields: dict[str, list[str]] = {}
-    for part in message.get_payload() if message.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition") if not isinstance(part, str) else None
-        if isinstance(name, str) and not isinstance(part, str):
-            content = part.get_payload(decode=True)
-            fields.setdefault(name, []).append(content.decode() if isinstance(content, bytes) else "")
-    return fields
 
 
 def _sentence(error: Exception) -> str:

@@ -14,6 +14,7 @@ from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_view import QUESTION, PreferenceView, preference_view, title_of
 from api.consent.schemas import PreferenceLink
 from api.http.auth import Scope
+from api.http.forms import read_form
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
@@ -106,13 +107,13 @@ class PreferenceRoutes:
         return _page(choices)
 
     async def _visit(self, token: str) -> tuple[LinkVisit, PreferenceView]:
-        async with self._database.reading() as connection:
-            visit = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "preferences")
+        opened = hosted_pages.open_visit(self._database, self._catalogue.consent, token, "preferences")
+        async with opened as (connection, visit):
             return visit, await preference_view(connection, self._catalogue, visit.person, visit.now)
 
     async def _save(self, token: str, request: Request) -> Response:
-        fields = await hosted_pages.form(request)
-        visit, choices = await self._visit(token)
+        visit, choices = await self._visit(token)  # the token first: a stranger's form is not even read
+        fields = await read_form(request)
         rule_set = self._catalogue.consent
         proof = hosted_pages.proof(request, rule_set, visit, SOURCE)
         changes, done = self._changes(fields, choices, proof)

@@ -17,6 +17,7 @@ from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_page import SECONDS, TAG, LinkToken
 from api.consent.preference_view import title_of
 from api.http.auth import Scope
+from api.http.forms import read_form
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.consent.changes import ConsentChange
@@ -78,14 +79,14 @@ class UnsubscribeRoutes:
         return self._page(visit, stopped=stopped)
 
     async def _visit(self, token: str) -> tuple[LinkVisit, bool]:
-        async with self._database.reading() as connection:
-            visit = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "unsubscribe")
+        opened = hosted_pages.open_visit(self._database, self._catalogue.consent, token, "unsubscribe")
+        async with opened as (connection, visit):
             statements = await records.list_consents(connection, visit.person)
         return visit, is_stopped({(item["channel"], item["topic"]): item["granted"] for item in statements})
 
     async def _unsubscribe(self, token: str, request: Request) -> Response:
-        fields = await hosted_pages.form(request)
-        visit, stopped = await self._visit(token)
+        visit, stopped = await self._visit(token)  # the token first: a stranger's form is not even read
+        fields = await read_form(request)
         change, done = self._change(fields, visit, request)
         policy = self._catalogue.consent.policy
         result = await change_consents(self._database, self._catalogue, policy, visit.person, [change])

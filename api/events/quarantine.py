@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from starlette.responses import Response
 
+from api.events import segment
 from api.events.intake import Intake
 from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
@@ -26,6 +27,8 @@ from store.events import dead_letters, quarantine
 
 TAG = "Quarantine"
 AT_ONCE = 500
+REPLAYABLE = frozenset({SOURCE, segment.SOURCE})
+"""Sources whose held items are events; a mail that could not be read is none."""
 HELD_SENDER: SenderKind = "write"
 """A held event keeps the rights of whoever sent it, which is not the operator who replays it."""
 
@@ -139,6 +142,8 @@ class QuarantineRoutes:
     def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
         """The held event, read and checked as if it arrived now; or the reason why it still fails."""
         raw, message_id = item["event"], item["message_id"]
+        if item["source"] not in REPLAYABLE:
+            return ProblemError("conflict", "This is no event. Read it, act by hand, and discard it.")
         if item["source"] == SOURCE:
             event = event_from_quarantine(self._check, raw, message_id, HELD_SENDER)
         else:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 from urllib.parse import unquote
 
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from api.http.metrics import Metrics
+from api.http.problems import ProblemError
 from api.http.routes import SLASH, ScopedRoute
+
+MAX_HEADERS: Final = 16 * 1024
+"""Bytes of path, query and headers together."""
+MAX_CONTENT_TYPE: Final = 256
+_HEADERS_TOO_LARGE: Final = ProblemError(
+    "headers-too-large",
+    f"Path, query and headers may have {MAX_HEADERS // 1024} KB together, and the content type {MAX_CONTENT_TYPE} bytes.",
+)
 
 
 class AsgiApp:
@@ -35,6 +45,9 @@ class AsgiApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if _are_too_large(scope):
+            await _HEADERS_TOO_LARGE.response()(scope, receive, send)
             return
         _keep_slashes(scope)
         began = time.perf_counter()
@@ -71,6 +84,16 @@ class AsgiApp:
         if matched is not None:
             scope["route"] = matched
         return matched
+
+
+def _are_too_large(scope: Scope) -> bool:
+    """Whether the head of a request is larger than the framework may read: it parses some headers in quadratic time."""
+    size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"content-type" and len(value) > MAX_CONTENT_TYPE:
+            return True
+    return size > MAX_HEADERS
 
 
 def _keep_slashes(scope: Scope) -> None:

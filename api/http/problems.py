@@ -59,6 +59,7 @@ KINDS: Mapping[str, ProblemKind] = {
         ProblemKind("gone", 410, "It has expired", "caller"),
         ProblemKind("precondition-failed", 412, "It has changed in the meantime", "caller"),
         ProblemKind("too-large", 413, "The request is too large", "caller"),
+        ProblemKind("headers-too-large", 431, "The headers are too large", "caller"),
         ProblemKind("unsupported-media-type", 415, "The encoding is not supported", "caller"),
         ProblemKind("invalid-request", 422, "The request is invalid", "caller"),
         ProblemKind("invalid-journey", 422, "The definition cannot be published", "author"),

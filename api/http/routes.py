@@ -18,6 +18,7 @@ from starlette.types import Scope as AsgiScope
 
 from api.http.auth import ApiKeys, Scope
 from api.http.body import parse_json, read_bytes, unstorable_values
+from api.http.forms import FORM_LIMIT
 from api.http.problems import ProblemError, problem_responses, translate
 from api.http.wrong_keys import WrongKeys
 
@@ -30,7 +31,7 @@ _SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
     Scope.WRITE: [{"writeKey": []}, {"bearer": []}],
     Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
 }
-_USUAL = ("malformed-request", "invalid-request", "store-unavailable")
+_USUAL = ("malformed-request", "too-large", "headers-too-large", "invalid-request", "store-unavailable")
 _GUARDED = ("unauthenticated", "forbidden", "quota-exceeded")
 
 
@@ -64,9 +65,13 @@ register_url_convertor("template", _TemplateName())
 class _Bounded(Request):
     """Request whose JSON is bounded, decompressed and without values that cannot be stored."""
 
+    def __init__(self, scope: AsgiScope, receive: Receive, limit: int) -> None:
+        super().__init__(scope, receive)
+        self._limit = limit
+
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            self._body = await read_bytes(Request(self.scope, self._receive), BODY_LIMIT)
+            self._body = await read_bytes(Request(self.scope, self._receive), self._limit)
         return self._body
 
     async def json(self) -> Any:
@@ -101,12 +106,14 @@ class ScopedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
+        # A stranger's body is parsed before an endpoint can look at its token.
+        limit = FORM_LIMIT if self.scope is Scope.PUBLIC else BODY_LIMIT
 
         async def handler(request: Request) -> Response:
             try:
                 request.state.scope = self._keys.check(request.headers, self.scope)
                 async with asyncio.timeout(self._seconds):
-                    return await inner(_Bounded(request.scope, request.receive))
+                    return await inner(_Bounded(request.scope, request.receive, limit))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
                 return (await self._wrong_keys.delay(request, translate(error))).response()
 

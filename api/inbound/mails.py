@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,15 +13,15 @@ from api.events.intake import Intake
 from api.http.auth import Scope
 from api.http.body import read_bytes
 from api.http.pagination import json_response
-from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbound.delivery_report import DeliveryReport
-from api.inbound.mail_parser import ParsedMail, read_mail
+from api.inbound.mail_parser import ParsedMail
+from api.inbound.parser_process import MailParserProcess
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
 from journeys.consent.bounces import bounce_properties
-from journeys.events.inbound import InboundEvent
+from journeys.events.inbound import InboundEvent, RejectedEvent
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
@@ -29,6 +29,9 @@ from store.messages import provider_lookup
 
 TAG = "Conversations"
 LIMIT = 2 * 1024 * 1024
+SOURCE: Final = "inbound-mail"
+_KEPT: Final = 20_000
+"""Characters of an unreadable mail that are kept."""
 _MAIL: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -47,6 +50,7 @@ class MailRoutes:
 
     def __init__(self, intake: Intake, replies: ReplyAddresses | None) -> None:
         self._intake, self._replies = intake, replies
+        self._parser = MailParserProcess()
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
@@ -65,13 +69,22 @@ class MailRoutes:
     async def inbound(self, request: Request) -> Response:
         """A raw mail from your mail server: a reply, or a report that a message was not delivered (RFC 3464).
 
-        Other automatic mails, and mails about no message of Tenure, are accepted and change nothing.
+        Other automatic mails, and mails about no message of Tenure, are accepted and change nothing. A mail that cannot be read
+        is kept in quarantine for a person: your server would only send it again.
         """
         raw = await read_bytes(request, LIMIT)
-        try:
-            mail = read_mail(raw)
-        except ValueError as error:
-            raise ProblemError("malformed-request", f"The body is not a mail: {error}.") from error
+        with self._intake.admission.admitted(len(raw)):
+            mail = await self._parser.parse(raw)
+            if mail is None:
+                await self._intake.one(_unreadable(raw), source=SOURCE, clock=None)
+                return json_response({"taken": 0, "held": 1}, 202)
+            return await self._take(mail, raw)
+
+    def close(self) -> None:
+        """End the parser's process."""
+        self._parser.close()
+
+    async def _take(self, mail: ParsedMail, raw: bytes) -> Response:
         async with self._intake.database.reading() as connection:
             if mail.report is not None:
                 event = await self._bounced(connection, mail.report)
@@ -79,8 +92,7 @@ class MailRoutes:
                 event = await self._answer(connection, mail, raw) if not mail.automatic else None
         if event is None:
             return json_response({"taken": 0}, 202)
-        with self._intake.admission.admitted(len(raw)):
-            await self._intake.one(event, source="inbound-mail", clock=None)
+        await self._intake.one(event, source=SOURCE, clock=None)
         return json_response({"taken": 1}, 202)
 
     async def _bounced(self, connection: Connection, report: DeliveryReport) -> InboundEvent | None:
@@ -121,3 +133,10 @@ class MailRoutes:
             if message is not None and message["channel"] == "email":
                 return message
         return None
+
+
+def _unreadable(raw: bytes) -> RejectedEvent:
+    """The mail for the quarantine, where a person reads it. The same mail is kept once."""
+    text = raw[:_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    fault = "the mail cannot be read by a program: read it, answer by hand, and discard it here"
+    return RejectedEvent(hashlib.sha256(raw).hexdigest()[:40], SOURCE, (fault,), {"mail": text, "bytes": len(raw)})

@@ -6,6 +6,10 @@ from pydantic import BaseModel
 
 
 class WebhookResult(BaseModel):
-    """Committed. `taken` counts the events stored; 0 if no message is concerned, or nothing changes."""
+    """Committed. `taken` counts the events stored; 0 if no message is concerned, or nothing changes.
+
+    `held` counts what could not be read, and is kept in quarantine for a person.
+    """
 
     taken: int
+    held: int = 0

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from api.events.intake import Intake
 from api.http.auth import Scope
 from api.http.body import parse_json, read_bytes
+from api.http.forms import FORM_LIMIT
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
@@ -40,7 +41,7 @@ TAG = "Providers' webhooks"
 _FORM = "application/x-www-form-urlencoded"
 _EXAMPLES: Mapping[str, tuple[str, Any]] = {
     "resend": ("application/json", {"type": "email.bounced", "data": {"tags": {"tenure_key": "9f86d081884c7d65"}}}),
-    "twilio": (_FORM, {"MessageSid": "SM1", "SmsStatus": "received", "From": "+4915112345678", "Body": "STOP"}),
+    "twilio": (_FORM, {"MessageSid": f"SM{1:032x}", "SmsStatus": "received", "From": "+4915112345678", "Body": "STOP"}),
     "zendesk": ("application/json", {"id": "1", "type": "zen:event-type:ticket.created", "detail": {"id": "35436"}}),
     "zoom": ("application/json", {"event": "webinar.ended", "event_ts": 1, "payload": {"object": {"id": "77"}}}),
 }
@@ -105,12 +106,13 @@ class WebhookRoutes:
 
         The signature has no timestamp, so a replay is recognised by its MessageSid, however late.
         """
-        body = await self._body(request, self._secrets.twilio)
-        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=200))
+        form = _twilio_form(await self._body(request, self._secrets.twilio, FORM_LIMIT))
         query = request.url.query
         url = self._secrets.twilio_url + (f"?{query}" if query else "")
         if not signatures.twilio(self._secrets.twilio, url, form, request.headers.get("x-twilio-signature", "")):
             raise _unsigned()
+        if not signatures.is_twilio_call(form, self._secrets.twilio_account):
+            raise ProblemError("unauthenticated", "The call is not about a message of this account.")
         status = form.get("MessageStatus") or form.get("SmsStatus", "")
         identity = f"{form.get('MessageSid', '')}-{status}"
         vendor_event = twilio_events(form, request.query_params.get("m", ""))
@@ -146,16 +148,17 @@ class WebhookRoutes:
             raise _unsigned()
         event = _object(body)
         if event.get("event") == "endpoint.url_validation":
-            plain = str((event.get("payload") or {}).get("plainToken", ""))[:500]
+            payload = event.get("payload")
+            plain = str(payload.get("plainToken", "") if isinstance(payload, dict) else "")[:500]
             encrypted = signatures.zoom_challenge(self._secrets.zoom, plain)
             return json_response({"plainToken": plain, "encryptedToken": encrypted})
         identity = f"{event.get('event')}-{event.get('event_ts')}"
         return await self._accept("zoom", identity, zoom_events(event))
 
-    async def _body(self, request: Request, secret: str) -> bytes:
+    async def _body(self, request: Request, secret: str, limit: int = LIMIT) -> bytes:
         if not secret:
             raise ProblemError("not-found", "The webhook of this provider is not configured.")
-        return await read_bytes(request, LIMIT)
+        return await read_bytes(request, limit)
 
     async def _accept(self, provider: str, identity: str, vendor_event: VendorEvent | None) -> Response:
         """Commit the event for each message it concerns. A repetition has the same identity and is accepted once."""
@@ -212,6 +215,17 @@ def _documented(provider: str) -> dict[str, Any]:
     media_type, example = _EXAMPLES[provider]
     content = {media_type: {"schema": {"type": "object", "required": [next(iter(example))]}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _twilio_form(body: bytes) -> dict[str, str]:
+    """The fields of a call. Raises ProblemError for too many, and for one that comes twice: the signature covers one."""
+    try:
+        pairs = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:
+        raise ProblemError("malformed-request", "The form has too many fields.") from error
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ProblemError("malformed-request", "The form has a field twice.")
+    return dict(pairs)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -193,9 +193,12 @@ class BrowserRoutes:
         try:
             inbox_pass = self._read(authorization, token)
             async with self._database.reading() as connection:
-                keys = await queries.subject_keys(
-                    connection, await subjects.canonical_key(connection, inbox_pass.person)
-                )
+                if await subjects.canonical_key(connection, inbox_pass.person) != inbox_pass.person:
+                    # A visitor may have been taken for any user since: the user's back end issues a token of their own.
+                    raise ProblemError(
+                        "unauthenticated", "The person has signed in since. Get a new token from the back end."
+                    )
+                keys = await queries.subject_keys(connection, inbox_pass.person)
             response = await work(keys, inbox_pass)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = translate(error).response()

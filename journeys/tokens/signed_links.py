@@ -92,25 +92,25 @@ class Links:
 
     def read(self, token: str, purpose: Purpose, now: datetime) -> Link:
         """The link of a token for this purpose. Raises LinkError, or LinkExpired for one that was valid before."""
-        link, issued_at = self._open(token)
-        if link.purpose != purpose:
-            raise LinkError("the link is for something else")
+        link, issued_at = self._open(token, purpose)
         lifetime = LIFETIMES[purpose]
         if lifetime is not None and now - issued_at > lifetime:
             raise LinkExpired(f"the link was valid for {lifetime.days} days")
         return link
 
-    def person_in(self, token: str) -> str:
-        """The key of the person of a token, whose clock decides whether it has expired. Raises LinkError."""
-        return self._open(token)[0].person
+    def person_in(self, token: str, purpose: Purpose) -> str:
+        """The key of the person of a token for this purpose, whose clock decides whether it has expired. Raises LinkError."""
+        return self._open(token, purpose)[0].person
 
     def issued_at(self, token: str) -> datetime:
         """When a token was issued. Raises LinkError."""
         return self._open(token)[1]
 
-    def _open(self, token: str) -> tuple[Link, datetime]:
+    def _open(self, token: str, purpose: Purpose | None = None) -> tuple[Link, datetime]:
         payload = verify_token(self.keys, token, _CONTEXT)
         path, person, channel, topic, ref, issued = payload.decode().split(_SEPARATOR)
+        if purpose not in {None, _LETTERS[path]}:
+            raise LinkError("the link is for something else")
         return Link(_LETTERS[path], person, channel, topic, ref), datetime.fromtimestamp(int(issued, 16), UTC)
 
 

@@ -25,6 +25,7 @@ from api.http.asgi import AsgiApp
 from api.http.auth import ApiKeys
 from api.http.limits import Limits
 from api.http.problems import ProblemError
+from api.inbound.signatures import WebhookSecrets
 from api.runs.temporal import RunCommands
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.tasks.assignment import Roster
@@ -75,6 +76,7 @@ def application(
     desk: TemplateDesk | None = None,
     people: Roster | None = None,
     sign: FeedSigner | None = None,
+    secrets: WebhookSecrets | None = None,
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
@@ -94,6 +96,7 @@ def application(
             limits=limits,
             roster=people or roster(catalog),
             sign_feed=sign,
+            webhook_secrets=secrets or WebhookSecrets(),
         )
     )
 

@@ -21,6 +21,7 @@ from activities.gate.dry_run import dry_run
 from api.app import Parts, build_app
 from api.http.asgi import AsgiApp
 from api.http.auth import ApiKeys
+from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
 from api.runs.temporal import TemporalRunCommands
 from store.database import Database
@@ -95,7 +96,8 @@ async def serve_api(settings: Settings) -> None:
         application(settings, database, limits),
         host=settings.api_host,
         port=settings.api_port,
-        http="httptools",
+        http=HeadLimitProtocol,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,

@@ -117,6 +117,7 @@ def webhook_secrets(providers: ProviderSettings) -> WebhookSecrets:
         resend=_open(providers.resend_webhook_secret),
         twilio=_open(providers.twilio_token) if providers.twilio_callback else "",
         twilio_url=providers.twilio_callback,
+        twilio_account=providers.twilio_account,
         zendesk=_open(providers.zendesk_webhook_secret),
         zoom=_open(providers.zoom_webhook_secret),
     )

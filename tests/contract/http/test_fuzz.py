@@ -44,6 +44,10 @@ def checks(path: str) -> list[Any]:
     return of_answers if path in TEXTS else [*of_answers, openapi.negative_data_rejection]
 
 
+def is_negative(check: Any) -> bool:
+    return bool(check.__name__ == "negative_data_rejection")
+
+
 @pytest.fixture(scope="module")
 def url(module_database_url: str) -> Iterator[str]:
     with served(application(module_database_url)) as address:
@@ -71,7 +75,12 @@ def test_every_route_answers_as_documented(url, path, mode):
         def answers(case):
             nonlocal calls
             calls += 1
-            case.call_and_validate(base_url=url, auth=(OPERATE, ""), checks=checks(path))
+            answer = case.call(base_url=url, auth=(OPERATE, ""))
+            # A path of many KB is refused before its route is known, by a status that no route chooses.
+            too_long = answer.status_code == 431
+            case.validate_response(
+                answer, checks=[each for each in checks(path) if not (too_long and is_negative(each))]
+            )
 
         answers()
     assert calls or mode == "negative"

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 from twilio.request_validator import RequestValidator
 
@@ -30,14 +32,15 @@ from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.api import CATALOG, FakeRunCommands, client
+from tests.support.asgi_calls import MeasuringCaller
 from worker.composition.catalog import consent_rules, policy, tracking_plan
 from worker.composition.dependencies import dependencies
 from worker.settings import Settings
 
 SVIX = "whsec_" + base64.b64encode(b"resend-signs-with-this-secret").decode()
 TOKEN, ZENDESK, ZOOM = "twilio-token", "zendesk-secret", "zoom-secret"
-URL = "https://tenure.example/v1/hooks/twilio"
-SECRETS = WebhookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
+URL, ACCOUNT = "https://tenure.example/v1/hooks/twilio", "AC" + "7" * 32
+SECRETS = WebhookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, twilio_account=ACCOUNT, zendesk=ZENDESK, zoom=ZOOM)
 REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
 INSERT = """
 INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, data, at,
@@ -165,7 +168,13 @@ async def test_a_webhook_with_a_wrong_signature_or_an_old_timestamp_is_refused(h
 # -- Twilio ------------------------------------------------------------------------------------------------------------
 
 
+def sid(name: str) -> str:
+    """The id of a message as Twilio writes it, for `SM1`."""
+    return f"SM{int(name[2:]):032x}"
+
+
 def form(fields: dict[str, str], query: str = "", token: str = TOKEN) -> dict[str, Any]:
+    fields = {"AccountSid": ACCOUNT, **fields, "MessageSid": sid(fields["MessageSid"])}
     signature = RequestValidator(token).compute_signature(URL + query, fields)  # the vendor's own code signs
     headers = {"x-twilio-signature": signature, "content-type": "application/x-www-form-urlencoded"}
     return {"url": f"/v1/hooks/twilio{query}", "content": urlencode(fields), "headers": headers}
@@ -213,6 +222,53 @@ async def test_C5_a_repeated_start_webhook_does_not_lift_a_later_stop(hooks, db)
     assert await stopped() == before
     await hooks.post(**text("SM21", "STOP"))
     assert await stopped() == before, "a repeated STOP webhook suppresses nobody who sent START since"
+
+
+def cut(call: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
+    """A captured call with other fields that have the same characters in the same order, so that its signature fits."""
+    captured = dict(parse_qsl(call["content"], keep_blank_values=True))
+    signed = "".join(f"{name}{captured[name]}" for name in sorted(captured))
+    assert "".join(f"{name}{fields[name]}" for name in sorted(fields)) == signed
+    return {**call, "content": urlencode(fields)}
+
+
+async def test_a_captured_start_cannot_be_cut_into_another_call(hooks, db):
+    number, before = "+4915111112222", await suppressed(db)
+    stop = {"MessageSid": "SM30", "SmsStatus": "received", "From": number, "To": "+1", "Body": "STOP"}
+    start = form({**stop, "MessageSid": "SM31", "Body": "START"})
+    for call in (start, form(stop)):
+        assert (await hooks.post(**call)).status_code == 202
+    real = f"From{number}MessageSid{sid('SM31')}SmsStatusreceivedTo+1"
+    head = {"AccountSid": ACCOUNT, "Body": "START"}
+    for cut_fields in (
+        {**head, "From": f"{number}MessageSid{sid('SM31')}SmsStatusreceivedTo+1"},
+        {**head, "From": number, "MessageSid": f"{sid('SM31')}SmsStatus", "received": "To+1"},
+        {**head, "From": number, "MessageSidSM": f"{sid('SM31')[2:]}SmsStatusreceivedTo+1"},
+        {**head, real: ""},
+    ):
+        assert (await hooks.post(**cut(start, cut_fields))).status_code in {400, 401}
+    assert len(await suppressed(db)) == len(before) + 1
+
+
+async def test_a_text_cannot_hide_another_call_in_its_words(hooks, db):
+    mallory, victim = "+4915133334444", "+4915155556666"
+    stop = {"MessageSid": "SM40", "SmsStatus": "received", "From": victim, "To": "+1", "Body": "STOP"}
+    assert (await hooks.post(**form(stop))).status_code == 202
+    before = await suppressed(db)
+    fake = f"From{victim}MessageSid{sid('SM77')}X"
+    texted = form({**stop, "MessageSid": "SM41", "From": mallory, "Body": f"START{fake}"})
+    rest = f"From{mallory}MessageSid{sid('SM41')}SmsStatusreceivedTo+1"
+    forged = {"AccountSid": ACCOUNT, "Body": "START", "From": victim, "MessageSid": sid("SM77"), "X": rest}
+    assert (await hooks.post(**cut(texted, forged))).status_code == 401
+    assert await suppressed(db) == before
+
+
+async def test_a_call_for_another_account_or_with_a_field_twice_is_refused(hooks):
+    text = {"MessageSid": "SM50", "SmsStatus": "received", "From": "+4915112345678", "To": "+1", "Body": "Hi"}
+    other = form({**text, "AccountSid": "AC" + "9" * 32})
+    assert (await hooks.post(**other)).status_code == 401
+    twice = form(text)
+    assert (await hooks.post(**{**twice, "content": twice["content"] + "&Body=STOP"})).status_code == 400
 
 
 async def suppressed(db) -> list[tuple[str, str, str]]:
@@ -326,3 +382,79 @@ async def test_a_signed_webhook_with_unexpected_data_is_ignored(hooks, data):
     assert (await hooks.post("/v1/hooks/resend", **call)).json() == {"taken": 0}
     odd = zoom({"event": "webinar.ended", "payload": data})
     assert (await hooks.post("/v1/hooks/zoom", **odd)).json() == {"taken": 0}
+
+
+# -- signed, and still junk ----------------------------------------------------------------------------------------------
+
+JUNK = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=40),
+        st.sampled_from(["\u0000", "2026-13-99", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "x" * 5_000]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
+    max_leaves=12,
+)  # fmt: skip
+TYPES = st.sampled_from(
+    [
+        "email.bounced", "email.received", "zen:event-type:ticket.created", "zen:event-type:ticket.status_changed",
+        "webinar.ended", "webinar.participant_joined", "endpoint.url_validation",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Any:
+    """A provider's event with any values where it has known fields."""
+    names = ("data", "detail", "event", "payload", "time", "created_at", "id", "event_ts")
+    event = {name: draw(JUNK) for name in draw(st.lists(st.sampled_from(names), unique=True))}
+    inner = draw(st.dictionaries(st.sampled_from(
+        ["object", "to", "tags", "bounce", "external_id", "id", "email", "participant", "registrant", "plainToken", "subject"]
+    ), JUNK))  # fmt: skip
+    for name in ("data", "detail", "payload"):
+        if draw(st.booleans()):
+            event[name] = {**inner, "object": inner}
+    return draw(st.one_of(JUNK, st.just({**event, "type": draw(TYPES), "event": event.get("event", draw(TYPES))})))
+
+
+def signed_calls(event: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The event as each provider would sign it."""
+    body = json.dumps(event)
+    now = datetime.now(UTC)
+    at = now.isoformat()
+    zendesk = base64.b64encode(hmac.new(ZENDESK.encode(), (at + body).encode(), hashlib.sha256).digest()).decode()
+    fields = {"MessageSid": "SM60", "Body": body[:900], "From": body[:40], "MessageStatus": body[:20]}
+    return [
+        ("/v1/hooks/resend", svix(event, hashlib.sha256(body.encode()).hexdigest()[:20])),
+        ("/v1/hooks/zoom", zoom(event)),
+        (
+            "/v1/hooks/zendesk",
+            {
+                "content": body,
+                "headers": {"x-zendesk-webhook-signature": zendesk, "x-zendesk-webhook-signature-timestamp": at},
+            },
+        ),
+        ("/v1/hooks/twilio", form(fields)),
+    ]
+
+
+def test_signed_junk_is_answered_and_never_a_server_error(module_database_url):
+    statuses: set[int] = set()
+
+    @settings(max_examples=150, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(events())
+    @example({"event": "endpoint.url_validation", "payload": [1]})
+    @example({"event": "webinar.ended", "payload": {"object": {"id": "\u0000"}}})
+    @example({"type": "email.received", "data": {"to": [{}, None, "a" * 9_000]}})
+    def answers(event):
+        for path, call in signed_calls(event):
+            headers = [
+                (name.encode(), str(value).encode("latin-1", "replace")) for name, value in call["headers"].items()
+            ]
+            answer = caller.call("POST", path, call["content"].encode("utf-8", "surrogatepass"), headers)
+            statuses.add(answer.status)
+            assert answer.status < 500, (path, event, answer.body)
+            assert answer.status != 401, (path, event)
+
+    with MeasuringCaller(application(module_database_url, SECRETS)) as caller:
+        answers()
+    assert {202, 400} <= statuses

@@ -15,7 +15,7 @@ def local_environ(url: str) -> dict[str, str]:
     """Environment for a local provider at `url`: every channel that needs no key file."""
     values = {
         "outgoing_allow": url.removeprefix("http://"), "providers_near": "true",
-        "twilio_account": "AC0", "twilio_token": KEY, "twilio_from": "+15005550006", "twilio_base": f"{url}/twilio",
+        "twilio_account": "AC" + "0" * 32, "twilio_token": KEY, "twilio_from": "+15005550006", "twilio_base": f"{url}/twilio",
         "slack_token": KEY, "slack_channel": "C0TEAM", "slack_base": f"{url}/slack",
         "webhook_url": f"{url}/receiver/", "webhook_secret": WEBHOOK_SECRET,
         "zendesk_base": f"{url}/zendesk", "zendesk_agent": "agent@tenure.example", "zendesk_token": KEY,
