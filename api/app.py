@@ -85,11 +85,12 @@ class Parts:
 
 def build_app(parts: Parts) -> AsgiApp:
     """The ASGI application over these parts."""
-    metrics, check = Metrics(), EventCheck(parts.plan, parts.consent.rules)
+    metrics = Metrics()
     catalogue = DefinitionRegistry(
         parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates)
     )
     seconds = parts.limits.patience_seconds
+    check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
     intake = Intake(parts.database, catalogue, parts.limits, metrics, parts.keys)
     reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
@@ -153,7 +154,7 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
 def _lifespan(intake: Intake, mails: MailRoutes) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(intake.admission.watch(intake.database))
+        watch = asyncio.create_task(intake.watch())
         yield
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -46,6 +46,13 @@ class Intake:
         self._alone = asyncio.Lock()
         self._group = GroupCommit(self._commit, self._slots, limits.merged)
         self._clocks: set[str] = set()
+
+    async def watch(self) -> None:
+        """Read the outbox's age every second, and first the definitions, which the first events are checked by."""
+        with suppress(Exception):  # during an outage the requests themselves read them
+            async with self.database.reading() as connection:
+                await self.catalogue.current(connection)
+        await self.admission.watch(self.database)
 
     async def clock(self, headers: Headers) -> str | None:
         """The test clock for new subjects of a request, which only operators may name. Raises ProblemError."""

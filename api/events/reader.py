@@ -76,7 +76,7 @@ class Reader:
         event = read_call(raw, kind, sent_at, trace, plan=plan, own_id=_own_id)
         if not isinstance(event, InboundEvent):
             return event
-        faults = self._check.consent_faults(event)
+        faults = self._check.faults(event)
         if not faults:
             return event
         return RejectedEvent(event.message_id, event.name, faults, raw if kind is None else {**raw, "type": kind})

@@ -128,7 +128,7 @@ def _checked(
         trace=trace,
         raw=raw,
     )
-    faults = check.consent_faults(event)
+    faults = check.faults(event)
     return RejectedEvent(message_id, event.name, faults, raw) if faults else event
 
 

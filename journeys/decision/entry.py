@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
+MAX_CASE_BYTES = 890
+"""Bytes of a case in the id of its run, percent-encoded: Temporal takes 1,000 for the whole id."""
 MAX_CASE = 200
 """Characters of a case; a longer value is no case."""
 
@@ -59,7 +62,18 @@ def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     case = str(value).strip()
-    return case if 0 < len(case) <= MAX_CASE else None
+    return case if 0 < len(case) <= MAX_CASE and len(quote(case, safe="")) <= MAX_CASE_BYTES else None
+
+
+def unusable_case(chart: Chart, data: Mapping[str, Any]) -> str:
+    """Why the case in an event can never be one; empty if it can, or if the event has none."""
+    name = chart.spec.case
+    if name is None or data.get(name) is None or case_of(chart, data) is not None:
+        return ""
+    return (
+        f"{name} is the case of {chart.key}, and must be a text or whole number of 1 to {MAX_CASE} characters and of at most "
+        f"{MAX_CASE_BYTES} bytes when it is percent-encoded"
+    )
 
 
 def may_enter(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, or_, select, true
 
 from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
+from journeys.decision.entry import unusable_case
 from journeys.gate.policy import UrgentTicket
 from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster
@@ -91,6 +93,11 @@ class DefinitionRegistry:
     def matters(self, name: str) -> bool:
         """Whether an event of this name can change anything: a chart, an urgent ticket or a consent reads it."""
         return self.index.matters(name) or name in self.ticket_signals or self.consent.rules.hears(name)
+
+    def unusable_cases(self, name: str, data: Mapping[str, Any]) -> list[str]:
+        """Why the journeys that this signal opens or reaches could never make a run of its case, as of the index."""
+        charts = dict.fromkeys((*self.index.opening.get(name, ()), *self.index.reacting.get(name, ())))
+        return sorted({fault for chart in charts if (fault := unusable_case(chart, data))})
 
     async def current(self, connection: Connection) -> SignalIndex:
         """The index as of this transaction."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, enters_on, may_enter
+from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, enters_on, may_enter, unusable_case
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import play_signal
 from journeys.protocol.wire import run_id, run_parts
@@ -71,6 +73,10 @@ CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nsta
         (1.5, None),
         ([], None),
         ("x" * 201, None),
+        ("漢" * 98, "漢" * 98),
+        ("漢" * 107, None),
+        ("é" * 160, None),
+        ("👩" * 80, None),
     ],
 )
 def test_the_case_is_read_from_the_event_and_an_invalid_one_is_refused(value: object, case: str | None) -> None:
@@ -83,6 +89,23 @@ def test_the_case_is_read_from_the_event_and_an_invalid_one_is_refused(value: ob
 def test_an_event_without_the_case_property_belongs_to_no_case() -> None:
     assert case_of(chart(CASED % "'true'"), {}) is None
     assert case_of(chart(ENTRY % "never"), {}) == ""
+
+
+@given(st.text(max_size=250), st.integers(1, 10**9))
+def test_A1_a_case_that_is_accepted_fits_into_the_id_of_its_run(text: str, epoch: int) -> None:
+    spec = chart(CASED % "'true'")
+    case = case_of(spec, {"order_id": text})
+    assert unusable_case(spec, {"order_id": text}) == "" or case is None
+    if case is not None:
+        assert len(run_id("j" * 64, "u_0123456789abcdef", case, epoch)) <= 1_000
+
+
+@pytest.mark.parametrize("value", ["", " ", True, 1.5, [], "x" * 201, "漢" * 107])
+def test_A1_a_case_that_can_never_be_one_has_a_reason_and_a_missing_one_has_none(value: object) -> None:
+    spec = chart(CASED % "'true'")
+    assert unusable_case(spec, {"order_id": value}).startswith("order_id is the case of j")
+    for data in ({}, {"order_id": None}, {"order_id": "o-1"}, {"other": value}):
+        assert unusable_case(spec, data) == ""
 
 
 def test_an_entry_guard_reads_the_event_and_the_facts() -> None:
