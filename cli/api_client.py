@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from cli.terminal import harmless
 from journeys.language.problems import Problem
 from worker.settings import SettingsError, load_settings
 from worker.stack.endpoints import read_endpoints
@@ -82,7 +83,8 @@ class ApiClient:
     def _answer(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
-            body = answer.json()
+            # Anybody may have chosen a name or an id, and terminals obey some characters.
+            body = harmless(answer.json())
         except (httpx.TransportError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ApiError(f"{self.url} does not answer: {reason}. Start it with `make up`, or give --url.") from None

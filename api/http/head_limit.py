@@ -1,4 +1,4 @@
-"""Limits on the head of a request: its size, and the time until it is complete.
+"""Limits of a request's head: its size, and the time until it is complete.
 
 The server itself has none: a header without an end would be collected for ever, in quadratic time.
 """

@@ -1,4 +1,4 @@
-"""Parsing of inbound mails in a process of their own, which is killed at its deadline.
+"""Parsing of inbound mails in a process that is killed at its deadline.
 
 A mail comes from a stranger, and the standard library's parser may take any time for it. Meanwhile the API answers others.
 """

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from cli.commands.simulate import EventName, Events, PlanFile, PolicyFile, Until
 from cli.process_pool import Job, comparison, run_job
+from cli.terminal import harmless
 from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
 from journeys.simulation.backtest import Comparison, Tally
 
@@ -47,7 +48,7 @@ def command(
     others = (journey_text(against, tracking), *texts[1:]) if against is not None else ()
     trial = read_events_file(events, tracking, event)
     for line in trial.skipped[:20]:
-        typer.echo(f"skipped {line}", err=True)
+        typer.echo(harmless(f"skipped {line}"), err=True)
     job = Job(
         texts,
         read_policy_file(policy),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.terminal import harmless
 from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
 from journeys.decision.compiler import load_chart
 from journeys.simulation.simulator import simulate, timeline_table
@@ -41,9 +42,9 @@ def command(
     if not trial.streams:
         raise typer.BadParameter(f"{events} has no events" + (f" of {person}" if person else ""))
     for line in trial.skipped:
-        typer.echo(f"skipped {line}", err=True)
+        typer.echo(harmless(f"skipped {line}"), err=True)
     person_id, recorded = trial.streams[0]
     if len(trial.streams) > 1:
-        typer.echo(f"{len(trial.streams)} people; this is {person_id}. Use --person for another.", err=True)
+        typer.echo(harmless(f"{len(trial.streams)} people; this is {person_id}. Use --person for another."), err=True)
     scenario = Scenario(tuple(load_chart(text) for text in texts), read_policy_file(policy), trial.reachable)
-    typer.echo(timeline_table(simulate(scenario, recorded, until_instant(until, events))))
+    typer.echo(harmless(timeline_table(simulate(scenario, recorded, until_instant(until, events)))))

@@ -10,6 +10,7 @@ import typer
 
 from cli.api_client import ApiError, KeyOption, RefusedByApi, UrlOption, remote
 from cli.commands.where import in_columns
+from cli.terminal import one_line_of
 
 HEAD: Final = ("task", "what", "for", "owner", "due", "since", "why")
 
@@ -42,7 +43,7 @@ def command(
         typer.echo("; ".join([str(error), *reasons]), err=True)
         raise typer.Exit(1) from None
     for line in lines:
-        typer.echo(line)
+        typer.echo(one_line_of(line))
 
 
 def _list(tasks: Iterator[Mapping[str, Any]]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from cli.api_client import ApiError, KeyOption, UrlOption, remote
+from cli.terminal import one_line_of
 
 JOURNEYS: Final = ("journey", "state", "since", "next", "run")
 
@@ -33,7 +34,7 @@ def command(
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     for line in (*_person(subject), "", *_journeys(runs), *_timeline(timeline)):
-        typer.echo(line)
+        typer.echo(one_line_of(line))
 
 
 def _person(subject: dict[str, Any]) -> Iterator[str]:
@@ -78,6 +79,7 @@ def in_columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Rows as lines, each column as wide as its widest cell."""
     if not rows:
         return
+    rows = [tuple(map(one_line_of, row)) for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

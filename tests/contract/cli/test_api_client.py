@@ -14,6 +14,7 @@ from cli.api_client import ApiClient
 from cli.app import build_cli
 from cli.commands.up import publish_catalog
 from cli.shipped_catalog import publish_shipped
+from cli.terminal import harmless, one_line_of
 from store.database import Database
 from tests.support.api import CATALOG, OPERATE, WRITE, application, served
 from worker.settings import load_settings
@@ -164,3 +165,25 @@ async def test_P4_the_tasks_command_lists_shows_and_closes_tasks(url, database_u
     assert "dana  closed  agreed: for a year" in closed.stdout
     left = await asyncio.to_thread(run, url, "tasks")
     assert [line.split()[0] for line in left.stdout.splitlines()] == ["task", "2"]
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\r\nuser forged: none"
+
+
+def test_no_command_lets_a_strangers_text_control_the_terminal(api, url):
+    publish_shipped(api, CATALOG)
+    anonymous = {"anonymousId": ESCAPES, "traits": {"first_name": ESCAPES, "email": "eve@example.com"}}
+    ticket = {"ticket_id": ESCAPES, "priority": "urgent", "subject": ESCAPES}
+    api.post("/v1/identify", anonymous)
+    api.post("/v1/track", {"anonymousId": ESCAPES, "event": "ticket_opened", "properties": ticket})
+    for shown in (run(url, "where", ESCAPES), run(url, "where", "\x1b[31mnobody"), run(url, "tasks")):
+        text = shown.output
+        assert not set("\x1b\x07\x9b\u202e\r") & set(text)
+        assert "\nuser forged" not in text
+    assert "\\x1b]0;owned\\x07" in run(url, "where", ESCAPES).output
+
+
+def test_texts_of_several_lines_and_other_scripts_stay_as_they_are():
+    text = "Grüße, 漢字 👩‍👩‍👧\n\tsecond line"
+    assert harmless({"a": [text, 1, None]}) == {"a": [text, 1, None]}
+    assert one_line_of(text) == "Grüße, 漢字 👩‍👩‍👧\\n\\tsecond line"
