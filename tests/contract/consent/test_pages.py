@@ -277,6 +277,18 @@ async def test_a_link_works_only_for_its_purpose_and_until_it_expires(api, sende
     assert (await page.get(f"/p/{gone}")).status_code == 404
 
 
+async def test_a_visitors_preference_link_does_not_open_the_choices_of_the_user_they_are_taken_for(api, sender, page):
+    user = await create_person(sender, "owner-of-choices")
+    await sender.post("/v1/identify", json={"anonymousId": "borrowed-device", "traits": {"plan": "free"}})
+    preferences = await link_path(api, "borrowed-device", "preferences")
+    unsubscribe = await link_path(api, "borrowed-device", "unsubscribe", "email", "onboarding")
+    assert (await page.get(preferences)).status_code == 200
+    await sender.post("/v1/alias", json={"previousId": "borrowed-device", "userId": user})
+    for answer in (await page.get(preferences), await page.post(preferences, data={"action": "lift"})):
+        assert (answer.status_code, "You have signed in since" in answer.text) == (410, True)
+    assert (await page.post(unsubscribe, data=ONE_CLICK)).status_code == 200, "an old way out still works"
+
+
 # -- double opt-in ----------------------------------------------------------------------------------------------------------
 
 

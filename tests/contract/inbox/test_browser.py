@@ -161,3 +161,17 @@ async def _first(lines: AsyncIterator[str]) -> dict[str, Any]:
                 item: dict[str, Any] = json.loads(line[6:])
                 return item
     raise AssertionError("the stream ended")
+
+
+async def test_a_visitors_token_does_not_open_the_inbox_of_the_user_they_are_taken_for(api, browser, message_ids):
+    await api.post("/v1/identify", json={"anonymousId": "eves-device", "traits": {"plan": "free"}})
+    of_visitor = await token(api, "eves-device")
+    assert (await browser.get("/v1/front/inbox", headers=bearer(of_visitor))).json()["items"] == []
+    joined = {"previousId": "eves-device", "userId": "ada"}
+    assert (await api.post("/v1/alias", json=joined)).status_code == 200
+    for path in ("/v1/front/inbox", "/v1/front/inbox/stream"):
+        refused = await browser.get(path, headers=bearer(of_visitor))
+        assert (refused.status_code, "signed in since" in refused.text) == (401, True)
+    marked = await browser.post(f"/v1/front/inbox/{message_ids['ada']}/dismissed", headers=bearer(of_visitor))
+    assert marked.status_code == 401
+    assert (await browser.get("/v1/front/inbox", headers=bearer(await token(api, "ada")))).status_code == 200
