@@ -54,7 +54,6 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     options = read_arguments(argv)
     with tempfile.TemporaryDirectory(prefix="tenure-chaos-") as folder:
-        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as another user
         report = run_until_done(run_storm(storm_of(options), options.home or Path(folder) / "home"))
     print(report.line())
     if not is_as_promised(report):

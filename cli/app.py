@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -42,6 +43,7 @@ def tenure() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command in `argv`, by default that of this process."""
+    os.umask(0o077)  # histories, mails and logs that a command writes are for their owner only
     arguments = list(sys.argv[1:] if argv is None else argv)
     called = next((word for word in arguments if not word.startswith("-")), None)
     build_cli(called)(arguments, prog_name="python -m cli")

@@ -11,10 +11,12 @@ MAINTENANCE = "postgres"
 """The database that every server has."""
 
 
-async def accepts_connections(host: str, user: str, *, seconds: float = 5) -> bool:
+async def accepts_connections(host: str, user: str, password: str, *, seconds: float = 5) -> bool:
     """Whether a server answers on `host` (a name, an address or a socket folder) within `seconds`."""
     try:
-        connection = await asyncpg.connect(user=user, database=MAINTENANCE, host=host, timeout=seconds)
+        connection = await asyncpg.connect(
+            user=user, password=password, database=MAINTENANCE, host=host, timeout=seconds
+        )
     except (OSError, asyncpg.PostgresError, TimeoutError):
         return False
     await connection.close()

@@ -39,7 +39,6 @@ class Rig:
 
     def __init__(self, api: Sequence[str] = ("api",)) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tenure-bench-"))
-        self.home.chmod(0o755)  # as root, PostgreSQL runs as another user
         self.postgres = PostgresServer(self.home / "postgres", log=self.home / "logs" / "postgres.log")
         self.temporal = TemporalServer(self.home / "temporal", log=self.home / "logs" / "temporal.log")
         self.receipts = Receipts(self.home / "receipts.sock")

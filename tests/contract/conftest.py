@@ -40,6 +40,8 @@ async def sender(api: httpx.AsyncClient, app: AsgiApp) -> AsyncIterator[httpx.As
 async def db(module_database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A direct connection: to read results and to insert what another process would insert."""
     url = make_url(module_database_url)
-    connection = await asyncpg.connect(user=url.username, host=url.query["host"], database=url.database)
+    connection = await asyncpg.connect(
+        user=url.username, password=url.password, host=url.query["host"], database=url.database
+    )
     yield connection
     await connection.close()

@@ -51,7 +51,9 @@ class Databases:
 async def databases_on(postgres: str, folder: Path) -> AsyncIterator[Databases]:
     """The databases of a server, for as long as the body runs. `folder` belongs to all processes that share the server."""
     url = make_url(postgres)
-    connection = await asyncpg.connect(user=url.username, host=url.query["host"], database=url.database)
+    connection = await asyncpg.connect(
+        user=url.username, password=url.password, host=url.query["host"], database=url.database
+    )
     methods = await connection.fetchval("SELECT enumvals FROM pg_settings WHERE name = 'file_copy_method'")
     if "clone" in (methods or ()):  # copied by the kernel, or not at all if the file system can share blocks
         await connection.execute("SET file_copy_method = clone")

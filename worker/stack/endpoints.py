@@ -28,6 +28,7 @@ class Endpoints(BaseModel):
     api_url: str
     worker_url: str
     provider_url: str | None = None
+    provider_token: str | None = None
     pids: dict[str, int]
 
     def write(self) -> None:
@@ -48,9 +49,13 @@ class Endpoints(BaseModel):
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
             ("PostgreSQL", shown_url(self.database_url), self.pids.get("postgres")),
             ("mail", mail, self.pids.get("mail")),
-            *([("provider", f"{self.provider_url}/_accepted", self.pids.get("provider"))] if self.provider_url else []),
+            *([("provider", self._record(), self.pids.get("provider"))] if self.provider_url else []),
             ("logs", str(self.home / "logs"), self.supervisor),
         ]
+
+    def _record(self) -> str:
+        """Address of what the local provider has accepted; the token is the reader's key."""
+        return f"{self.provider_url}/_accepted?token={self.provider_token}"
 
 
 def read_endpoints(home: Path) -> Endpoints | None:

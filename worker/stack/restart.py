@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,6 +16,8 @@ from worker.stack.process import POLL_SECONDS, ProcessFailedError
 from worker.stack.temporal_binary import ProgressReport, print_progress
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 FIRST_BACKOFF = 0.2
 MAX_BACKOFF = 5.0
@@ -123,3 +127,13 @@ class Supervision:
             log.info("stack.part_restarted", part=name, pid=component.process.pid)
             self._ready[name].set()
             self.changed()
+
+
+async def concurrently(*starts: Coroutine[Any, Any, T]) -> list[T]:
+    """Results of concurrent starts. If one fails, the others are cancelled before its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(start) for start in starts]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 from urllib.parse import urlsplit
 
 import fasteners
@@ -18,14 +19,13 @@ from worker.stack.endpoints import FILE, Endpoints, read_endpoints
 from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening, reachable_host
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
-from worker.stack.providers.environment import local_environ
-from worker.stack.restart import Supervision
+from worker.stack.providers.environment import TOKEN, local_environ
+from worker.stack.restart import Supervision, concurrently
 from worker.stack.temporal_binary import ProgressReport, print_progress
 from worker.stack.temporal_server import TemporalServer
 
-T = TypeVar("T")
-
 DATABASE = "tenure"
+LOCK = ".lock"
 MODULES: Mapping[str, Sequence[str]] = {"migrate": ["store.migrate"], "worker": ["worker"], "api": ["api"]}
 """Arguments of `python -m` for each of our own processes."""
 
@@ -63,8 +63,9 @@ class Stack(Supervision):
         self._extra_environ = dict(environ or {})
         self._modules = modules
         self._endpoints: Endpoints | None = None
+        self._provider_token = secrets.token_urlsafe(24)
         self.environ: dict[str, str] = {}
-        self._lock = fasteners.InterProcessLock(self.home / ".lock")
+        self._lock = fasteners.InterProcessLock(self.home / LOCK)
 
     @property
     def endpoints(self) -> Endpoints:
@@ -74,6 +75,9 @@ class Stack(Supervision):
 
     async def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o700)  # mails, logs, histories and keys; PostgreSQL lets its own user pass where it has one
+        (self.home / LOCK).touch()
+        (self.home / LOCK).chmod(0o600)  # nobody else may hold it
         if not self._lock.acquire(blocking=False):
             raise StackError(_already_running(self.home))
         try:
@@ -102,7 +106,7 @@ class Stack(Supervision):
         api_port = self._chosen_api_port()
         mail_port, worker_port = free_ports(2)
         mail_port, worker_port = self.settings.mail_port or mail_port, self.settings.worker_port or worker_port
-        database_url, temporal_address = await _concurrently(self._database(), self._temporal())
+        database_url, temporal_address = await concurrently(self._database(), self._temporal())
         maildir = self.home / "mail"
         smtp_url, smtp_lookup = self.settings.smtp_url, self.settings.smtp_lookup
         if smtp_url is not None:
@@ -126,7 +130,7 @@ class Stack(Supervision):
         worker_url = f"http://{LOOPBACK}:{worker_port}"
         self._say("database: migrating")
         await run_once("migrate", self._modules["migrate"], home=self.home, env=self.environ)
-        await _concurrently(
+        await concurrently(
             self.start_component("worker", self._module("worker", f"{worker_url}/readyz")),
             self.start_component("api", self._module("api", f"{api_url}/livez")),
         )
@@ -141,6 +145,7 @@ class Stack(Supervision):
             api_url=api_url,
             worker_url=worker_url,
             provider_url=provider_url,
+            provider_token=self._provider_token if provider_url else None,
             pids={},
         )
         self.changed()
@@ -189,8 +194,9 @@ class Stack(Supervision):
             return await http_ok(f"{url}/_health")
 
         module = ["worker.stack.providers", "--port", str(port), "--folder", str(self.home / "provider")]
+        environ = {TOKEN: self._provider_token}  # arguments of a process are seen by everybody
         await self.start_component(
-            "provider", ModuleComponent("provider", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+            "provider", ModuleComponent("provider", module, home=self.home, env=environ, ready=ready, stop_timeout=5)
         )
         return url, local_environ(url)
 
@@ -216,16 +222,6 @@ class Stack(Supervision):
         if not is_free(port, host):
             raise StackError(f"{host}:{port} is taken. Give --api-port another port, or 0 for any free one.")
         return port
-
-
-async def _concurrently(*starts: Coroutine[Any, Any, T]) -> list[T]:
-    """Results of concurrent starts. If one fails, the others are cancelled before its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(start) for start in starts]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _must_be_free(variable: str, port: int) -> None:

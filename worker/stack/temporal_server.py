@@ -84,7 +84,7 @@ class TemporalServer:
         """Start, or restart on the same ports and file, and wait until the namespace can be used."""
         if self._binary is None:
             self._binary = await find_temporal(self._named, say=self._say)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._other_ports:
             await self._start_first()
         else:

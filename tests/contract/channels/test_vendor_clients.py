@@ -25,7 +25,7 @@ from tests.support.provider import vapid_key
 from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import STOPPED
-from worker.stack.providers.serving import LocalProvider, local_provider
+from worker.stack.providers.serving import LocalProvider, local_provider, provider
 
 MAIL: dict[str, Any] = {"from": "A <a@x.example>", "to": ["b@x.example"], "subject": "Hello", "html": "<p>Hello</p>"}
 
@@ -151,3 +151,25 @@ async def test_accepted_messages_survive_a_restart_of_the_local_provider(tmp_pat
         async with local_provider(tmp_path) as made, httpx.AsyncClient(base_url=made.url) as client:
             assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
             assert len((await client.get("/_accepted")).json()) == 1
+
+
+async def test_with_a_token_the_record_and_the_faults_are_for_those_who_know_it():
+    app = provider(token="the-token-of-this-stack")
+    transport = httpx.ASGITransport(app.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://provider") as client:
+        headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
+        assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
+        fault = {"provider": "resend", "kind": "status", "status": 429}
+        for wrong in ({}, {"token": ""}, {"token": "another"}):
+            for method, path in (
+                ("GET", "/_accepted"),
+                ("GET", "/_faults"),
+                ("POST", "/_faults"),
+                ("DELETE", "/_faults"),
+            ):
+                refused = await client.request(method, path, params=wrong, json=fault if method == "POST" else None)
+                assert (refused.status_code, "b@x.example" in refused.text) == (401, False)
+        for given in ({"params": {"token": app._token}}, {"headers": {"authorization": f"Bearer {app._token}"}}):
+            (accepted,) = (await client.get("/_accepted", **given)).json()
+            assert accepted["to"] == "b@x.example"
+        assert (await client.get("/_health")).json() == {"accepted": 1}

@@ -80,7 +80,9 @@ async def test_a_database_without_tables_is_an_operator_error(empty_database_url
 
 async def connect(url: str) -> asyncpg.Connection:
     parsed = make_url(url)
-    return await asyncpg.connect(user=parsed.username, host=parsed.query["host"], database=parsed.database)
+    return await asyncpg.connect(
+        user=parsed.username, password=parsed.password, host=parsed.query["host"], database=parsed.database
+    )
 
 
 async def test_a_request_that_waits_too_long_for_a_lock_gets_503_and_stores_nothing_twice(database_url):

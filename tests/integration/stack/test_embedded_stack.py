@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -46,7 +48,7 @@ def stack_in(home: Path, **given) -> Stack:
 async def select(url: str, sql: str) -> object:
     parsed = make_url(url)
     connection = await asyncpg.connect(
-        user=parsed.username, host=parsed.query["host"], database=parsed.database, timeout=10
+        user=parsed.username, password=parsed.password, host=parsed.query["host"], database=parsed.database, timeout=10
     )
     try:
         return await connection.fetchval(sql)
@@ -217,6 +219,68 @@ async def test_postgresql_works_in_a_home_with_spaces_and_a_path_too_long_for_a_
         url = await server.create_database("tenure")
         assert len(str(server.data)) > 107
         assert await select(url, "SELECT current_database()") == "tenure"
+
+
+def refused(url: str, password: str | None) -> str:
+    """Why a connection with this password is refused."""
+    parsed = make_url(url)
+
+    async def connect() -> None:
+        await asyncpg.connect(user=parsed.username, password=password, host=parsed.query["host"], database="postgres")
+
+    with pytest.raises(asyncpg.PostgresError) as error:
+        asyncio.run(connect())
+    return type(error.value).__name__
+
+
+async def test_postgresql_asks_for_its_password_and_keeps_it_over_a_restart(home):
+    for _ in range(2):
+        async with PostgresServer(home / "postgres", durable=False) as server:
+            password = make_url(server.url()).password
+            assert password == (home / "postgres.password").read_text()
+            assert stat.S_IMODE((home / "postgres.password").stat().st_mode) == 0o600
+            for wrong in ("", "postgres", password[:-1]):
+                assert await asyncio.to_thread(refused, server.url(), wrong) == "InvalidPasswordError"
+            assert await select(server.url("postgres"), "SELECT 1") == 1
+            assert not [process for process in psutil.Process(server.pid).cmdline() if password in process]
+
+
+async def test_a_data_folder_of_before_gets_a_password_and_keeps_its_data(home):
+    async with PostgresServer(home / "postgres", durable=False) as server:
+        await select(server.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n")
+    (home / "postgres.password").unlink()
+    (home / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+    async with PostgresServer(home / "postgres", durable=False) as server:
+        assert await asyncio.to_thread(refused, server.url(), "anything") == "InvalidPasswordError"
+        assert await select(server.url("postgres"), "SELECT n FROM kept") == 7
+
+
+async def test_a_socket_elsewhere_is_in_a_folder_for_the_server_only_and_nobody_can_wait_there(
+    home, monkeypatch, tmp_path
+):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    if os.getuid() == 0:
+        for folder in shared.parents:
+            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+        shared.chmod(0o777)
+    deep = home.joinpath(*["a long folder name"] * 8)
+    async with PostgresServer(deep / "postgres", durable=False) as server:
+        expected = server.socket_folder
+        assert expected.parent == shared
+        assert stat.S_IMODE(expected.stat().st_mode) == 0o700
+        assert await select(server.url("postgres"), "SELECT 1") == 1
+    assert not expected.exists()
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for squatter in (lambda: expected.symlink_to(trap), lambda: (expected.mkdir(), expected.chmod(0o777))):
+        squatter()
+        async with PostgresServer(deep / "postgres", durable=False) as server:
+            assert server.socket_folder != expected
+            assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
+        assert list(trap.iterdir()) == []
+        expected.unlink() if expected.is_symlink() else expected.rmdir()
 
 
 async def test_a_database_is_cloned_from_a_template_with_its_content(servers, empty_database_url):

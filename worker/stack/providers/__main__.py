@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 from pathlib import Path
 
+from worker.stack.providers.environment import TOKEN
 from worker.stack.providers.serving import listening, provider
 
 
@@ -19,7 +21,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 async def run_provider(options: argparse.Namespace) -> None:
-    bound = listening(provider(options.folder), host=options.host, port=options.port)
+    bound = listening(provider(options.folder, token=os.environ.get(TOKEN)), host=options.host, port=options.port)
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, bound.server.handle_exit, number, None)
     print(f"provider on {bound.url}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -142,15 +143,18 @@ async def discard(_: Any) -> None:
 class LocalProviderApp:
     """All vendors, over one list of accepted items. `app` is the ASGI application."""
 
-    def __init__(self, vendors: tuple[Vendor, ...], folder: Path | None = None, key: str = KEY) -> None:
+    def __init__(
+        self, vendors: tuple[Vendor, ...], folder: Path | None = None, key: str = KEY, token: str | None = None
+    ) -> None:
         self.accepted, self.faults, self.key = AcceptedItems(folder), ProviderFaults(), key
+        self._token = token
         self.requests: dict[str, int] = {}
         routes = [
             Route("/_health", self._health),
-            Route("/_faults", self._set_fault, methods=["POST"]),
-            Route("/_faults", self._show_faults, methods=["GET"]),
-            Route("/_faults", self._clear, methods=["DELETE"]),
-            Route("/_accepted", self._accepted),
+            Route("/_faults", self._guarded(self._set_fault), methods=["POST"]),
+            Route("/_faults", self._guarded(self._show_faults), methods=["GET"]),
+            Route("/_faults", self._guarded(self._clear), methods=["DELETE"]),
+            Route("/_accepted", self._guarded(self._accepted)),
             *(
                 Route(f"/{vendor.name}{path}", self._endpoint(vendor.name, handler), methods=[method])
                 for vendor in vendors
@@ -163,6 +167,19 @@ class LocalProviderApp:
         async def endpoint(request: Request) -> Response:
             self.requests[name] = self.requests.get(name, 0) + 1
             return await handler(VendorRequest(request, await request.body(), self.accepted, self.key))
+
+        return endpoint
+
+    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """The handler, for requests with the token: other users of this machine must not read what people were sent."""
+
+        async def endpoint(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            given = given or request.query_params.get("token", "")
+            if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
+                detail = "send the token that `make up` shows: as ?token=, or as Bearer"
+                return JSONResponse({"detail": detail}, 401)
+            return await handler(request)
 
         return endpoint
 
@@ -186,7 +203,7 @@ class LocalProviderApp:
 
     async def _accepted(self, request: Request) -> Response:
         """`?provider=&key=&to=&limit=`: accepted items, newest first."""
-        wanted = dict(request.query_params)
+        wanted = {name: value for name, value in request.query_params.items() if name != "token"}
         given = wanted.pop("limit", "100")
         limit = int(given) if given.isascii() and given.isdigit() else 100
         return JSONResponse(newest(self.accepted.search(**wanted), limit))

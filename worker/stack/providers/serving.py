@@ -56,9 +56,11 @@ class LocalProvider:
         return self.url.removeprefix("http://")
 
 
-def provider(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> LocalProviderApp:
-    """A provider with these vendors."""
-    return LocalProviderApp(vendors, folder)
+def provider(
+    folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS, token: str | None = None
+) -> LocalProviderApp:
+    """A provider with these vendors. With a token its record and its faults are for those who know it."""
+    return LocalProviderApp(vendors, folder, token=token)
 
 
 def listening(provider_app: LocalProviderApp, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
