@@ -67,7 +67,10 @@ class MailParserProcess:
             if result is None:  # also when the request is given up: the next mail must not get this one's result
                 self._process = None
                 process.kill()  # this ends the thread's wait, too
-                exchange.add_done_callback(lambda _: _end(process))
+                if exchange.done():
+                    _end(process)
+                else:
+                    exchange.add_done_callback(lambda _: _end(process))
         return _mail(orjson.loads(result)) if result else None
 
 

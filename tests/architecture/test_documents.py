@@ -32,7 +32,7 @@ TREE = (
     "workflows",
 )
 # Read by the tests, not by a settings class.
-OTHER_SETTINGS = {"TENURE_TEST_RUN", "TENURE_LOCAL_PROVIDER_TOKEN"}
+OTHER_SETTINGS = {"TENURE_TEST_RUN"}
 
 
 def _read(path: Path) -> str:

@@ -171,7 +171,7 @@ def confirm_consent():
         priority="transactional",
     )
     b.enters("consent_requested", again="always").goal("consent_confirmed", within=days(7))
-    mail = send("consent/confirm", via=["email"], data={"link": "event.link", "about": "event.topic"})
+    mail = send("consent/confirm", via=["email"], data={"request": "event.request"})
     return b.build(start=b.state("asking", milestone="consent_confirmed", owner="privacy-team", do=[mail]))
 
 

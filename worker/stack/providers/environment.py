@@ -7,7 +7,7 @@ from worker.settings import PREFIX
 KEY = "dev-provider-key"
 """The key, token or secret that every simulated vendor accepts."""
 WEBHOOK_SECRET = "whsec_ZGV2LXByb3ZpZGVyLWtleS1mb3Itd2ViaG9va3M="  # noqa: S105 -- public, for development only
-TOKEN = "TENURE_LOCAL_PROVIDER_TOKEN"  # noqa: S105 -- the variable's name
+TOKEN = "LOCAL_PROVIDER_TOKEN"  # noqa: S105 -- the variable's name
 """Variable with the token that opens the record of accepted items."""
 MISSING_ID = "404404404"
 """Id of a ticket and of a webinar that do not exist."""
