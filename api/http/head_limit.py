@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_HEAD: Final = 64 * 1024
 """Bytes of an incomplete head after which the connection ends. A complete one may have `api.http.asgi.MAX_HEADERS`."""
 HEAD_SECONDS: Final = 10.0
-"""Time in which the first head of a connection must be complete."""
+"""Time in which a head must be complete, the first one from the beginning of the connection."""
 
 
 class HeadLimitProtocol(HttpToolsProtocol):
@@ -26,7 +26,7 @@ class HeadLimitProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "The head took too long.")
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -42,11 +42,16 @@ class HeadLimitProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+
+    def _start_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "The head took too long.")
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -76,6 +76,16 @@ async def test_a_connection_that_never_completes_its_head_is_closed(port, monkey
             assert (await reader.read()).startswith(b"HTTP/1.1 408")
 
 
+async def test_a_second_head_that_is_never_complete_ends_the_connection_too(port, monkeypatch):
+    monkeypatch.setattr(head_limit, "HEAD_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\n")
+        async with asyncio.timeout(30):
+            answers = await reader.read()
+        assert answers.startswith(b"HTTP/1.1 200")
+        assert b"HTTP/1.1 408" in answers
+
+
 async def test_a_slow_answer_is_no_slow_head(port, monkeypatch):
     monkeypatch.setattr(head_limit, "HEAD_SECONDS", 0.2)
     async with connected(port) as (reader, writer):
