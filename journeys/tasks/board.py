@@ -40,12 +40,13 @@ class RequestingRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """One run's request for a task: the run, its action, and the request's id within the run."""
+    """One run's request for a task: the run, its action, and the request's id within the run. `name` is unique."""
 
     run: RequestingRun
     action: str
     request: str
     at: datetime
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,10 @@ class TaskDeadline:
 
 @dataclass(slots=True, eq=False)
 class BoardTask:
-    """A task; `requests` are those that still ask for it, in the order in which they came."""
+    """A task; `name` is that of what opened it, `requests` are those that still ask for it, in the order in which they came."""
 
     number: int
+    name: str
     task: str
     scope: Hashable
     reason: str
@@ -109,33 +111,36 @@ class TaskBoard:
             task.due_at = deadline.sooner or task.due_at
             return task, [] if deadline.signalled is None else [TaskDeadline(request, deadline.signalled)]
         task = self.open(
-            effect.task, effect.owner, effect.at, scope=scope, reason=reason, account=account,
+            request.name, effect.task, effect.owner, effect.at, scope=scope, reason=reason, account=account,
             within=effect.within, due_at=effect.due_at,
         )  # fmt: skip
         self._add(task, request)
         return task, [TaskDeadline(request, task.due_at)] if task.within and task.due_at is not None else []
 
-    def release(self, run: RequestingRun, action: str) -> None:
-        """End a run's requests for an action; a task without any request is withdrawn."""
+    def release(self, run: RequestingRun, action: str) -> list[BoardTask]:
+        """End a run's requests for an action; the tasks that are withdrawn because nobody requests them any more."""
+        withdrawn = []
         for task in self._of_run.pop((run.number, action), ()):
             task.requests = [request for request in task.requests if (request.run, request.action) != (run, action)]
             if not task.requests:
                 self._end(task, "withdrawn")
+                withdrawn.append(task)
+        return withdrawn
 
-    def escalate(self, run: RequestingRun, effect: EscalatedTask) -> list[TaskDeadline]:
-        """Give a late task to the next owner; the deadlines for its runs. One that is escalated already stays."""
+    def escalate(self, run: RequestingRun, effect: EscalatedTask) -> tuple[BoardTask | None, list[TaskDeadline]]:
+        """Give a late task to the next owner; with the deadlines for its runs. None if it is escalated already."""
         tasks = self._of_run.get((run.number, effect.action))
         if not tasks:
-            return []
+            return None, []
         task = tasks[0]
         if is_escalated_already(effect, task.level):
             ahead = deadline_still_ahead(task.within, task.due_at, effect.at)
             own = next(request for request in task.requests if (request.run, request.action) == (run, effect.action))
-            return [TaskDeadline(own, ahead)] if ahead is not None else []
+            return None, [TaskDeadline(own, ahead)] if ahead is not None else []
         self.hand_on(task, effect.owner, effect.at, level=effect.level, due_at=effect.due_at)
         if not task.within or task.due_at is None:
-            return []
-        return [TaskDeadline(request, task.due_at) for request in asking(task)]
+            return task, []
+        return task, [TaskDeadline(request, task.due_at) for request in asking(task)]
 
     def _add(self, task: BoardTask, request: TaskRequest) -> None:
         task.requests.append(request)
@@ -145,6 +150,7 @@ class TaskBoard:
 
     def open(
         self,
+        name: str,
         kind: str,
         named: str,
         at: datetime,
@@ -157,7 +163,7 @@ class TaskBoard:
     ) -> BoardTask:
         """Open a task for the person, team or name `named`."""
         self.opened += 1
-        task = BoardTask(self.opened, kind, scope, reason, account, at, within)
+        task = BoardTask(self.opened, name, kind, scope, reason, account, at, within)
         self._assign(task, named, at)
         task.due_at = deadline_of(self.roster, task.owner, at, within=within, due_at=due_at)
         self._open[scope, reason] = task

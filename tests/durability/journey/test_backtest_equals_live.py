@@ -15,8 +15,8 @@ from journeys.decision.compiler import load_chart
 from journeys.events.inbound import InboundEvent
 from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
-from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.simulator import play_group
 from journeys.simulation.timeline import MessageOutcome, Scenario
 from worker.composition.catalog import policy
 from worker.settings import ROOT
@@ -89,12 +89,12 @@ async def test_live_decisions_of_a_hundred_customers_equal_the_backtest(stage: R
     await asyncio.gather(*(live(who, events) for who, events in people))
     scenario = Scenario((_chart(stage),), policy(ROOT / "catalog"), frozenset({"in_app"}))
     for who, events in people:
-        person = play_person(scenario, events, until)
-        expected = [(_second(line.at), line.about, line.text) for line in person.lines() if line.kind in DECIDED]
+        world = play_group(scenario, events, until)
+        expected = [(_second(line.at), line.about, line.text) for line in world.lines() if line.kind in DECIDED]
         assert await _lived(stage, who) == expected, who
         sent = [
             item.message.template
-            for _, item in person.timeline
+            for _, item in world.timeline
             if isinstance(item, MessageOutcome) and item.kind == Status.SENT
         ]
         assert sorted(await stage.sent(who)) == sorted(sent), who

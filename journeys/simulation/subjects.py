@@ -1,0 +1,136 @@
+"""People and accounts of a simulation: fields, memberships, lanes and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from journeys.consent.statements import TRAITS
+from journeys.decision.chart import Chart
+from journeys.decision.state import RunState
+from journeys.gate.verdicts import Hold
+
+RowFacts = dict[str, dict[str, Any]]
+"""By scope, the fields of a subject as of a row of its lane. Fields are replaced when they change, never changed in place."""
+NO_FIELDS: Final[dict[str, Any]] = {}
+ACCOUNT: Final = "account"
+"""Among the changed fields of a person: they belong to another account now, or to none."""
+
+
+class SimulatedRun:
+    """A run with its state and its next due timer.
+
+    `number` is its place among all runs in the order in which they were opened, `entered` the number of the row that opened
+    it, `facts` the fields that it has received.
+    """
+
+    __slots__ = (
+        "case", "chart", "due", "ended_at", "entered", "epoch", "facts", "identity", "name", "number", "state",
+        "subject",
+    )  # fmt: skip
+
+    def __init__(
+        self, chart: Chart, case: str, epoch: int, subject: SimulatedSubject, number: int = 0, entered: int = 0
+    ) -> None:
+        self.chart, self.case, self.epoch, self.subject = chart, case, epoch, subject
+        self.number, self.entered = number, entered
+        self.name = f"{chart.key}/{case or '-'}/{epoch}"
+        self.identity = f"{chart.key}/{subject.name}/{case or '-'}/{epoch}"
+        """Its name with that of the subject it began with, unique in the simulation."""
+        self.state = RunState()
+        self.due: datetime | None = None
+        self.ended_at: datetime | None = None
+        self.facts: RowFacts | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state.outcome is None
+
+
+class SimulatedSubject:
+    """A person or an account.
+
+    `accounts` are those that a person belongs to, `account` the one they joined last; `members` of an account are in the order
+    in which they joined. `facts` are the fields as of the last row of the lane, since `facts_at`.
+    """
+
+    __slots__ = (
+        "_current", "account", "accounts", "facts", "facts_at", "held", "is_known", "kind", "members", "name", "open",
+        "profile", "runs", "tickets",
+    )  # fmt: skip
+
+    def __init__(self, name: str, kind: Literal["user", "account"]) -> None:
+        self.name, self.kind = name, kind
+        self.profile: dict[str, Any] = NO_FIELDS
+        self.account: SimulatedSubject | None = None
+        self.accounts: dict[SimulatedSubject, None] = {}
+        self.members: dict[SimulatedSubject, None] = {}
+        self.runs: dict[tuple[str, str], list[SimulatedRun]] = {}
+        self.open: list[SimulatedRun] = []
+        self.tickets: frozenset[str] = frozenset()
+        self.held: tuple[Hold, ...] = ()
+        self.is_known = kind == "account"
+        """Whether a person has a user id; one without is a visitor."""
+        self._current: RowFacts = {"account": NO_FIELDS} if kind == "account" else {}
+        self.facts: RowFacts | None = None
+        self.facts_at: datetime | None = None
+
+    # -- fields ----------------------------------------------------------------------------------------------------
+
+    def change_fields(self, traits: Mapping[str, Any]) -> set[str]:
+        """Take over traits, of which null forgets a field; the names of those that changed."""
+        known = self.profile
+        changed = {name for name, value in traits.items() if known.get(name) != value and name not in TRAITS}
+        if changed:
+            values = {**known, **{name: traits[name] for name in changed}}
+            self.profile = {name: value for name, value in values.items() if value is not None}
+        return changed
+
+    def current_facts(self, account: SimulatedSubject | None) -> RowFacts:
+        """The fields of the subject, of a person with those of an account, as they are now."""
+        facts = self._current
+        if self.kind == "account":
+            if facts["account"] is not self.profile:
+                facts = self._current = {"account": self.profile}
+            return facts
+        of_account = account.profile if account is not None else NO_FIELDS
+        if not facts or facts["profile"] is not self.profile or facts["account"] is not of_account:
+            facts = self._current = {"profile": self.profile, "account": of_account}
+        return facts
+
+    # -- memberships -----------------------------------------------------------------------------------------------
+
+    def join(self, account: SimulatedSubject) -> bool:
+        """Put a person into an account, which is theirs from now on; whether it was not."""
+        self.accounts.setdefault(account)
+        account.members.setdefault(self)
+        moved = self.account is not account
+        self.account = account
+        return moved
+
+    def leave(self, account: SimulatedSubject, *, by_name: bool) -> bool:
+        """Take a person out of an account; whether it was theirs, so that they have none now.
+
+        An event that does not name the account ends only its being theirs: they remain a member, as in the store.
+        """
+        if by_name:
+            self.accounts.pop(account, None)
+            account.members.pop(self, None)
+        if self.account is not account:
+            return False
+        self.account = None
+        return True
+
+    def copied_to(self) -> Iterable[SimulatedSubject]:
+        """The members whose lanes get copies of an account's rows: those whose account it is, and who have an open run."""
+        return [member for member in self.members if member.account is self and member.open]
+
+    def with_role(self, roles: Iterable[str]) -> list[SimulatedSubject]:
+        """The members of an account who have one of these roles, in the order in which they joined."""
+        wanted = set(roles)
+        return [member for member in self.members if member.profile.get("role") in wanted]
+
+    def with_accounts(self) -> Iterable[SimulatedSubject]:
+        """A person and every account that they belong to."""
+        return (self, *self.accounts) if self.accounts else (self,)
