@@ -142,25 +142,33 @@ class InMemoryGate:
         self, item: MessageInPass, verdict: DeferUntil, decision: MessageDecision[None], now: datetime
     ) -> MessageOutcome:
         assert decision.queued is not None
-        codes = tuple(reason.code for reason in verdict.reasons)
         queued = item.queued
         self.shared.numbers += queued is None
         number = self.shared.numbers if queued is None else queued.number
-        self.shared.add(
-            DeferredMessage(
-                item.run, item.message, self, verdict.until, codes, decision.queued, number, now, decision.ready_at
-            )
+        deferred = DeferredMessage(
+            item.run,
+            item.message,
+            self,
+            verdict.until,
+            verdict.reasons,
+            decision.queued,
+            number,
+            now,
+            decision.ready_at,
         )
-        again = queued is not None and queued.codes == codes
+        self.shared.add(deferred)
+        again = queued is not None and queued.codes == deferred.codes
         return replace(_outcome(item, Status.DEFERRED, verdict.reasons, now), until=verdict.until, again=again)
 
     def _give_way(self, gone: Iterable[GaveWay], now: datetime) -> list[tuple[SimulatedRun, MessageOutcome]]:
-        """End queued messages that are replaced."""
+        """End queued messages that are replaced; what each has waited for is kept beside it."""
         reasons = {message.key: message.verdict.reasons for message in gone}
         outcomes = []
         for deferred in [deferred for deferred in self.queue if deferred.waiting.key in reasons]:
             self.shared.remove(deferred)
-            outcome = deferred_outcome(deferred, Status.REPLACED, reasons[deferred.waiting.key], now)
+            outcome = deferred_outcome(
+                deferred, Status.REPLACED, (*deferred.reasons, *reasons[deferred.waiting.key]), now
+            )
             outcomes.append((deferred.run, outcome))
         return outcomes
 
@@ -217,7 +225,7 @@ def settle_passes(
     for of_pass in decided.values():
         for run, outcome in of_pass.gave_way:
             shared.timeline.append((run, outcome))
-            shared.tell(run, outcome)
+            shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
     if between is not None:
         between()
     for of_pass in decided.values():

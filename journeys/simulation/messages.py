@@ -32,19 +32,24 @@ class RecipientGate(Protocol):
 
 @dataclass(slots=True, eq=False)
 class DeferredMessage:
-    """A deferred message in the queue of its recipient, with the codes of the reasons that it waits for."""
+    """A deferred message in the queue of its recipient, with the reasons that it waits for."""
 
     run: SimulatedRun
     message: SendMessage
     gate: RecipientGate
     due: datetime
-    codes: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     waiting: QueuedMessage
     number: int
     """Its number among all messages that ever waited: of those due at one instant the oldest is decided first."""
     decided_at: datetime
     ready_at: datetime | None = None
     is_queued: bool = True
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of its reasons."""
+        return tuple(reason.code for reason in self.reasons)
 
 
 class MessageQueue:

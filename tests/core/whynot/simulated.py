@@ -55,7 +55,10 @@ def past_run(run: SimulatedRun) -> PastRunView:
 
 
 def last_decisions(world: World) -> Iterator[LastDecision]:
-    waiting = {(queued.run.identity, queued.message.action): queued.due for queued in world.gate_of(world.subjects.user("p").person).queue}
+    waiting = {
+        (queued.run.identity, queued.message.action): queued.due
+        for queued in world.gate_of(world.subjects.user("p").person).queue
+    }
     for run, item in reversed(world.timeline):
         if run is not None and isinstance(item, MessageOutcome):
             why = "; ".join(reason.text for reason in item.reasons)

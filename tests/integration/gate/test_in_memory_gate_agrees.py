@@ -162,9 +162,7 @@ class Twins:
             rows = await fetch_all(connection, _LEDGER, person=self.person)
         on_postgres = {int(_FIRING.findall(item["key"])[0]): item for item in rows}
         outcomes = {
-            outcome.message.firing: outcome
-            for _, outcome in self.world.timeline
-            if isinstance(outcome, MessageOutcome)
+            outcome.message.firing: outcome for _, outcome in self.world.timeline if isinstance(outcome, MessageOutcome)
         }
         in_memory = {number: (outcome.kind.value, outcome.at) for number, outcome in outcomes.items()}
         in_memory |= {queued.message.firing: ("deferred", queued.due) for queued in self.memory.queue}
@@ -172,10 +170,7 @@ class Twins:
             n: (kind, None if kind in ENDED else at) for n, (kind, at) in in_memory.items()
         }
         codes = {n: tuple(reason["code"] for reason in loaded(item["reasons"])) for n, item in on_postgres.items()}
-        # A replaced message keeps in the ledger what it waited for before.
-        assert {n: found if in_memory[n][0] != "replaced" else found[-1:] for n, found in codes.items()} == {
-            n: tuple(reason.code for reason in outcome.reasons) for n, outcome in outcomes.items()
-        }
+        assert codes == {n: tuple(reason.code for reason in outcome.reasons) for n, outcome in outcomes.items()}
 
 
 _FIRING = re.compile(r"/tip\.(\d+)>")
