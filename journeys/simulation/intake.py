@@ -98,9 +98,28 @@ class EventIntake:
     # -- admission -------------------------------------------------------------------------------------------------
 
     def _admit(self, event: AcceptedEvent, at: datetime) -> None:
-        """Change what an event says of its subject and their account, and give it to both lanes."""
+        """Change what an event says of its subject and their account, and give it to both lanes, the account's first."""
         subject = event.subject
         account = subject if subject.kind == "account" else event.account or subject.account
+        if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
+            return
+        changed, of_account = self._change_fields(event, account)
+        if account is not None and account is not subject:
+            self._offer(event, account, account, of_account, at)
+            if ACCOUNT in changed:
+                subject.copied = self.lanes.last_number  # its rows until now are no news to them
+            self.lanes.copy_pending(subject)
+        self._offer(event, subject, account, changed, at)
+        self._reevaluate_hours(subject, changed, at)
+        if account is not None:
+            self._reevaluate_hours(account, of_account, at)
+        if event.name in self.scenario.ticket_signals:
+            self._change_tickets(event, {subject: None, **({account: None} if account is not None else {})}, at)
+
+    @staticmethod
+    def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[set[str], set[str]]:
+        """Apply an event to the fields and the account of its subject; the changed fields of the subject and the account."""
+        subject = event.subject
         changed, of_account = set(event.changed), set[str]()
         if event.kind == "profile":
             changed |= subject.change_fields(event.data)
@@ -108,21 +127,10 @@ class EventIntake:
             if account is not subject and subject.join(account):
                 changed.add(ACCOUNT)
             of_account = account.change_fields(event.data)
+            changed |= of_account if account is subject else set()
         elif event.name == LEFT and account is not None and subject.leave(account, by_name=event.account is not None):
             changed.add(ACCOUNT)
-        if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
-            return
-        if account is subject:
-            changed |= of_account
-        has_left = ACCOUNT in changed and subject.account is None
-        self._offer(event, subject, None if has_left else account, changed, at)
-        if account is not None and account is not subject:
-            self._offer(event, account, account, of_account, at)
-        self._reevaluate_hours(subject, changed, at)
-        if account is not None:
-            self._reevaluate_hours(account, of_account, at)
-        if event.name in self.scenario.ticket_signals:
-            self._change_tickets(event, {subject: None, **({account: None} if account is not None else {})}, at)
+        return changed, of_account
 
     def _closes_conversation(self, event: AcceptedEvent, at: datetime) -> bool:
         """Close the conversation that an event is about: then its own run receives it, and no lane."""
@@ -142,16 +150,16 @@ class EventIntake:
         opening = scenario.opening.get(name, ())
         if not opening and not changed and name not in scenario.hearing:
             return
-        facts = to.current_facts(account)
+        facts, at_entry = to.row_facts(account, changed)
         entering = [
-            (chart, entry) for chart in opening if (entry := self._enters(chart, to, event, facts, at)) is not None
+            (chart, entry) for chart in opening if (entry := self._enters(chart, to, event, at_entry, at)) is not None
         ]
         is_own = to is event.subject and to.kind == "account"
         is_signal = bool(entering) or self._is_heard(event, to, is_own=is_own)
         if not (is_signal or self._is_read(to, changed)):
             return
         kind: Literal["signal", "facts"] = "signal" if is_signal else "facts"
-        row = self.lanes.add(to, kind, name if is_signal else "", at, event.data, facts)
+        row = self.lanes.add(to, kind, name if is_signal else "", at, event.data, at_entry if entering else facts)
         for chart, entry in entering:
             self.runs += 1
             run = SimulatedRun(chart, entry.case, entry.epoch, to, self.runs, row.number)

@@ -6,7 +6,7 @@ A row has one recipient, as in the outbox. Rows are delivered in the order in wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
@@ -79,7 +79,7 @@ class Lanes:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.rows: deque[Row] = deque()
-        self._numbers = 0
+        self.last_number = 0
         self._for_members: list[tuple[Row, RowKind]] = []
         self._caused: dict[SimulatedSubject, int] = {}
 
@@ -87,10 +87,6 @@ class Lanes:
         """Begin to count caused rows: with each event from outside, and with each instant."""
         if self._caused:
             self._caused = {}
-
-    def next_number(self) -> int:
-        """The number of the next row, for the runs that it opens."""
-        return self._numbers + 1
 
     def add(
         self,
@@ -105,8 +101,8 @@ class Lanes:
         due_at: datetime | None = None,
     ) -> Row:
         """Write a row. Rows past `MAX_CAUSED_ROWS` of one lane are numbered and dropped."""
-        self._numbers += 1
-        row = Row(self._numbers, subject, kind, name, at, data, facts, target, due_at)
+        self.last_number += 1
+        row = Row(self.last_number, subject, kind, name, at, data, facts, target, due_at)
         caused = self._caused.get(subject, 0) + 1
         self._caused[subject] = caused
         if caused <= MAX_CAUSED_ROWS:
@@ -129,26 +125,36 @@ class Lanes:
         pending, self._for_members = self._for_members, []
         for account in dict.fromkeys(row.subject for row, _ in pending):
             for member in account.copied_to():
-                for row, kind in pending:
-                    if row.subject is account:
-                        facts = {"profile": member.profile, **(row.facts or {})}
-                        self.add(member, kind, row.name if kind == "signal" else "", row.at, row.data, facts)
+                self._copy([(row, kind) for row, kind in pending if row.subject is account], member)
+
+    def copy_pending(self, member: SimulatedSubject) -> None:
+        """Copy the rows of a member's account into their lane before a row of their own; the other members get them later."""
+        if self._for_members and member.open:
+            self._copy([item for item in self._for_members if item[0].subject is member.account], member)
+
+    def _copy(self, pending: Iterable[tuple[Row, RowKind]], member: SimulatedSubject) -> None:
+        for row, kind in pending:
+            if row.number > member.copied:
+                member.copied = row.number
+                facts = {"profile": member.profile, **(row.facts or {})}
+                self.add(member, kind, row.name if kind == "signal" else "", row.at, row.data, facts)
 
     def waiting_for(self, run: SimulatedRun) -> Iterator[Occurrence]:
         """The occurrences that wait for a run, in order."""
         for row in self.rows:
             if row.subject is run.subject:
-                occurrence = occurrence_for(run, row)
+                occurrence = occurrence_for(run, row, row.facts)
                 if occurrence is not None:
                     yield occurrence
 
 
-def occurrence_for(run: SimulatedRun, row: Row) -> Occurrence | None:
-    """A row as a run receives it; None if it cannot change the run. Fields alone are `FieldsChanged`."""
+def occurrence_for(run: SimulatedRun, row: Row, facts: RowFacts | None) -> Occurrence | None:
+    """A row as a run receives it, with the fields of the lane as of it; None if it cannot change the run."""
     chart, target = run.chart, row.target
     if row.number < run.entered or target not in (None, run):
         return None
-    facts = row.facts if row.facts is not run.facts else None
+    if facts is run.facts:
+        facts = None
     match row.kind:
         case "deadline":
             assert row.due_at is not None

@@ -49,19 +49,20 @@ class SimulatedRun:
 
 
 class SimulatedSubject:
-    """A person or an account.
+    """A person or an account; `scope` is that of its own fields.
 
     `accounts` are those that a person belongs to, `account` the one they joined last; `members` of an account are in the order
     in which they joined. `facts` are the fields as of the last row of the lane, since `facts_at`.
     """
 
     __slots__ = (
-        "_current", "account", "accounts", "facts", "facts_at", "held", "is_known", "kind", "members", "name", "open",
-        "profile", "runs", "tickets",
+        "_current", "account", "accounts", "copied", "facts", "facts_at", "held", "is_known", "kind", "members", "name", "open",
+        "profile", "runs", "scope", "tickets",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: Literal["user", "account"]) -> None:
         self.name, self.kind = name, kind
+        self.scope: Literal["profile", "account"] = "profile" if kind == "user" else "account"
         self.profile: dict[str, Any] = NO_FIELDS
         self.account: SimulatedSubject | None = None
         self.accounts: dict[SimulatedSubject, None] = {}
@@ -70,9 +71,11 @@ class SimulatedSubject:
         self.open: list[SimulatedRun] = []
         self.tickets: frozenset[str] = frozenset()
         self.held: tuple[Hold, ...] = ()
+        self.copied = 0
+        """The number of the last row of an account that was copied into a person's lane."""
         self.is_known = kind == "account"
         """Whether a person has a user id; one without is a visitor."""
-        self._current: RowFacts = {"account": NO_FIELDS} if kind == "account" else {}
+        self._current: RowFacts = {self.scope: NO_FIELDS}
         self.facts: RowFacts | None = None
         self.facts_at: datetime | None = None
 
@@ -87,17 +90,24 @@ class SimulatedSubject:
             self.profile = {name: value for name, value in values.items() if value is not None}
         return changed
 
-    def current_facts(self, account: SimulatedSubject | None) -> RowFacts:
-        """The fields of the subject, of a person with those of an account, as they are now."""
-        facts = self._current
-        if self.kind == "account":
-            if facts["account"] is not self.profile:
-                facts = self._current = {"account": self.profile}
-            return facts
-        of_account = account.profile if account is not None else NO_FIELDS
-        if not facts or facts["profile"] is not self.profile or facts["account"] is not of_account:
-            facts = self._current = {"profile": self.profile, "account": of_account}
+    def current_facts(self) -> RowFacts:
+        """The fields of the subject as they are now, of a person with those of their account; the same object while equal."""
+        facts, account = self._current, self.account
+        if account is not None:
+            if facts.get("account") is not account.profile or facts["profile"] is not self.profile:
+                facts = self._current = {"profile": self.profile, "account": account.profile}
+        elif len(facts) > 1 or facts[self.scope] is not self.profile:
+            facts = self._current = {self.scope: self.profile}
         return facts
+
+    def row_facts(self, account: SimulatedSubject | None, changed: set[str]) -> tuple[RowFacts, RowFacts]:
+        """The fields of a row, and of an entry: who has no account enters with that of the `account` that an event names."""
+        facts = self.current_facts()
+        if self.kind == "account" or self.account is not None:
+            return facts, facts
+        if ACCOUNT in changed:
+            facts = {**facts, "account": NO_FIELDS}  # they have left it: its fields apply no more
+        return facts, {"account": account.profile, **facts} if account is not None else facts
 
     # -- memberships -----------------------------------------------------------------------------------------------
 

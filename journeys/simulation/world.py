@@ -92,9 +92,12 @@ class World:
         assert self.now is not None
         subject = row.subject
         if row.facts is not None:
-            subject.facts, subject.facts_at = row.facts, row.at
+            # A row of a person without an account says nothing of one: what an earlier row said of it still holds.
+            has_more = subject.facts is not None and len(subject.facts) > len(row.facts)
+            subject.facts = {**(subject.facts or {}), **row.facts} if has_more else row.facts
+            subject.facts_at = row.at
         for run in (row.target,) if row.target is not None else tuple(subject.open):
-            occurrence = occurrence_for(run, row) if run.is_open else None
+            occurrence = occurrence_for(run, row, subject.facts) if run.is_open else None
             if occurrence is None:
                 continue
             # Fields alone decide nothing but dates: a run without anchors receives them with its next occurrence.

@@ -5,7 +5,7 @@ It follows the rules that `store/tasks` follows on rows, and returns the deadlin
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,15 +78,15 @@ class BoardTask:
 
 
 class TaskBoard:
-    """The tasks of a simulation. Loads and turns are counted over all of them."""
+    """The tasks of a simulation. As on a test clock, loads and turns are counted within a scope: groups are independent."""
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
         self.opened = 0
         self._open: dict[tuple[Hashable, str], BoardTask] = {}
         self._of_run: dict[tuple[int, str], list[BoardTask]] = {}
-        self._loads: Counter[str] = Counter()
-        self._turns: dict[str, str] = {}
+        self._loads: defaultdict[Hashable, Counter[str]] = defaultdict(Counter)
+        self._turns: dict[tuple[Hashable, str], str] = {}
 
     @property
     def tasks(self) -> tuple[BoardTask, ...]:
@@ -187,6 +187,8 @@ class TaskBoard:
             stays = self._open.get((into, task.reason))
             if stays is None:
                 del self._open[gone, task.reason]
+                self._loads[gone][task.owner] -= 1
+                self._loads[into][task.owner] += 1
                 task.scope = into
                 self._open[into, task.reason] = task
             else:
@@ -199,12 +201,13 @@ class TaskBoard:
         """Choose the owner. The load of the owner before still has the task when the next one is chosen."""
         manager = task.account.profile.get(self.roster.team.owner) if task.account is not None else None
         request = AssignmentRequest(task.task, named, at, manager)
-        result = assign_task(self.roster, request, self._loads, self._turns.get(named))
+        loads = self._loads[task.scope]
+        result = assign_task(self.roster, request, loads, self._turns.get((task.scope, named)))
         if result.by_turn:
-            self._turns[named] = result.owner
+            self._turns[task.scope, named] = result.owner
         if task.owner:
-            self._loads[task.owner] -= 1
-        self._loads[result.owner] += 1
+            loads[task.owner] -= 1
+        loads[result.owner] += 1
         task.owner, task.why = result.owner, result.why
 
     def _end(self, task: BoardTask, status: Literal["closed", "withdrawn"]) -> None:
@@ -213,7 +216,7 @@ class TaskBoard:
             if task in tasks:
                 tasks.remove(task)
         task.status, task.requests = status, []
-        self._loads[task.owner] -= 1
+        self._loads[task.scope][task.owner] -= 1
         del self._open[task.scope, task.reason]
 
 

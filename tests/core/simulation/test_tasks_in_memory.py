@@ -61,12 +61,13 @@ def test_C10_absences_time_zones_and_the_accounts_manager_decide_who_gets_a_task
     assert tasks(managed)[0][2] == "erin"
 
 
-def test_C10_the_load_of_open_tasks_decides_and_a_closed_task_counts_no_more():
-    begun = [signal(0, name, "begin") for name in ("a1", "a2", "a3")]
-    simulated = happen(world(CALL, team=TEAM), *begun)
-    assert [owner for _, _, owner, _ in tasks(simulated)] == ["dana", "erin", "dana"]
-    done = operator(0.1, "a1", "close_task", task="call", outcome="booked", by="dana")
-    happen(simulated, done, signal(0.2, "a4", "begin"))
+def test_C10_the_load_of_an_accounts_open_tasks_decides_and_a_closed_task_counts_no_more():
+    cases = CALL.replace("journey: j", "journey: j\ncase: deal")
+    begun = [signal(0, "ada", "begin", deal=str(number)) for number in range(3)]
+    simulated = happen(world(cases, team=TEAM), *begun, signal(0, "bob", "begin", deal="0"))
+    assert [owner for _, _, owner, _ in tasks(simulated)] == ["dana", "erin", "dana", "dana"]
+    done = operator(0.1, "ada", "close_task", task="call", outcome="booked", by="dana")
+    happen(simulated, done, signal(0.2, "ada", "begin", deal="9"))
     assert tasks(simulated)[-1][2] == "dana"
 
 

@@ -38,7 +38,7 @@ def view_of(world: World, chart: Chart, now: datetime) -> PersonView:
     }
     return PersonView(
         [past_run(run) for run in runs],
-        person.current_facts(person.account),
+        {"account": {}, **person.current_facts()},
         recipient.context(now, [queued.waiting for queued in gate.queue]),
         gate_facts,
         last_events,
