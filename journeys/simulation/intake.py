@@ -7,9 +7,8 @@ take effect. The entry rule and the routing of rows are the live system's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
@@ -33,8 +32,7 @@ CALLS: Final[Mapping[str, CallKind]] = {"profile": "identify", "account": "group
 NOTHING: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedEvent:
+class AcceptedEvent(NamedTuple):
     """An event with its subject and the account that it names; `changed` are fields that a merge before it has changed."""
 
     subject: SimulatedSubject
@@ -110,27 +108,30 @@ class EventIntake:
                 subject.copied = self.lanes.last_number  # its rows until now are no news to them
             self.lanes.copy_pending(subject)
         self._offer(event, subject, account, changed, at)
-        self._reevaluate_hours(subject, changed, at)
-        if account is not None:
+        if changed:
+            self._reevaluate_hours(subject, changed, at)
+        if account is not None and of_account:
             self._reevaluate_hours(account, of_account, at)
         if event.name in self.scenario.ticket_signals:
             self._change_tickets(event, {subject: None, **({account: None} if account is not None else {})}, at)
 
     @staticmethod
-    def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[set[str], set[str]]:
+    def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[frozenset[str], frozenset[str]]:
         """Apply an event to the fields and the account of its subject; the changed fields of the subject and the account."""
-        subject = event.subject
-        changed, of_account = set(event.changed), set[str]()
+        subject, changed = event.subject, event.changed
         if event.kind == "profile":
-            changed |= subject.change_fields(event.data)
-        elif event.kind == "account" and account is not None:
-            if account is not subject and subject.join(account):
-                changed.add(ACCOUNT)
+            return subject.change_fields(event.data) | changed, NOTHING
+        if account is None:
+            return changed, NOTHING
+        if event.kind == "account":
+            has_moved = account is not subject and subject.join(account)
             of_account = account.change_fields(event.data)
-            changed |= of_account if account is subject else set()
-        elif event.name == LEFT and account is not None and subject.leave(account, by_name=event.account is not None):
-            changed.add(ACCOUNT)
-        return changed, of_account
+            if account is subject:
+                return changed | of_account, of_account
+            return changed | {ACCOUNT} if has_moved else changed, of_account
+        if event.name == LEFT and subject.leave(account, by_name=event.account is not None):
+            changed |= {ACCOUNT}
+        return changed, NOTHING
 
     def _closes_conversation(self, event: AcceptedEvent, at: datetime) -> bool:
         """Close the conversation that an event is about: then its own run receives it, and no lane."""
@@ -142,13 +143,13 @@ class EventIntake:
         event: AcceptedEvent,
         to: SimulatedSubject,
         account: SimulatedSubject | None,
-        changed: set[str],
+        changed: frozenset[str],
         at: datetime,
     ) -> None:
         """Write the event's row into a lane, if it can change something there, and open runs."""
         scenario, name = self.scenario, event.name
         opening = scenario.opening.get(name, ())
-        if not opening and not changed and name not in scenario.hearing:
+        if not (opening or name in scenario.hearing or (changed and self._is_read(to, changed))):
             return
         facts, at_entry = to.row_facts(account, changed)
         entering = [
@@ -156,7 +157,10 @@ class EventIntake:
         ]
         is_own = to is event.subject and to.kind == "account"
         is_signal = bool(entering) or self._is_heard(event, to, is_own=is_own)
-        if not (is_signal or self._is_read(to, changed)):
+        if not is_signal and not self._is_read(to, changed):
+            return
+        if not is_signal and not self.lanes.rows and not self._has_readers_at_once(to):
+            to.receive(facts, at)
             return
         kind: Literal["signal", "facts"] = "signal" if is_signal else "facts"
         row = self.lanes.add(to, kind, name if is_signal else "", at, event.data, at_entry if entering else facts)
@@ -179,10 +183,8 @@ class EventIntake:
         case = case_of(chart, event.data)
         if case is None:
             return None
-        runs = to.runs.get((chart.key, case), ())
-        previous = [self._past(run, at) for run in runs]
-        is_read = any(run.open for run in previous) and event.name in chart.signals
-        if is_read:
+        previous = [self._past(run, at) for run in to.runs.get((chart.key, case), ())]
+        if event.name in chart.signals and any(run.open for run in previous):
             return None
         verdict = may_enter(chart, event.name, event.data, facts, previous, at)
         if isinstance(verdict, EntryAllowed):
@@ -204,24 +206,30 @@ class EventIntake:
     def _is_heard(self, event: AcceptedEvent, to: SimulatedSubject, *, is_own: bool) -> bool:
         """Whether an open run of the lane reads the signal, or, of an account's own, some journey of its members."""
         name = event.name
-        if any(name in run.chart.signals and run.case == case_of(run.chart, event.data) for run in to.open):
-            return True
+        for run in to.open:
+            chart = run.chart
+            if name in chart.signals and run.case == case_of(chart, event.data):
+                return True
         return is_own and name in self.scenario.member_signals
 
-    def _is_read(self, to: SimulatedSubject, changed: set[str]) -> bool:
-        """Whether a journey in the lane, or one of an account's members, reads a field that changed."""
-        if not changed:
-            return False
-        scope = "profile"
+    def _has_readers_at_once(self, to: SimulatedSubject) -> bool:
+        """Whether fields alone may decide something: they move dates, and an account's are copied to its members."""
         if to.kind == "account":
-            scope = "account"
-            if not self.scenario.member_fields.isdisjoint(changed):
-                return True
-        return any(ACCOUNT in changed or not changed.isdisjoint(run.chart.fields[scope]) for run in to.open)
+            return True
+        anchored = self.scenario.anchored
+        return bool(anchored) and any(run.chart.key in anchored for run in to.open)
+
+    def _is_read(self, to: SimulatedSubject, changed: frozenset[str]) -> bool:
+        """Whether a journey in the lane, or one of an account's members, reads a field that changed."""
+        if to.kind == "account" and not self.scenario.member_fields.isdisjoint(changed):
+            return True
+        if ACCOUNT in changed:
+            return bool(to.open)
+        return any(not changed.isdisjoint(run.chart.fields[to.scope]) for run in to.open)
 
     # -- what ends a wait ------------------------------------------------------------------------------------------
 
-    def _reevaluate_hours(self, subject: SimulatedSubject, changed: set[str], at: datetime) -> None:
+    def _reevaluate_hours(self, subject: SimulatedSubject, changed: frozenset[str], at: datetime) -> None:
         """Decide again what waits for hours that have moved, of a person or of an account's members."""
         if self.gates and not CLOCK.isdisjoint(changed):
             self.reevaluate((subject, *subject.members), HOURS, at)

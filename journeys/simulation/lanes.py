@@ -153,8 +153,18 @@ def occurrence_for(run: SimulatedRun, row: Row, facts: RowFacts | None) -> Occur
     chart, target = run.chart, row.target
     if row.number < run.entered or target not in (None, run):
         return None
+    if target is not None:
+        return _targeted(run, row)
     if facts is run.facts:
         facts = None
+    if row.number == run.entered:
+        return Entered(row.at, row.name, chart.kept(row.name, row.data), facts)
+    if row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == run.case:
+        return Signal(row.at, row.name, chart.kept(row.name, row.data), facts)
+    return None if facts is None else FieldsChanged(row.at, facts)
+
+
+def _targeted(run: SimulatedRun, row: Row) -> Occurrence:
     match row.kind:
         case "deadline":
             assert row.due_at is not None
@@ -163,11 +173,5 @@ def occurrence_for(run: SimulatedRun, row: Row, facts: RowFacts | None) -> Occur
             return OptedOut(row.at)
         case "merged":
             return Merged(row.at)
-        case _ if row.number == run.entered and target is None:
-            return Entered(row.at, row.name, chart.kept(row.name, row.data), facts)
-        case _ if target is not None:
-            return Signal(row.at, row.name, chart.kept(row.name, row.data))
-        case "signal" if row.name in chart.signals and case_of(chart, row.data) == run.case:
-            return Signal(row.at, row.name, chart.kept(row.name, row.data), facts)
-        case _:
-            return None if facts is None else FieldsChanged(row.at, facts)
+        case "signal" | "facts":
+            return Signal(row.at, row.name, run.chart.kept(row.name, row.data))

@@ -23,6 +23,7 @@ Since = dict[tuple[str, ...], datetime]
 
 
 NONE_SUPPRESSED: dict[str, str] = {}
+NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -132,21 +133,21 @@ class RecipientState:
     def context(self, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
         """The gate's context of the person."""
         person = self.person
-        profile, account = person.profile, person.account
-        everybody = person.with_accounts()
-        held = tuple(hold for subject in everybody for hold in subject.held if hold.until > now)
+        profile, account, held, urgent = person.profile, person.account, person.held, bool(person.tickets)
+        for other in person.accounts:
+            held, urgent = (*held, *other.held), urgent or bool(other.tickets)
         return RecipientContext(
             self._addresses(),
             self.consents,
             self.sent,
-            any(subject.tickets for subject in everybody),
+            urgent,
             tuple(queue),
             stops=self.operations.stops,
             suppressed=self._suppressed() if self.suppressed else NONE_SUPPRESSED,
-            held=held,
-            talks=tuple(conversation for conversation in self.talks if conversation.until > now),
+            held=tuple([hold for hold in held if hold.until > now]) if held else (),
+            talks=tuple([each for each in self.talks if each.until > now]) if self.talks else (),
             zone=self.zone(account.profile if account is not None else NO_FIELDS),
-            accounts=frozenset(subject.name for subject in person.accounts),
+            accounts=frozenset([each.name for each in person.accounts]) if person.accounts else NO_ACCOUNTS,
             role=str(profile.get("role") or ""),
         )
 
@@ -168,11 +169,11 @@ class RecipientState:
 
     def _addresses(self) -> dict[str, bool]:
         """Whether the person has an address, by channel."""
-        assumed, profile = self.scenario.addresses, self.person.profile
-        known = {
-            channel: True for channel, name in ADDRESS_FIELDS.items() if channel not in assumed and profile.get(name)
-        }
-        return {**assumed, **known} if known else assumed
+        addresses, profile = self.scenario.addresses, self.person.profile
+        for channel, name in ADDRESS_FIELDS.items():
+            if profile.get(name) and channel not in addresses:
+                addresses = {**addresses, channel: True}
+        return addresses
 
 
 def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from journeys.consent.changes import ConsentChange
 from journeys.events.validation import EventTable, ValidEvent
@@ -39,8 +39,7 @@ class UnusableRecord(ValueError):
     """A record cannot be used. The message says what is missing. The caller's turn: correct the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
+class RecordedEvent(NamedTuple):
     """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant.
 
     `account` is the account that the event names. `visitor` is the anonymous id that comes with a user id: both are one person.
@@ -50,7 +49,7 @@ class RecordedEvent:
     who: str
     kind: RecordedKind
     name: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = MappingProxyType({})
     account: str = ""
     visitor: str = ""
     subject: RecordedSubject = "user"

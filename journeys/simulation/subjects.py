@@ -13,6 +13,7 @@ from journeys.gate.verdicts import Hold
 
 RowFacts = dict[str, dict[str, Any]]
 """By scope, the fields of a subject as of a row of its lane. Fields are replaced when they change, never changed in place."""
+UNCHANGED: Final[frozenset[str]] = frozenset()
 NO_FIELDS: Final[dict[str, Any]] = {}
 ACCOUNT: Final = "account"
 """Among the changed fields of a person: they belong to another account now, or to none."""
@@ -81,14 +82,17 @@ class SimulatedSubject:
 
     # -- fields ----------------------------------------------------------------------------------------------------
 
-    def change_fields(self, traits: Mapping[str, Any]) -> set[str]:
+    def change_fields(self, traits: Mapping[str, Any]) -> frozenset[str]:
         """Take over traits, of which null forgets a field; the names of those that changed."""
         known = self.profile
-        changed = {name for name, value in traits.items() if known.get(name) != value and name not in TRAITS}
-        if changed:
-            values = {**known, **{name: traits[name] for name in changed}}
-            self.profile = {name: value for name, value in values.items() if value is not None}
-        return changed
+        changed = {name: value for name, value in traits.items() if known.get(name) != value and name not in TRAITS}
+        if not changed:
+            return UNCHANGED
+        values = {**known, **changed}
+        if None in changed.values():
+            values = {name: value for name, value in values.items() if value is not None}
+        self.profile = values
+        return frozenset(changed)
 
     def current_facts(self) -> RowFacts:
         """The fields of the subject as they are now, of a person with those of their account; the same object while equal."""
@@ -100,7 +104,16 @@ class SimulatedSubject:
             facts = self._current = {self.scope: self.profile}
         return facts
 
-    def row_facts(self, account: SimulatedSubject | None, changed: set[str]) -> tuple[RowFacts, RowFacts]:
+    def receive(self, facts: RowFacts, at: datetime) -> None:
+        """Take in the fields of a row of the lane.
+
+        A row of a person without an account says nothing of one: what an earlier row said of it still holds.
+        """
+        has_more = self.facts is not None and len(self.facts) > len(facts)
+        self.facts = {**(self.facts or {}), **facts} if has_more else facts
+        self.facts_at = at
+
+    def row_facts(self, account: SimulatedSubject | None, changed: frozenset[str]) -> tuple[RowFacts, RowFacts]:
         """The fields of a row, and of an entry: who has no account enters with that of the `account` that an event names."""
         facts = self.current_facts()
         if self.kind == "account" or self.account is not None:
@@ -140,7 +153,3 @@ class SimulatedSubject:
         """The members of an account who have one of these roles, in the order in which they joined."""
         wanted = set(roles)
         return [member for member in self.members if member.profile.get("role") in wanted]
-
-    def with_accounts(self) -> Iterable[SimulatedSubject]:
-        """A person and every account that they belong to."""
-        return (self, *self.accounts) if self.accounts else (self,)

@@ -23,7 +23,7 @@ from journeys.simulation.reactions import Reactions
 from journeys.simulation.recipient import OperatorState, hold_in
 from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.steps import Steps
-from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
+from journeys.simulation.subjects import UNCHANGED, SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, Scenario, Timeline, TimelineLine
 from journeys.tasks.board import BoardTask, TaskBoard
 
@@ -92,10 +92,7 @@ class World:
         assert self.now is not None
         subject = row.subject
         if row.facts is not None:
-            # A row of a person without an account says nothing of one: what an earlier row said of it still holds.
-            has_more = subject.facts is not None and len(subject.facts) > len(row.facts)
-            subject.facts = {**(subject.facts or {}), **row.facts} if has_more else row.facts
-            subject.facts_at = row.at
+            subject.receive(row.facts, row.at)
         for run in (row.target,) if row.target is not None else tuple(subject.open):
             occurrence = occurrence_for(run, row, subject.facts) if run.is_open else None
             if occurrence is None:
@@ -110,22 +107,22 @@ class World:
         """Accept a recorded event, after everything that was due by then, and decide all that it causes."""
         at = event.at
         self.until(at)
-        self._reach(at)
+        if self.now is None or at > self.now:
+            self.now = at
         self.lanes.begin()
-        match event.kind:
-            case "consent":
-                gate = self.gate_of(self._subject_of(event, at)[0])
-                changes = [recorded_consent(event.data)]
-                self.intake.accept_caused(self.reactions.change_consents(gate, changes, at), at)
-            case "operator":
-                self._operate(event, at)
-            case kind:
-                subject, changed = self._subject_of(event, at)
-                account = self._account_of(event, subject)
-                self.intake.accept([AcceptedEvent(subject, account, kind, event.name, event.data, changed)], at)
+        kind = event.kind
+        if kind == "consent":
+            gate = self.gate_of(self._subject_of(event, at)[0])
+            changes = [recorded_consent(event.data)]
+            self.intake.accept_caused(self.reactions.change_consents(gate, changes, at), at)
+        elif kind == "operator":
+            self._operate(event, at)
+        else:
+            subject, changed = self._subject_of(event, at)
+            account = self._account_of(event, subject)
+            self.intake.accept((AcceptedEvent(subject, account, kind, event.name, event.data, changed),), at)
         self.lanes.copy_to_members()
         self._deliver_all()
-        assert self.now is not None
         self.until(self.now)
 
     def close_task(self, task: BoardTask, outcome: str, by: str, note: str, at: datetime) -> None:
@@ -147,22 +144,23 @@ class World:
 
     def _subject_of(self, event: RecordedEvent, at: datetime) -> tuple[SimulatedSubject, frozenset[str]]:
         """The subject of an event, and the fields that a merge has changed."""
+        known = self.subjects.users.get(event.who) if event.subject == "user" and not event.visitor else None
+        if known is not None:
+            return known, UNCHANGED
         if event.subject == "user":
             found = self.subjects.user(event.who, event.visitor)
             if found.merged is not None:
                 return found.person, self._merge(found.merged, found.person, at)
-            return found.person, frozenset()
+            return found.person, UNCHANGED
         if event.subject == "visitor":
-            return self.subjects.visitor(event.who), frozenset()
-        return self.subjects.account(event.who), frozenset()
+            return self.subjects.visitor(event.who), UNCHANGED
+        return self.subjects.account(event.who), UNCHANGED
 
     def _account_of(self, event: RecordedEvent, subject: SimulatedSubject) -> SimulatedSubject | None:
         """The account that an event names. Fields of an account that is not named are those of the person's own."""
-        if subject.kind == "account":
-            return subject
         if event.account:
             return self.subjects.account(event.account)
-        if event.kind == "account":
+        if event.kind == "account" and subject.kind == "user":
             return subject.account or self.subjects.account(event.who)
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -37,7 +36,7 @@ def _people(begin: datetime) -> list[tuple[str, list[RecordedEvent]]]:
         pytest.skip(str(missing))
     later = timedelta(days=(begin - datetime(1997, 1, 1, tzinfo=begin.tzinfo)).days + 1)
     return [
-        (who, [replace(event, at=event.at + later) for event in events]) for who, events in streams[::200][:CUSTOMERS]
+        (who, [event._replace(at=event.at + later) for event in events]) for who, events in streams[::200][:CUSTOMERS]
     ]
 
 
