@@ -15,9 +15,9 @@ Value = TypeVar("Value")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[Value]) -> type[Value]:
-    """Make a class a frozen dataclass with slots. It has no `__post_init__` and no base with slots of its own."""
+    """Make a class a frozen dataclass with slots. It has no `__post_init__`."""
     made = dataclass(frozen=True, slots=True)(cls)
-    made.__init__ = _constructor(made)  # type: ignore[misc]
+    made.__init__ = _constructor(made)  # type: ignore[method-assign]
     return made
 
 
@@ -26,7 +26,7 @@ def _constructor(cls: type[Any]) -> Callable[..., None]:
     names: dict[str, Any] = {"MISSING": MISSING}
     parameters, keyword_only, body = list[str](), list[str](), list[str]()
     for item in fields(cls):
-        names[f"set_{item.name}"] = cls.__dict__[item.name].__set__
+        names[f"set_{item.name}"] = getattr(cls, item.name).__set__
         value, default = item.name, ""
         if item.default is not MISSING:
             names[f"default_{item.name}"] = item.default

@@ -16,6 +16,7 @@ from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
 from journeys.decision.occurrences import Facts, Occurrence, TimerDue
 from journeys.decision.state import RunState
+from journeys.frozen import frozen
 from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
@@ -23,7 +24,7 @@ MAX_CASE = 200
 """Characters of a case; a longer value is no case."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PastRun:
     """An earlier run of this subject and case, open or ended."""
 

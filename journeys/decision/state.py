@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from journeys.frozen import frozen
+
 
 @dataclass(frozen=True, slots=True)
 class OpenTask:
@@ -30,7 +32,7 @@ class UnconsumedSignal:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunState:
     """Position, timers and memory of a run; under 2 KB as JSON for a shipped journey.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from journeys.decision.effects import SendMessage, message_key
+from journeys.frozen import frozen
 from journeys.gate.requests import MESSAGES_PER_PASS, request_of
 from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status
@@ -23,7 +24,7 @@ from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, SimulatedStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageInPass:
     """A message that is decided in a pass of its recipient's gate; `queued` if it has waited until now."""
 
@@ -93,22 +94,23 @@ class InMemoryGate:
 
     def decide(self, messages: Sequence[MessageInPass], now: datetime) -> DecidedPass:
         """Decide one pass, and apply what it means for queue and history."""
-        context = self.recipient.context(now, (deferred.waiting for deferred in self.queue))
+        context = self.recipient.context(now, [deferred.waiting for deferred in self.queue])
         session = GateSession(self.scenario.policy, context, now)
-        by_key = {message.request.key: message for message in messages}
         plan = session.decide([message.request for message in messages], self._can_be_made)
+        by_key = {message.request.key: message for message in messages}
         digests = {part.request.key for parts in plan.together if len(parts) > 1 for part in parts}
         decided = DecidedPass()
+        outcomes = decided.outcomes
         for decision in plan.decisions:
-            message = by_key[decision.request.key]
-            outcome = self._apply(message, decision, now, in_digest=decision.request.key in digests)
-            decided.outcomes[decision.request.key] = outcome
-            decided.gave_way += self._give_way(decision.gave_way, now)
+            key = decision.request.key
+            outcomes[key] = self._apply(by_key[key], decision, now, in_digest=key in digests)
+            if decision.gave_way:
+                decided.gave_way += self._give_way(decision.gave_way, now)
         for parts in plan.together:
-            keys = [part.request.key for part in parts]
-            decided.attempts += [
-                (by_key[key].run, decided.outcomes[key]) for key in keys if decided.outcomes[key].channel not in INSIDE
-            ]
+            for part in parts:
+                key = part.request.key
+                if outcomes[key].channel not in INSIDE:
+                    decided.attempts.append((by_key[key].run, outcomes[key]))
         return decided
 
     def _can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:

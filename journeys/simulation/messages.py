@@ -88,12 +88,15 @@ class MessageQueue:
         name = name or MEANINGS[outcome.kind].outcome
         if name is None:
             return
+        signal = f"{outcome.message.action}.{name}"
+        if signal not in run.chart.signals:
+            return
         carried = {"template": outcome.message.template}
         if name != "withheld":
             carried["channel"] = outcome.channel
         if name != "sent":
             carried["reason"] = outcome.reasons[0].code if outcome.reasons else ""
-        self.lanes.derive(run, f"{outcome.message.action}.{name}", carried, outcome.at)
+        self.lanes.derive(run, signal, carried, outcome.at)
 
 
 def deferred_outcome(

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from journeys.consent.rules import ConsentRules
 from journeys.decision.chart import Chart
 from journeys.decision.effects import LogLine, SendMessage
+from journeys.frozen import frozen
 from journeys.gate.policy import Policy, horizon
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
@@ -75,7 +76,7 @@ class TimelineLine(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageOutcome:
     """The gate's verdict on a message at `at`; `to` is its recipient, empty where an account has none.
 
