@@ -156,4 +156,8 @@ class RunDraft:
 
     def decision(self) -> Decision:
         """The draft as a frozen state, with its effects and log."""
-        return Decision(RunState(*_state_values(self)), tuple(self.effects), tuple(self.log))
+        return Decision(self.as_state(), tuple(self.effects), tuple(self.log))
+
+    def as_state(self) -> RunState:
+        """The draft as a frozen state, which later changes of the draft leave alone."""
+        return RunState(*_state_values(self))

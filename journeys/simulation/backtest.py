@@ -66,7 +66,7 @@ class Tally:
             self.people += subject.kind == "user"
             self.accounts += subject.kind == "account"
             for run in subject.open:
-                self.open_in[run.chart.key, run.state.state] += 1
+                self.open_in[run.chart.key, run.draft.state] += 1
 
     def _line(self, run: SimulatedRun, line: LogLine, places: dict[SimulatedRun, str]) -> None:
         key = run.chart.key

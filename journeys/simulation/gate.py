@@ -80,7 +80,7 @@ class InMemoryGate:
         fields = account.profile if account is not None else {}
         request = request_of(
             message,
-            run.state,
+            run.draft,
             key=message_key(run.identity, message, person.name),
             journey=run.chart.key,
             name=run.identity,

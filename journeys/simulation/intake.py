@@ -76,10 +76,8 @@ class EventIntake:
     # -- reactions -------------------------------------------------------------------------------------------------
 
     def _is_reaction(self, event: AcceptedEvent) -> bool:
-        if event.subject.kind == "account":
-            return False
         if event.kind == "signal":
-            return event.name == MESSAGE_REPLIED or self.scenario.consent.hears(event.name)
+            return event.name in self.scenario.reaction_signals and event.subject.kind == "user"
         return event.kind == "profile" and not TRAITS.isdisjoint(event.data)
 
     def _react(self, event: AcceptedEvent, at: datetime) -> None:

@@ -218,10 +218,10 @@ def _event(event: RecordedEvent) -> str:
 def _endings(world: World, until: datetime | None) -> Iterator[Moment]:
     """A line for each open run and each queued message at the end, with what it waits for."""
     for run in world.open_runs:
-        at = until or run.state.last_at
+        at = until or run.draft.last_at
         if at is not None:
             timer = "no timer is set" if run.due is None else f"next timer {run.due:%Y-%m-%d %H:%M}"
-            yield Moment(at, run.name, "open", f"in {run.state.state}; {timer}", run.subject.name)
+            yield Moment(at, run.name, "open", f"in {run.draft.state}; {timer}", run.subject.name)
     for gate in world.gates.values():
         for queued in gate.queue:
             text = f"{queued.message.template}, decided again {queued.due:%Y-%m-%d %H:%M}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from journeys.decision.decide import decide
+from journeys.decision.decide import decide_in
 from journeys.decision.effects import (
     ChangedAudience,
     ClosedTask,
@@ -24,6 +24,7 @@ from journeys.decision.effects import (
     task_request,
 )
 from journeys.decision.occurrences import Entered, FieldsChanged, Occurrence, Signal
+from journeys.decision.state import next_deadline
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.simulation.gate import InMemoryGate, MessageInPass, settle_passes
@@ -58,27 +59,28 @@ class Steps:
             if not (isinstance(occurrence, Signal | Entered | FieldsChanged) and occurrence.facts is not None):
                 self._receive_fields(run)
             run.facts = subject.facts
-        decision = decide(run.chart, run.state, occurrence)
-        state = run.state = decision.state
-        due = state.next_due()
+        draft = run.draft
+        draft.effects, draft.log = [], []
+        decide_in(draft, occurrence)
+        due = next_deadline(draft)
         if due != run.due:
             run.due = due
             if due is not None:
                 self.agenda.add(due, RUN, run.number, run)
-        for line in decision.log:
+        for line in draft.log:
             self.timeline.append((run, line))
-        if decision.effects:
-            if not run.is_open:
+        if draft.effects:
+            if draft.outcome is not None:
                 subject.open.remove(run)
-            self._apply(run, decision.effects, now)
+            self._apply(run, draft.effects, now)
 
     def _receive_fields(self, run: SimulatedRun) -> None:
         """Give a run the fields as of the last row of its lane, which decide nothing before something else happens."""
         facts, at = run.subject.facts, run.subject.facts_at
         if facts is not None and at is not None:
-            decision = decide(run.chart, run.state, FieldsChanged(at, facts))
-            run.state = decision.state
-            self.timeline += [(run, line) for line in decision.log]
+            run.draft.effects, run.draft.log = [], []
+            decide_in(run.draft, FieldsChanged(at, facts))
+            self.timeline += [(run, line) for line in run.draft.log]
 
     def _apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
         sends, emitted = list[SendMessage](), list[EmittedSignal]()

@@ -14,7 +14,7 @@ from journeys.frozen import frozen
 from journeys.gate.policy import Policy, horizon
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
-from journeys.language.signal_names import play_signal
+from journeys.language.signal_names import MESSAGE_REPLIED, play_signal
 from journeys.simulation.subjects import SimulatedRun
 from journeys.tasks.assignment import Roster
 
@@ -56,6 +56,8 @@ class Scenario:
         """Fields of an account that some journey of people reads."""
         tickets = policy.urgent_ticket
         self.ticket_signals = frozenset({*tickets.opened_by, *tickets.resolved_by})
+        self.reaction_signals = frozenset({MESSAGE_REPLIED, *self.consent.signals, *self.consent.suppress})
+        """Signals by which people answer, change their consent, or an address is suppressed."""
 
     def _by_name(self, names: Callable[[Chart], Iterable[str]]) -> dict[str, tuple[Chart, ...]]:
         index: dict[str, tuple[Chart, ...]] = {}
@@ -104,7 +106,7 @@ class MessageOutcome:
             case Status.DEFERRED:
                 return f"{message} waits, because {why}"
             case Status.MERGED:
-                return f"{message} by {self.channel}" + (f": {why}" if why else "")
+                return f"{message} by {self.channel}: {why or 'sent together with others'}"
             case Status.FAILED | Status.WITHHELD | Status.WITHDRAWN | Status.REPLACED:
                 return f"{message}, because {why}"
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.decision.compiler import artifact_of, load_chart
+from journeys.decision.draft import RunDraft
 from journeys.decision.effects import SendMessage, message_key
 from journeys.decision.state import RunState
 from journeys.events.inbound import InboundEvent
@@ -213,7 +214,7 @@ class Comparison:
         simulated = world.subjects.user(name).person
         simulated_runs = [SimulatedRun(chart, "", 1, simulated) for chart in self.scenario.charts]
         for simulated_run in simulated_runs:
-            simulated_run.state = RunState(state="inside", visit=1)
+            simulated_run.draft = RunDraft(simulated_run.chart, RunState(state="inside", visit=1))
         return Twins(self.database, self.deps, person, runs, world, world.gate_of(simulated), simulated_runs)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
