@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from journeys.decision.state import RunState
+from journeys.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendMessage:
     """A message for the gate. `stands`: sent on entering a final state, so the run's end does not withdraw it."""
 
@@ -146,7 +147,7 @@ LogKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogLine:
     """One sentence of the explanation: what was decided at `at`, and why. `about` is the state, signal or action."""
 
@@ -156,7 +157,7 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """The next state, the effects to apply, and the explanation."""
 

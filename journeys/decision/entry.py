@@ -7,13 +7,16 @@ the runs as they are when the event is accepted, timers due by then included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from journeys.decision.chart import Chart
-from journeys.decision.occurrences import Facts
+from journeys.decision.decide import decide
+from journeys.decision.occurrences import Facts, Occurrence, TimerDue
+from journeys.decision.state import RunState
+from journeys.frozen import frozen
 from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
@@ -21,7 +24,7 @@ MAX_CASE = 200
 """Characters of a case; a longer value is no case."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PastRun:
     """An earlier run of this subject and case, open or ended."""
 
@@ -44,6 +47,16 @@ class EntryRefused:
 
     reason: str
     guards: tuple[str, ...] = ()
+
+
+def past_run_as_of(
+    chart: Chart, state: RunState, epoch: int, occurrences: Iterable[Occurrence], at: datetime
+) -> PastRun:
+    """A run as it is at `at`, after the `occurrences` that it has not decided yet and its timers until then."""
+    for occurrence in occurrences:
+        state = decide(chart, state, occurrence).state
+    state = decide(chart, state, TimerDue(at)).state
+    return PastRun(epoch, state.is_open, None if state.is_open else state.last_at)
 
 
 def enters_on(chart: Chart, name: str) -> bool:

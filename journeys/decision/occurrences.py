@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from journeys.frozen import frozen
+
 Facts = Mapping[str, Mapping[str, Any]]
 """By scope (`profile`, `account`), every known field that the definition reads, as JSON values."""
 
@@ -29,7 +31,7 @@ class LaneOccurrence:
     seen: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entered(LaneOccurrence):
     """The run begins, by the signal that opened it."""
 
@@ -38,7 +40,7 @@ class Entered(LaneOccurrence):
     facts: Facts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signal(LaneOccurrence):
     """An accepted event of the subject; `data` has the properties that the definition reads."""
 
@@ -47,7 +49,7 @@ class Signal(LaneOccurrence):
     facts: Facts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldsChanged(LaneOccurrence):
     """Fields that the definition reads have changed, dates of its anchors among them."""
 
@@ -81,7 +83,7 @@ class Erased(LaneOccurrence):
     """The person's data is erased."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimerDue:
     """A timer is due: `at` is the due instant, however late the clock fires."""
 

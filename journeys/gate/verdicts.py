@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from journeys.frozen import frozen
 from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
@@ -14,7 +15,7 @@ Consents = Mapping[tuple[str, str], bool]
 """A person's consents by (channel, topic): True is a grant, False an opt-out."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendRequest:
     """A request to send one message.
 
@@ -65,7 +66,7 @@ class SendRequest:
         return (self.tried_by,) if self.tried_by else self.channels
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentMessage:
     """A message that was sent, or is reserved to be.
 
@@ -84,7 +85,7 @@ class SentMessage:
     is_part: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueuedMessage:
     """A message to this person that waits. `rules` are the names of the policy rules that it waits for."""
 
@@ -150,7 +151,7 @@ ReasonFact = KillSwitch | Hold | OpenConversation | ChannelAddress | ConsentScop
 """The facts that a reason can be about."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reason:
     """One reason of a verdict: `code` is stable, for programs; `text` is for people and may change.
 
@@ -165,7 +166,7 @@ class Reason:
     about: ReasonFact | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientContext:
     """The facts about a person that the gate reads.
 
@@ -194,7 +195,7 @@ class RecipientContext:
     role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendNow:
     """The message is sent by this channel; `reasons` explain why preferred channels were skipped."""
 
@@ -202,7 +203,7 @@ class SendNow:
     reasons: tuple[Reason, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferUntil:
     """The message waits and is decided again at `until`."""
 
