@@ -122,7 +122,7 @@ class Told:
         journey, _ = read_journey(source)
         assert journey is not None
         chart = load_chart(artifact_of(journey, TYPES))
-        (run,) = play_group(Scenario((chart,), Policy()), self.events, datetime.now(UTC)).open_runs()
+        (run,) = play_group(Scenario((chart,), Policy()), self.events, datetime.now(UTC)).open_runs
         return run.state.state
 
 
