@@ -5,7 +5,7 @@ The step's activity applies each effect exactly once; every instant is aware UTC
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ class SendMessage:
     kind: Literal["send"] = "send"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenedTask:
     """A task for a person, due at `due_at`, or once its assignee has worked for `within` (ISO 8601)."""
 
@@ -53,7 +53,7 @@ class OpenedTask:
     kind: Literal["task"] = "task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClosedTask:
     """Close an open task: its state was left, the run ended, or a `close` action ran."""
 
@@ -63,7 +63,7 @@ class ClosedTask:
     kind: Literal["close_task"] = "close_task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EscalatedTask:
     """Give an overdue task to `owner`, with a new deadline if there is one (C10); `level` counts from 1."""
 
@@ -75,7 +75,7 @@ class EscalatedTask:
     kind: Literal["escalate_task"] = "escalate_task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangedAudience:
     """Add the subject to an audience, or remove them."""
 
@@ -85,7 +85,7 @@ class ChangedAudience:
     kind: Literal["audience"] = "audience"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EmittedSignal:
     """A signal for the subject; `key` is its idempotency key within the run."""
 
@@ -96,7 +96,7 @@ class EmittedSignal:
     kind: Literal["emit"] = "emit"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WithdrawnMessages:
     """Withdraw queued messages: of one visit, or of the whole run when `visit` is None."""
 
@@ -107,7 +107,7 @@ class WithdrawnMessages:
     kind: Literal["withdraw"] = "withdraw"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """The run has ended with this outcome."""
 

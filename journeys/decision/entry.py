@@ -8,7 +8,6 @@ the runs as they are when the event is accepted, timers due by then included.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +32,7 @@ class PastRun:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryAllowed:
     """A new run begins; `case` is empty for a journey without cases."""
 
@@ -41,7 +40,7 @@ class EntryAllowed:
     case: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryRefused:
     """No run begins, for this reason; `guards` are the sources of the entry's conditions that were false."""
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ Facts = Mapping[str, Mapping[str, Any]]
 ResumeMode = Literal["shift", "catch_up", "expire"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaneOccurrence:
     """An occurrence of a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
 
@@ -56,7 +56,7 @@ class FieldsChanged(LaneOccurrence):
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeadlineSet(LaneOccurrence):
     """A task's deadline, known once its assignee's working hours are, or moved by an operator (C10).
 
@@ -68,17 +68,17 @@ class DeadlineSet(LaneOccurrence):
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OptedOut(LaneOccurrence):
     """The person has opted out of the last channel of the journey's topic (C5)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Merged(LaneOccurrence):
     """The visitor was merged into a known user who is in this journey already (U2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Erased(LaneOccurrence):
     """The person's data is erased."""
 
@@ -90,7 +90,7 @@ class TimerDue:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paused:
     """An operator pauses the run; `by` is empty if their name is not given."""
 
@@ -98,7 +98,7 @@ class Paused:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resumed:
     """An operator ends the pause; `mode` decides about the timers that did not fire (`operator.resume`)."""
 
@@ -107,7 +107,7 @@ class Resumed:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancelled:
     """An operator ends the run."""
 

@@ -17,7 +17,7 @@ Messages are decided one after another, in the given order. Each decision counts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -43,7 +43,7 @@ from journeys.gate.verdicts import (
 Content = TypeVar("Content")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CannotSend:
     """The message cannot be sent: the status it ends with, and why. `reasons` come before those of the verdict."""
 
@@ -56,7 +56,7 @@ CanBeMade = Callable[[SendRequest, str], Content | CannotSend]
 """Makes the content of a message for a channel. It has no side effects: the message may have to wait after all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GaveWay:
     """A queued message that ends because one of higher priority takes its place."""
 

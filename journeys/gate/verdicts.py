@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from journeys.frozen import frozen
@@ -100,7 +100,7 @@ class QueuedMessage:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KillSwitch:
     """An engaged kill switch: it stops messages by `scope` (`all`, `channel`, `journey`, `template`) and `name`."""
 
@@ -114,7 +114,7 @@ class KillSwitch:
         return "all messages" if self.scope == "all" else f"{self.scope} {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """`by`, a person of the company, looks after this person or account: automated messages wait until then."""
 
@@ -123,7 +123,7 @@ class Hold:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenConversation:
     """The person has replied to a message of this run: the run sends nothing until then, while `owner` answers."""
 
@@ -132,14 +132,14 @@ class OpenConversation:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelAddress:
     """The person's address for a channel: missing, or suppressed."""
 
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConsentScope:
     """A channel and a topic that consent is given or withdrawn for; `*` (`ANY`) stands for all of them."""
 
@@ -211,7 +211,7 @@ class DeferUntil:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergeInto:
     """The message becomes a part of the message with this key, and is sent by its channel."""
 
@@ -220,7 +220,7 @@ class MergeInto:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replace:
     """The message is never sent: the message with the key `by` has a higher priority and takes its place."""
 
@@ -228,7 +228,7 @@ class Replace:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Withhold:
     """The message is never sent."""
 
