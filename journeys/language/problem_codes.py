@@ -225,6 +225,16 @@ CODES: Final[Mapping[str, Code]] = {
         "Nobody could be asked when its events stop.",
         "Add it under `sources`, or correct its name.",
     ),
+    "T703": Code(
+        "Public mark on what a public key may not write",
+        "Anybody who reads a page's source could write it.",
+        "Remove `public: true`, and send it with a secret key.",
+    ),
+    "T704": Code(
+        "Signal of Tenure's own under another source",
+        "It would look as if a tool of yours could send it; such events are refused.",
+        "Give it the source that the message names.",
+    ),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(
         "Rule for an unknown journey or topic",
