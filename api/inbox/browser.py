@@ -15,13 +15,13 @@ from typing import Annotated, Final, get_args
 from fastapi import Header, Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, json_response
 from api.http.problems import ProblemError, translate
 from api.http.routes import Routes
 from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEventId, OnPage
 from api.inbox.schemas import InboxItem, InboxTokenIn, InboxTokenView, PreflightResponse, SurveyAnswer
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from journeys.tokens.inbox_tokens import InboxPass, inbox_token, read_inbox_token
 from journeys.tokens.signed_links import MAX_TOKEN, LinkError, LinkExpired
 from store.database import Database
@@ -71,9 +71,10 @@ class BrowserRoutes:
             status=201,
             refuses=("not-found",),
         )
-        add = partial(routes.add, scope=Scope.PUBLIC, tag=TAG, refuses=("unauthenticated", "not-found"))
+        add = partial(routes.add, scope=Scope.TOKEN, tag=TAG, refuses=("unauthenticated", "not-found"))
         add("GET", INBOX_PATH, self.inbox, summary="List one's own in-app messages", gives=Page[InboxItem])
-        add("OPTIONS", INBOX_PATH, self.may_ask, summary="CORS preflight of the list", gives=PreflightResponse)
+        preflight = partial(add, "OPTIONS", scope=Scope.ANYONE, gives=PreflightResponse)
+        preflight(INBOX_PATH, self.may_ask, summary="CORS preflight of the list")
         add(
             "GET",
             f"{INBOX_PATH}/stream",
@@ -82,26 +83,14 @@ class BrowserRoutes:
             refuses=("unauthenticated", "not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
-        add(
-            "OPTIONS",
-            f"{INBOX_PATH}/stream",
-            self.may_stream,
-            summary="CORS preflight of the stream",
-            gives=PreflightResponse,
-        )
+        preflight(f"{INBOX_PATH}/stream", self.may_stream, summary="CORS preflight of the stream")
         path = f"{INBOX_PATH}/{{id}}/answered"
         add("POST", path, self.answered, summary="Answer one's own survey", gives=InboxItem, refuses=_ANSWER_REFUSES)
-        add("OPTIONS", path, self.may_answer, summary="CORS preflight of an answer", gives=PreflightResponse)
+        preflight(path, self.may_answer, summary="CORS preflight of an answer")
         for mark in get_args(Mark):
             path = f"{INBOX_PATH}/{{id}}/{mark}"
             add("POST", path, getattr(self, mark), summary=f"Mark one's own message as {mark}", gives=InboxItem)
-            add(
-                "OPTIONS",
-                path,
-                getattr(self, f"may_mark_{mark}"),
-                summary=f"CORS preflight of marking as {mark}",
-                gives=PreflightResponse,
-            )
+            preflight(path, getattr(self, f"may_mark_{mark}"), summary=f"CORS preflight of marking as {mark}")
 
     async def make(self, id: RecordId, request: InboxTokenIn) -> Response:
         """For the product's back end, which authenticates the person. The token is valid for `minutes`, at most 60."""

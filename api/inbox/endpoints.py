@@ -13,13 +13,13 @@ from fastapi import Header, Query
 from pydantic import StringConstraints
 from starlette.responses import Response, StreamingResponse
 
-from api.http.auth import Scope
 from api.http.limits import Limits
 from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbox.schemas import InboxItem, SurveyAnswer
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.engagement import inbox_interactions
@@ -54,11 +54,12 @@ class InboxRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
         of_user = "/v1/users/{id:id}/inbox"
-        add("GET", of_user, self.inbox, summary="List in-app messages", gives=Page[InboxItem])
+        add("GET", of_user, self.inbox, scope=Scope.READ, summary="List in-app messages", gives=Page[InboxItem])
         add(
             "GET",
             f"{of_user}/stream",
             self.stream,
+            scope=Scope.READ,
             summary="Stream in-app messages",
             refuses=("not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},

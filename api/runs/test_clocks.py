@@ -10,11 +10,11 @@ from fastapi import Path
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID
-from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.runs.schemas import TestClockIn, TestClockView
+from journeys.access.callers import Scope
 from journeys.calendar.test_clock import TestClock
 from store.database import Database
 from store.people.test_clocks import read_clock, set_clock
@@ -30,7 +30,7 @@ class TestClockRoutes:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=TestClockView)
+        add = partial(routes.add, scope=Scope.CLOCK, tag=TAG, gives=TestClockView)
         add("PUT", "/v1/clocks/{id}", self.put, summary="Create a test clock, or move its limit")
         add("GET", "/v1/clocks/{id}", self.get, summary="Get a test clock", refuses=("not-found",))
 

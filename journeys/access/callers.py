@@ -30,6 +30,7 @@ class Scope(StrEnum):
     """Scope that a route requires.
 
     The endpoints of `LINK`, `TOKEN` and `SIGNATURE` verify their own proof; all others need a key, but `ANYONE`.
+    `CLOCK` is `OPERATE` outside production.
     """
 
     ANYONE = "anyone"
@@ -42,6 +43,7 @@ class Scope(StrEnum):
     OPERATE = "operate"
     PUBLISH = "publish"
     ADMIN = "admin"
+    CLOCK = "clock"
 
 
 OPERATOR_SCOPES: Final = (Scope.READ, Scope.OPERATE, Scope.PUBLISH, Scope.ADMIN)
@@ -53,7 +55,7 @@ KINDS_OF_SCOPE: Final[Mapping[Scope, frozenset[CallerKind]]] = {
     Scope.SIGNATURE: frozenset({CallerKind.PROVIDER}),
     Scope.COLLECT: frozenset({CallerKind.PUBLIC, CallerKind.SECRET, CallerKind.OPERATOR}),
     Scope.SEND: frozenset({CallerKind.SECRET, CallerKind.OPERATOR}),
-    **dict.fromkeys(OPERATOR_SCOPES, frozenset({CallerKind.OPERATOR})),
+    **dict.fromkeys((*OPERATOR_SCOPES, Scope.CLOCK), frozenset({CallerKind.OPERATOR})),
 }
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of keys and of their sources."""

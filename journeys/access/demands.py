@@ -36,9 +36,9 @@ class RefusedPart:
     part: str
 
     @property
-    def text(self) -> str:
-        """The reason as a sentence that names the part."""
-        return f"{self.part}: {REFUSAL_SENTENCES[self.reason]}"
+    def sentence(self) -> str:
+        """The reason as a sentence."""
+        return REFUSAL_SENTENCES[self.reason]
 
 
 def refused_parts(
@@ -66,7 +66,7 @@ def demands_of(
     if event.kind == "track" or event.name in plan.signals:
         signal = plan.signals.get(event.name)
         public, writers = (signal.public, signal.writers) if signal is not None else (False, ())
-        yield event.name, SentSignal(_origin(plan, rules, event.name), public, writers)
+        yield "event", SentSignal(_origin(plan, rules, event.name), public, writers)
     yield from _fields(event, plan)
     for statement in statements_in(rules, event):
         waits = bool(statement.granted) and rules.needs_confirming(statement.channel, statement.topic)

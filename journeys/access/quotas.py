@@ -27,6 +27,25 @@ class Quota:
     per: timedelta
 
     def charge(self, of: str, number: float = 1.0) -> Charge:
-        """The charge of `number` in the bucket of one key, person, network or address."""
+        """The charge of `number` in the bucket of one key, person, network or address.
+
+        More than the limit counts as the limit: such a request needs an empty bucket, and does not wait for ever.
+        """
         within = self.per.total_seconds()
-        return Charge(f"{self.what}/{of}", number * within / self.limit, within)
+        return Charge(f"{self.what}/{of}", min(number, self.limit) * within / self.limit, within)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestQuotas:
+    """Quotas of one deployment on ingestion. Those of networks, people and addresses concern public keys only."""
+
+    public_requests: Quota
+    public_bytes: Quota
+    public_people: Quota
+    secret_requests: Quota
+    secret_bytes: Quota
+    network_requests: Quota
+    network_people: Quota
+    network_addresses: Quota
+    person_events: Quota
+    address_claims: Quota

@@ -18,6 +18,7 @@ class RouteCall:
     """A call of a route."""
 
     scope: Scope
+    in_production: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ Demand = (
 def refusal_of(caller: Caller, demand: Demand) -> AccessRefusal | None:
     """The reason why a caller may not do this; None if they may."""
     match demand:
+        case RouteCall(scope=Scope.CLOCK, in_production=in_production):
+            return _route(caller, Scope.CLOCK) or _clock(caller, in_production=in_production)
         case RouteCall(scope=scope):
             return _route(caller, scope)
         case AliasOrGroup() | NamedAccount() | NamedPerson():

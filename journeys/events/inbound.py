@@ -50,12 +50,13 @@ class InboundEvent:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event for the quarantine: `raw` as it arrived, with its `faults`."""
+    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`."""
 
     message_id: str
     name: str
     faults: tuple[str, ...]
     raw: Mapping[str, Any]
+    key_id: str = "write"
 
 
 ReceivedEvent = InboundEvent | RejectedEvent

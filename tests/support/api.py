@@ -22,7 +22,7 @@ from api.app import Parts, build_app
 from api.content.endpoints import TemplateDesk
 from api.exports.feed import FeedSigner
 from api.http.asgi import AsgiApp
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from api.runs.temporal import RunCommands
@@ -84,7 +84,7 @@ def application(
         Parts(
             database=database,
             engine=engine or FakeRunCommands(),
-            keys=ApiKeys(write=WRITE, operator=OPERATE),
+            keys=BootstrapKeys(write=WRITE, operator=OPERATE),
             plan=tracking or tracking_plan(catalog),
             policy=policy(catalog),
             consent=consent_rules(Settings(catalog=catalog)),

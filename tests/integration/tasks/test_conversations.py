@@ -24,7 +24,7 @@ from activities.content.templates import load_templates, template_infos
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
 from api.app import Parts, build_app
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from journeys.events.inbound import InboundEvent
 from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
@@ -104,7 +104,7 @@ async def api(stack: LiveStack, catalog: Path) -> AsyncIterator[httpx.AsyncClien
     parts = Parts(
         database=stack.database,
         engine=FakeRunCommands(),
-        keys=ApiKeys(write="w", operator=OPERATE),
+        keys=BootstrapKeys(write="w", operator=OPERATE),
         plan=tracking_plan(stack.settings.catalog),
         policy=policy(catalog),
         consent=consent_rules(stack.settings),
