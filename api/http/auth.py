@@ -90,9 +90,8 @@ class KeyRing:
 
 def forbidden(reason: AccessRefusal, detail: str = "") -> ProblemError:
     """The 403 for a reason."""
-    sentence = REFUSAL_SENTENCES[reason]
-    error = {"detail": sentence, "code": reason.value}
-    return ProblemError("forbidden", f"{sentence} {detail}".strip() if detail else _sentence(sentence), [error])
+    sentence = _sentence(REFUSAL_SENTENCES[reason])
+    return ProblemError("forbidden", f"{sentence} {detail}".strip())
 
 
 def key_of(request: Request) -> ApiKey:

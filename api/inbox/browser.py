@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, get_args
+from uuid import UUID
 
 from fastapi import Header, Query
 from starlette.responses import Response
 
-from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, json_response
+from api.http.pagination import Cursor, Limit, Page, RecordId, json_response
 from api.http.problems import ProblemError, translate
 from api.http.routes import Routes
-from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEventId, OnPage
+from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, ItemId, LastEventId, OnPage
 from api.inbox.schemas import InboxItem, InboxTokenIn, InboxTokenView, PreflightResponse, SurveyAnswer
 from api.people.endpoints import known_subject
 from journeys.access.callers import Scope
@@ -130,24 +131,24 @@ class BrowserRoutes:
         return await self._with_token(authorization, token, work)
 
     async def seen(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "seen", authorization, token, item)
 
     async def acted(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         """The person followed the message's single action."""
         return await self._mark(id, "acted", authorization, token, item)
 
     async def dismissed(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "dismissed", authorization, token, item)
 
     async def answered(
         self,
-        id: RowId,
+        id: ItemId,
         body: SurveyAnswer,
         authorization: Authorization = None,
         token: TokenInQuery = None,
@@ -161,7 +162,7 @@ class BrowserRoutes:
         return await self._with_token(authorization, token, work)
 
     async def _mark(
-        self, id: int, mark: Mark, authorization: str | None, token: str | None, item: str | None
+        self, id: UUID, mark: Mark, authorization: str | None, token: str | None, item: str | None
     ) -> Response:
         async def work(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.mark(id, mark, item, keys)
@@ -207,14 +208,14 @@ class BrowserRoutes:
     async def may_stream(self) -> Response:
         return _preflight()
 
-    async def may_answer(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_answer(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_seen(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_seen(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_acted(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_acted(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_dismissed(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_dismissed(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()

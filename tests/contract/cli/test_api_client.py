@@ -103,7 +103,7 @@ def test_publish_prints_every_problem_and_continues_with_the_other_files(api, ur
 def test_publish_with_the_write_key_fails_with_a_clear_error(url):
     result = run(url, "publish", "urgent-support", key=WRITE)
     assert result.exit_code == 1
-    assert "needs the operator key" in result.stderr
+    assert "the route needs publish" in result.stderr
 
 
 def test_where_shows_a_persons_journeys_and_their_timeline(url, api):
@@ -161,6 +161,6 @@ async def test_P4_the_tasks_command_lists_shows_and_closes_tasks(url, database_u
     closed = await asyncio.to_thread(run, url, "tasks", 1, "--close", "agreed", "--by", "dana", "--note", "for a year")
     assert closed.exit_code == 0, closed.output
     assert "closed: agreed" in closed.stdout
-    assert "dana  closed  agreed: for a year" in closed.stdout
+    assert "dana via operator  closed  agreed: for a year" in closed.stdout
     left = await asyncio.to_thread(run, url, "tasks")
     assert [line.split()[0] for line in left.stdout.splitlines()] == ["task", "2"]

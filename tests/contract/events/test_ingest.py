@@ -213,12 +213,12 @@ async def test_an_event_that_fails_the_tracking_plan_is_quarantined_with_the_rea
 async def test_a_test_clock_header_applies_to_new_people_and_must_name_an_existing_clock(api, sender, db):
     clock = {"origin": "2026-01-01T00:00:00Z", "speed": 1000, "limit": "2026-06-01T00:00:00Z"}
     assert (await api.put("/v1/clocks/fast", json=clock)).json()["limit"] == "2026-06-01T00:00:00Z"
-    await sender.post("/v1/track", json=event("virtual", "v-1"), headers={"X-Tenure-Clock": "fast"})
+    await api.post("/v1/track", json=event("virtual", "v-1"), headers={"X-Tenure-Clock": "fast"})
     clock_of_person = await db.fetchval(
         "SELECT clock FROM subjects s JOIN identities i ON i.subject_key = s.key WHERE i.value = 'virtual'"
     )
     assert clock_of_person == "fast"
-    unknown = await sender.post("/v1/track", json=event("lost"), headers={"X-Tenure-Clock": "slwo"})
+    unknown = await api.post("/v1/track", json=event("lost"), headers={"X-Tenure-Clock": "slwo"})
     assert unknown.status_code == 422
     assert await stored(db, "lost") == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +20,7 @@ from store.database import Database
 from store.inbox import items as inbox_items
 from tests.support.api import CLICKS, OPERATE, WRITE, application
 from tests.support.api_keys import MadeForTests, make_keys_of_all_kinds
+from tests.support.routes import sample_path
 
 NOWHERE = "postgresql://nowhere/none"
 ROUTES: dict[Scope, set[str]] = {
@@ -78,21 +78,18 @@ ROUTES: dict[Scope, set[str]] = {
     Scope.CLOCK: {"GET /v1/clocks/{id}", "PUT /v1/clocks/{id}"},
 }  # fmt: skip
 """By scope, its routes. A new route needs a row."""
-SAMPLES = {
-    "id": "1",
-    "key": "some-journey",
-    "run": "journey%2Fsome%2Fu_1%2F-%2F1",
-    "name": "setup%2Ffirst-steps",
-    "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
-}
 MADE = application(NOWHERE).app.router.routes
-BY_SCOPE = {f"{method} {route.path}": route.scope for route in MADE for method in route.methods}
+BY_SCOPE = {
+    f"{method} {route.path}": route.scope
+    for route in MADE
+    if isinstance(route, ScopedRoute)
+    for method in route.methods or ()
+}
 KEYED = sorted(name for name, scope in BY_SCOPE.items() if scope not in KEYLESS)
 
 
-def path_of(name: str, token: str = "") -> str:
-    samples = {**SAMPLES, "token": token}
-    return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: samples[match[1]], name.partition(" ")[2])
+def path_of(name: str, token: str | None = None) -> str:
+    return sample_path(name.partition(" ")[2], token)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -200,7 +197,7 @@ async def refs(api, db, module_database_url) -> dict[str, str]:
     for user in ("ada", "eve"):
         await api.post(f"/v1/users/{user}/signals", json={"name": "pricing_viewed"})
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
-        content = {"kind": "survey", "title": "How?", "asks": {"kind": "scale", "from": 0, "to": 10}}
+        content = {"kind": "survey", "title": "How?", "asks": {"scale": {"from": 0, "to": 10}}}
         async with database.transaction() as connection:
             await inbox_items.put_item(connection, f"of-{user}", person, content, datetime.now(UTC))
         found[user] = str(await db.fetchval("SELECT ref FROM inbox WHERE key = $1", f"of-{user}"))

@@ -73,6 +73,7 @@ async def test_a_revoked_key_is_valid_no_more_with_its_old_secret_and_is_not_rot
     second = await keys.rotate_key(connection, first.row["id"], overlap=timedelta(hours=1), by="erin")
     for by in ("erin", "dana"):
         row = await keys.revoke_key(connection, first.row["id"], by=by)
+        assert row is not None
         assert row["revoked_by"] == "erin"
     assert [await found(connection, issued.secret) for issued in (first, second)] == [None, None]
     assert await keys.rotate_key(connection, first.row["id"], overlap=timedelta(0), by="dana") is None

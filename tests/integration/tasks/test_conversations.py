@@ -184,7 +184,7 @@ async def test_a_reply_pauses_the_journeys_messages_until_the_manager_closes_the
     assert datetime.fromisoformat(named[0]["since"]) == datetime.fromisoformat(conversation["opened_at"])
 
     closed = await api.post(f"/v1/conversations/{conversation['id']}/close", json={"by": "dana"})
-    assert closed.json()["closed_by"] == "dana"
+    assert closed.json()["closed_by"] == "dana via operator"
     assert (await status_of(stack, "fourth"))[0] == "sent"  # the journey receives it and may send again
     (task,) = await tasks_of(stack)
     assert (task["status"], task["resolution"]) == ("closed", "answered")
@@ -209,7 +209,7 @@ async def test_a_reply_without_a_manager_goes_to_the_template_owner_and_closes_w
     assert (conversation["replies"], conversation["task_id"]) == (2, task["id"])
     await api.post(f"/v1/tasks/{task['id']}/close", json={"resolution": "called", "by": "dana"})
     (conversation,) = (await api.get("/v1/conversations", params={"standing": False})).json()["items"]
-    assert conversation["closed_by"] == "dana"
+    assert conversation["closed_by"] == "dana via operator"
 
 
 async def task_of_reply(stack: LiveStack, api: httpx.AsyncClient) -> dict[str, Any]:
