@@ -144,7 +144,7 @@ def build_app(parts: Parts) -> AsgiApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(intake),
+        lifespan=_lifespan(intake, quotas),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
@@ -162,14 +162,14 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
     return owner_of
 
 
-def _lifespan(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(intake: Intake, quotas: QuotaKeeper) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(intake.admission.watch(intake.database))
+        loops = [asyncio.create_task(loop) for loop in (intake.admission.watch(intake.database), quotas.prune())]
         yield
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         await intake.database.close()
 
     return lifespan

@@ -6,6 +6,7 @@ lies unused in each process. A full bucket is remembered for a moment, so that r
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -13,18 +14,24 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import Claims, Identity
 from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
-from store.access.quotas import charge_quotas
+from store.access.quotas import charge_quotas, prune_quotas
 from store.database import Database
+
+log = structlog.get_logger()
 
 LUMPS: Final = 50
 REMEMBERED_SECONDS: Final = 1.0
 MOST_REMEMBERED: Final = 10_000
+PRUNE_SECONDS: Final = 60.0
+DRAINED_FOR: Final = timedelta(minutes=1)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -87,6 +94,16 @@ class QuotaKeeper:
         digests = [self._addresses.digest(channel, address) for channel, address in claims.addresses]
         charges += [quotas.address_claims.charge(digest) for digest in digests]
         await self._charge(charges)
+
+    async def prune(self) -> None:
+        """Delete drained buckets, for as long as this process runs."""
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                async with self._database.transaction() as connection:
+                    await prune_quotas(connection, DRAINED_FOR)
+            except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
+                log.warning("quotas.prune_failed", error=type(error).__name__)
 
     async def _lease(self, quota: Quota, key: ApiKey, number: float) -> None:
         name = quota.charge(key.id).name

@@ -75,6 +75,7 @@ def application(
     desk: TemplateDesk | None = None,
     people: Roster | None = None,
     sign: FeedSigner | None = None,
+    in_production: bool = False,
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -94,6 +95,7 @@ def application(
             limits=limits,
             roster=people or roster(catalog),
             sign_feed=sign,
+            in_production=in_production,
         )
     )
 
