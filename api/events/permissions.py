@@ -47,11 +47,12 @@ class EventPermissions:
             raise forbidden(reason)
 
 
-def without_hash(event: InboundEvent) -> InboundEvent:
-    """The event without the hash of its user id: whoever reads stored events could use it."""
-    if event.context is None or USER_HASH not in event.context:
+def permitted(key: ApiKey, event: InboundEvent) -> InboundEvent:
+    """A permitted event, marked as a stranger's word, and without the hash of its user id: who reads it could use it."""
+    if key.kind is not CallerKind.PUBLIC:
         return event
-    return replace(event, context={name: value for name, value in event.context.items() if name != USER_HASH} or None)
+    context = {name: value for name, value in (event.context or {}).items() if name != USER_HASH}
+    return replace(event, context=context or None, claimed=True)
 
 
 UNPROVEN_VISITOR = RefusedPart(AccessRefusal.UNPROVEN_USER, "anonymousId")

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from api.events.permissions import EventPermissions, without_hash
+from api.events.permissions import EventPermissions, permitted
 from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
@@ -115,7 +115,7 @@ class Reader:
             return RefusedCall.of(forbidden)
         faults = self._check.consent_faults(event)
         if not faults:
-            return without_hash(event)
+            return permitted(key, event)
         kept = raw if kind is None else {**raw, "type": kind}
         return RejectedEvent(event.message_id, event.name, faults, kept, key.id)
 

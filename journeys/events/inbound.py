@@ -29,7 +29,8 @@ class InboundEvent:
     """An event that can be accepted; `name` is its signal.
 
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
-    event that caused it; without one it gets its own when it is stored.
+    event that caused it; without one it gets its own when it is stored. `claimed`: it came with a public key, so what it
+    says is the word of a stranger.
     """
 
     kind: CallKind
@@ -46,6 +47,7 @@ class InboundEvent:
     timestamp: datetime | None = None
     sent_at: datetime | None = None
     trace: str | None = None
+    claimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

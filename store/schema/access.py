@@ -1,4 +1,4 @@
-"""Tables of API keys and of the quotas that all processes share.
+"""Tables of API keys, of what public keys have claimed, and of quotas.
 
 A quota is charged by the function `charge_quotas`, in `store/access/charge_quotas.sql`.
 """
@@ -32,6 +32,14 @@ api_keys = Table(
     comment="An API key, public, secret or an operator's; the keys given by settings are not here.",
 )
 Index("api_keys_name", api_keys.c.name, unique=True, postgresql_where=api_keys.c.revoked_at.is_(None))
+
+claimed_fields = Table(
+    "claimed_fields",
+    metadata,
+    Column("subject_key", Text, primary_key=True, comment="A visitor."),
+    Column("field", Text, primary_key=True, comment="A field of addresses."),
+    comment="An address that a public key has given a visitor: it does not become a known user's.",
+)
 
 quotas = Table(
     "quotas",

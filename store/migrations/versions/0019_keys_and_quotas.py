@@ -37,6 +37,7 @@ _UP = (
     )
     """,
     "CREATE UNIQUE INDEX api_keys_name ON api_keys (name) WHERE revoked_at IS NULL",
+    "CREATE TABLE claimed_fields (subject_key text NOT NULL, field text NOT NULL, PRIMARY KEY (subject_key, field))",
     "CREATE UNLOGGED TABLE quotas (name text NOT NULL PRIMARY KEY, empty_at timestamptz NOT NULL)",
     "ALTER TABLE quarantine ADD COLUMN key_id text DEFAULT 'write' NOT NULL",
     "ALTER TABLE inbox ADD COLUMN ref uuid DEFAULT gen_random_uuid() NOT NULL CONSTRAINT inbox_ref_key UNIQUE",
@@ -70,6 +71,7 @@ $$
 _DOWN = (
     "DROP FUNCTION charge_quotas(text[], double precision[], double precision[])",
     "DROP TABLE quotas",
+    "DROP TABLE claimed_fields",
     "DROP TABLE api_keys",
     "ALTER TABLE quarantine DROP COLUMN key_id",
     "ALTER TABLE inbox DROP COLUMN ref",
