@@ -23,7 +23,9 @@ _SETTLE = sql(
         tuple_(claimed_fields.c.subject_key, claimed_fields.c.field).in_(select(_given.c.subject_key, _given.c.field))
     )
 )
-_OF = sql(select(claimed_fields.c.field).where(claimed_fields.c.subject_key == bindparam("key")))
+_TAKE = sql(
+    delete(claimed_fields).where(claimed_fields.c.subject_key == bindparam("key")).returning(claimed_fields.c.field)
+)
 
 
 async def record_claims(connection: Connection, stored: Iterable[StoredEvent]) -> None:
@@ -40,6 +42,6 @@ async def record_claims(connection: Connection, stored: Iterable[StoredEvent]) -
             await execute(connection, statement, keys=list(keys), fields=list(fields))
 
 
-async def claimed_by(connection: Connection, visitor: str) -> frozenset[str]:
-    """The fields of a visitor that are claimed."""
-    return frozenset(row["field"] for row in await fetch_all(connection, _OF, key=visitor))
+async def take_claims(connection: Connection, visitor: str) -> frozenset[str]:
+    """The fields of a visitor that are claimed; the record of them ends, as the visitor turns out to be a user."""
+    return frozenset(row["field"] for row in await fetch_all(connection, _TAKE, key=visitor))

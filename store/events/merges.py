@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from store.access.claimed_fields import claimed_by
+from store.access.claimed_fields import take_claims
 from store.consent import records, requests
 from store.database import Connection
 from store.events import tickets
@@ -50,7 +50,7 @@ async def merge_subjects(
     for move_to in _MOVES:
         await move_to(connection, gone.key, into.key)
     await records.move_to(connection, gone.key, into.key, at)
-    _merge_profiles(gone, into, await claimed_by(connection, gone.key))
+    _merge_profiles(gone, into, await take_claims(connection, gone.key))
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
