@@ -96,13 +96,8 @@ def build_app(parts: Parts) -> AsgiApp:
     )
     seconds = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
-    permissions = EventPermissions(
-        parts.plan, parts.consent.rules, parts.consent.links.keys, in_production=parts.in_production
-    )
-    reader = Reader(parts.limits, check, permissions)
-    quotas = QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses)
-    door = FrontDoor(intake, permissions, quotas)
-    keys = KeyRing(parts.database, parts.keys, in_production=parts.in_production)
+    keys, permissions, quotas = _access(parts)
+    reader, door = Reader(parts.limits, check, permissions), FrontDoor(intake, permissions, quotas)
     routes = Routes(keys, seconds=seconds)
     # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, door, parts.limits).routes(routes)
@@ -150,6 +145,16 @@ def build_app(parts: Parts) -> AsgiApp:
     )
     app.router.routes.extend(routes.made)
     return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
+
+
+def _access(parts: Parts) -> tuple[KeyRing, EventPermissions, QuotaKeeper]:
+    """The keys of the deployment, what they may send, and how much."""
+    rules, links = parts.consent.rules, parts.consent.links
+    return (
+        KeyRing(parts.database, parts.keys, in_production=parts.in_production),
+        EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
+        QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses),
+    )
 
 
 def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:

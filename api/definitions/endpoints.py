@@ -60,28 +60,20 @@ class JourneyRoutes:
         self._inputs = inputs
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add = partial(routes.add, scope=Scope.READ, tag=TAG)
         unknown = ("not-found",)
         path = "/v1/journeys/{key}"
-        add(
-            "GET",
-            "/v1/journeys",
-            self.published,
-            scope=Scope.READ,
-            summary="List published journeys",
-            gives=Page[JourneyView],
-        )
+        add("GET", "/v1/journeys", self.published, summary="List published journeys", gives=Page[JourneyView])
         add(
             "POST",
             "/v1/journeys:check",
             self.check,
-            scope=Scope.READ,
             summary="Check a definition",
             gives=CheckResultView,
             extra=_BODY,
             refuses=_LARGE,
         )
-        add("GET", path, self.one, scope=Scope.READ, summary="Get a journey", gives=JourneyDetailView, refuses=unknown)
+        add("GET", path, self.one, summary="Get a journey", gives=JourneyDetailView, refuses=unknown)
         add(
             "PUT",
             path,
@@ -93,20 +85,11 @@ class JourneyRoutes:
             extra=_BODY_AND_MATCH,
             responses={201: {"description": "A new version", "model": PublishedView}},
         )
-        add(
-            "GET",
-            f"{path}/versions",
-            self.versions,
-            scope=Scope.READ,
-            summary="List versions",
-            gives=Page[VersionView],
-            refuses=unknown,
-        )
+        add("GET", f"{path}/versions", self.versions, summary="List versions", gives=Page[VersionView], refuses=unknown)
         add(
             "GET",
             f"{path}/diagram",
             self.diagram,
-            scope=Scope.READ,
             summary="Diagram of a journey (Mermaid)",
             refuses=unknown,
             responses={200: {"description": "Mermaid", "content": {MERMAID: {"schema": {"type": "string"}}}}},

@@ -1,4 +1,4 @@
-"""Front door of events: quotas, test clocks and traces by key, and the screening of public keys.
+"""Front door of events: quotas, clocks, traces, and screening by key.
 
 A public key is in the hands of strangers: its events are about visitors who are no known users, or about users with their
 hash, and what they claim is counted by key, network, person and address.

@@ -23,7 +23,7 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
 from journeys.events.inbound import InboundEvent, RejectedEvent
-from store.access.keys import get_key, key_of
+from store.access.keys import get_key, key_in_row
 from store.database import Database
 from store.events import dead_letters, quarantine
 
@@ -48,72 +48,30 @@ class QuarantineRoutes:
         self._reader, self._signals, self._door = reader, signals, door
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        refuses = ("not-found", "conflict")
-        add(
-            "GET",
-            "/v1/quarantine",
-            self.held,
-            scope=Scope.READ,
-            summary="List quarantined events",
-            gives=Page[QuarantinedEvent],
-        )
-        add(
-            "GET",
-            "/v1/quarantine/names",
-            self.names,
-            scope=Scope.READ,
-            summary="Count held events by name",
-            gives=QuarantinedNames,
-        )
-        add(
-            "GET",
-            "/v1/quarantine/{id}",
-            self.one,
-            scope=Scope.READ,
-            summary="Get a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=("not-found",),
-        )
-        add(
-            "POST",
-            "/v1/quarantine/{id}/replay",
-            self.replay,
-            summary="Replay a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=refuses,
-        )
-        add(
-            "POST",
-            "/v1/quarantine/{id}/discard",
-            self.discard,
-            summary="Discard a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=refuses,
-        )
-        add(
-            "POST",
+        get = partial(routes.add, "GET", scope=Scope.READ, tag=TAG)
+        get("/v1/quarantine", self.held, summary="List quarantined events", gives=Page[QuarantinedEvent])
+        get("/v1/quarantine/names", self.names, summary="Count held events by name", gives=QuarantinedNames)
+        unknown = ("not-found",)
+        path = "/v1/quarantine/{id}"
+        get(path, self.one, summary="Get a quarantined event", gives=QuarantinedEvent, refuses=unknown)
+        get("/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
+        post = partial(routes.add, "POST", scope=Scope.OPERATE, tag=TAG)
+        settle = partial(post, gives=QuarantinedEvent, refuses=("not-found", "conflict"))
+        settle(f"{path}/replay", self.replay, summary="Replay a quarantined event")
+        settle(f"{path}/discard", self.discard, summary="Discard a quarantined event")
+        post(
             "/v1/quarantine:replay",
             self.replay_all,
             summary="Replay all held events of a name",
             gives=ReplayResult,
             seconds=60,
         )
-        add(
-            "GET",
-            "/v1/dead-letters",
-            self.dead,
-            scope=Scope.READ,
-            summary="List dead letters",
-            gives=Page[DeadLetterView],
-        )
-        add(
-            "POST",
+        post(
             "/v1/dead-letters/{id}/discard",
             self.discard_dead_letter,
             summary="Discard a dead letter",
             gives=DeadLetterView,
-            refuses=("not-found",),
+            refuses=unknown,
         )
 
     async def held(
@@ -187,7 +145,7 @@ class QuarantineRoutes:
         async with self._database.reading() as connection:
             row = await get_key(connection, identity)
         assert row is not None, "keys are revoked, never deleted"
-        return replace(key_of(row, overlaps=False), generations=tuple(range(1, row["generation"] + 1)))
+        return replace(key_in_row(row, overlaps=False), generations=tuple(range(1, row["generation"] + 1)))
 
     async def _accept(self, item: dict[str, Any], event: InboundEvent) -> None:
         """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id."""

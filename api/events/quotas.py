@@ -19,7 +19,7 @@ import structlog
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
-from journeys.access.claims import Claims, Identity
+from journeys.access.claims import Claims, PersonIdentity
 from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
@@ -144,7 +144,7 @@ class QuotaKeeper:
         return self._addresses.digest("ip", network)
 
 
-def _person(key: ApiKey, identity: Identity) -> str:
+def _person(key: ApiKey, identity: PersonIdentity) -> str:
     return f"{key.id}/{hashlib.sha256('/'.join(identity).encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 

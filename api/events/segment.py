@@ -13,7 +13,7 @@ from api.events.intake import Intake
 from api.events.reader import Reader, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
-from api.http.auth import key_of
+from api.http.auth import request_key
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
@@ -64,7 +64,7 @@ class SegmentRoutes:
 
     async def batch(self, request: Request) -> Response:
         """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
-        key = key_of(request)
+        key = request_key(request)
         with self._intake.admission.admitted(_declared(request)):
             clock = await self._door.enter(request, key, request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
@@ -95,7 +95,7 @@ class SegmentRoutes:
 
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
-            key = key_of(request)
+            key = request_key(request)
             source = key.namespace(SOURCE)
             with self._intake.admission.admitted(_declared(request)):
                 clock = await self._door.enter(request, key, request.headers.get(CLOCK_HEADER))

@@ -18,7 +18,7 @@ from api.events.reader import RefusedCall
 from api.events.request_docs import TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
 from api.events.tracking_plan import EventCheck
-from api.http.auth import key_of
+from api.http.auth import request_key
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
@@ -86,7 +86,7 @@ class SignalRoutes:
                 "pointer": "/name",
             }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
-        key = key_of(request)
+        key = request_key(request)
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
         with self._intake.admission.admitted(0):

@@ -1,4 +1,4 @@
-"""Authentication by key: keys of the settings, keys of the table, and what a route's scope requires.
+"""Authentication by key: keys of the settings and of the table.
 
 Only digests are kept. The keys of the table are read again at most every `FRESH_SECONDS`: so long a revoked key may still
 work in another process, and a new one may not work yet.
@@ -94,13 +94,13 @@ def forbidden(reason: AccessRefusal, detail: str = "") -> ProblemError:
     return ProblemError("forbidden", f"{sentence} {detail}".strip())
 
 
-def key_of(request: Request) -> ApiKey:
+def request_key(request: Request) -> ApiKey:
     """The key that a request came with; its route has checked it."""
     key: ApiKey = request.scope[_KEY]
     return key
 
 
-RequestKey = Annotated[ApiKey, Depends(key_of)]
+RequestKey = Annotated[ApiKey, Depends(request_key)]
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Network of a client: its address, of IPv6 the first 64 bits, since one caller has all addresses behind them."""
+"""Network of a client.
+
+It is the address; of IPv6 the first 64 bits, since one caller has all addresses behind them.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Access, pure: kinds of callers, scopes of routes, and who may send or write what."""
+"""Access, pure: kinds of callers, scopes of routes, demands and refusals."""

@@ -11,7 +11,7 @@ from journeys.consent.statements import statements_in
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.address_hash import canonical_address
 
-Identity = tuple[str, str]
+PersonIdentity = tuple[str, str]
 """(kind, value): kind is `user_id` or `anonymous_id`."""
 
 
@@ -28,23 +28,25 @@ class KnownPerson:
 class Claims:
     """What a request claims: events by person, new people, and (channel, address) once for each claim."""
 
-    events: dict[Identity, int] = field(default_factory=dict)
-    new: set[Identity] = field(default_factory=set)
+    events: dict[PersonIdentity, int] = field(default_factory=dict)
+    new: set[PersonIdentity] = field(default_factory=set)
     addresses: list[tuple[str, str]] = field(default_factory=list)
 
 
-def identity_in(event: InboundEvent) -> Identity:
+def identity_in(event: InboundEvent) -> PersonIdentity:
     """The identity that an event of a public key is about: the user, else the visitor."""
     return ("user_id", event.user_id) if event.user_id is not None else ("anonymous_id", event.anonymous_id or "")
 
 
-def claims_of(rules: ConsentRules, events: Iterable[InboundEvent], people: Mapping[Identity, KnownPerson]) -> Claims:
+def claims_of(
+    rules: ConsentRules, events: Iterable[InboundEvent], people: Mapping[PersonIdentity, KnownPerson]
+) -> Claims:
     """The claims of a request's events.
 
     An address is claimed when somebody is given it who did not have it, and again with every grant, which sends a mail there.
     """
     claims = Claims()
-    given: dict[Identity, dict[str, str]] = {}
+    given: dict[PersonIdentity, dict[str, str]] = {}
     for event in events:
         who = identity_in(event)
         claims.events[who] = claims.events.get(who, 0) + 1
@@ -62,7 +64,9 @@ def claims_of(rules: ConsentRules, events: Iterable[InboundEvent], people: Mappi
     return claims
 
 
-def unproven_visitors(events: Iterable[InboundEvent], people: Mapping[Identity, KnownPerson]) -> list[InboundEvent]:
+def unproven_visitors(
+    events: Iterable[InboundEvent], people: Mapping[PersonIdentity, KnownPerson]
+) -> list[InboundEvent]:
     """Events of a visitor who is a known user by now, without their user id."""
     return [
         event

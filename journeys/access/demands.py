@@ -1,4 +1,4 @@
-"""Demands of an event: each thing that accepting it would do, for the rules of access."""
+"""Demands of an event, each to be allowed by the rules of access."""
 
 from __future__ import annotations
 

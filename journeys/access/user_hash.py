@@ -1,4 +1,4 @@
-"""Hash of a user id (`userHash`): the proof that the company's server knows who is signed in.
+"""Hash of a user id (`userHash`), which only the company's server can make.
 
 HMAC-SHA256 of the user id with the identity secret of a public key, in hexadecimal, as Intercom's identity verification
 has it. The secret is derived from the deployment's link keys, the key's id and its generation, so it is stored nowhere.

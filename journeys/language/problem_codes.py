@@ -216,24 +216,12 @@ CODES: Final[Mapping[str, Code]] = {
     ),
     # -- the tracking plan --------------------------------------------------------------------------------------------
     "T701": Code(
-        "Raw event for two signals",
-        "Only the first signal would be received.",
-        "Distinguish them with `where`, or keep one.",
+        "Raw event for two signals", "Only the first signal would be received.", "Distinguish them with `where`."
     ),
-    "T702": Code(
-        "Undeclared source",
-        "Nobody could be asked when its events stop.",
-        "Add it under `sources`, or correct its name.",
-    ),
-    "T703": Code(
-        "Public mark on what a public key may not write",
-        "Anybody who reads a page's source could write it.",
-        "Remove `public: true`, and send it with a secret key.",
-    ),
+    "T702": Code("Undeclared source", "Nobody could be asked when its events stop.", "Add it under `sources`."),
+    "T703": Code("Public mark where none may be", "Any visitor of a page could write it.", "Remove `public: true`."),
     "T704": Code(
-        "Signal of Tenure's own under another source",
-        "It would look as if a tool of yours could send it; such events are refused.",
-        "Give it the source that the message names.",
+        "Reserved signal under another source", "Events of your tools are refused.", "Give it the source named here."
     ),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(

@@ -1,6 +1,6 @@
-"""Addresses that public keys have given visitors, which do not become those of known users.
+"""Addresses that public keys have given visitors.
 
-A stranger can make a browser adopt their visitor: when that browser's user signs in, the visitor is merged into the user.
+They do not become those of known users: a stranger can make a browser adopt their visitor, and when that browser's user signs in, the visitor is merged into the user.
 """
 
 from __future__ import annotations

@@ -178,14 +178,14 @@ async def keys_in_force(connection: Connection) -> dict[bytes, ApiKey]:
     """Every valid key by the digest of its secret; in an overlap a key has two."""
     keys: dict[bytes, ApiKey] = {}
     for row in await fetch_all(connection, _IN_FORCE):
-        key = key_of(row, overlaps=bool(row["overlaps"]))
+        key = key_in_row(row, overlaps=bool(row["overlaps"]))
         keys[row["digest"]] = key
         if row["overlaps"]:
             keys[row["previous_digest"]] = key
     return keys
 
 
-def key_of(row: Mapping[str, Any], *, overlaps: bool) -> ApiKey:
+def key_in_row(row: Mapping[str, Any], *, overlaps: bool) -> ApiKey:
     """The key of a row."""
     generation = row["generation"]
     generations = (generation, generation - 1) if overlaps else (generation,)

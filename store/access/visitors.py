@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import and_, exists, select
 
-from journeys.access.claims import Identity, KnownPerson
+from journeys.access.claims import KnownPerson, PersonIdentity
 from journeys.consent.statements import ADDRESS_FIELDS
 from store.database import Connection, fetch_all, sql
 from store.expressions import unnest
@@ -27,7 +27,7 @@ _FIND = sql(
 )
 
 
-async def find_people(connection: Connection, named: Iterable[Identity]) -> dict[Identity, KnownPerson]:
+async def find_people(connection: Connection, named: Iterable[PersonIdentity]) -> dict[PersonIdentity, KnownPerson]:
     """By identity, the person whom it belongs to; without those that no event has named yet."""
     unique = sorted(set(named))
     rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in unique], values=[value for _, value in unique])

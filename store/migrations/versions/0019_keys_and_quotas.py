@@ -1,4 +1,4 @@
-"""API keys of three kinds, quotas, and ids of in-app messages that nobody can guess.
+"""API keys, claims, quotas, and random ids of in-app messages.
 
 What is quarantined already came with the write key.
 
