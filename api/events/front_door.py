@@ -6,18 +6,30 @@ hash, and what they claim is counted by key, network, person and address.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
 from starlette.requests import Request
 
 from api.events.intake import Intake
+from api.events.network_lines import NetworkLines
 from api.events.permissions import UNPROVEN_VISITOR, EventPermissions
 from api.events.quotas import QuotaKeeper
 from api.events.reader import ParsedBatch, RefusedCall
 from api.http.networks import network_of
+from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import claims_of, identity_in, unproven_visitors
 from journeys.events.inbound import InboundEvent, ReceivedEvent
 from journeys.events.tracing import trace_id_of
 from store.access.visitors import find_people
+
+REFUSAL_SECONDS: Final = 0.5
+MOST_DELAYED: Final = 200
+"""Refusals that wait at the same time in one process; more are answered at once."""
 
 
 class FrontDoor:
@@ -25,12 +37,33 @@ class FrontDoor:
 
     def __init__(self, intake: Intake, permissions: EventPermissions, quotas: QuotaKeeper) -> None:
         self._intake, self._permissions, self._quotas = intake, permissions, quotas
+        self._delayed = 0
+        self._lines = NetworkLines(intake.limits.network_in_flight)
 
-    async def enter(self, request: Request, key: ApiKey, clock: str | None) -> str | None:
-        """Count a request before its body is read; the test clock for its new subjects."""
-        await self._quotas.charge_request(key, network_of(request))
-        self._permissions.check_clock(key, clock)
-        return await self._intake.clock(clock)
+    @asynccontextmanager
+    async def entered(self, request: Request, key: ApiKey, clock: str | None) -> AsyncIterator[str | None]:
+        """Let a request in before its body is read; the test clock for its new subjects."""
+        network = network_of(request)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                if key.kind is CallerKind.PUBLIC:
+                    await stack.enter_async_context(self._lines.place(network))
+                await self._quotas.charge_request(key, network)
+            except ProblemError:
+                await self._delay_refusal()
+                raise
+            self._permissions.check_clock(key, clock)
+            yield await self._intake.clock(clock)
+
+    async def _delay_refusal(self) -> None:
+        """Wait before a 429: who sends on and on over few connections is answered rarely, and costs little."""
+        if self._delayed >= MOST_DELAYED:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            self._delayed -= 1
 
     async def weigh(self, key: ApiKey, size: int) -> None:
         """Count the bytes of a request."""

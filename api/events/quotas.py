@@ -1,7 +1,7 @@
 """Quotas of ingestion, charged in PostgreSQL and leased to this process.
 
-The buckets of a key are charged in lumps, which this process uses up without asking again: at most a fiftieth of the quota
-lies unused in each process. A full bucket is remembered for a moment, so that refusals cost nothing.
+Requests and bytes are charged in lumps, which this process uses up without asking again: at most a fiftieth of a quota
+lies unused in each process. A full bucket is remembered for a moment, so that a refusal costs next to nothing.
 """
 
 from __future__ import annotations
@@ -68,17 +68,17 @@ class QuotaKeeper:
     async def charge_request(self, key: ApiKey, network: str) -> None:
         """One request, before its body is read: of the network first, so that one network cannot use up a key."""
         if key.kind is CallerKind.PUBLIC:
-            await self._charge([self._quotas.network_requests.charge(self._network(network))])
-            await self._lease(self._quotas.public_requests, key, 1)
+            await self._lease(self._quotas.network_requests, self._network(network), 1)
+            await self._lease(self._quotas.public_requests, key.id, 1)
         elif key.kind is CallerKind.SECRET:
-            await self._lease(self._quotas.secret_requests, key, 1)
+            await self._lease(self._quotas.secret_requests, key.id, 1)
 
     async def charge_bytes(self, key: ApiKey, size: int) -> None:
         """The body of a request, decompressed."""
         if key.kind is CallerKind.PUBLIC:
-            await self._lease(self._quotas.public_bytes, key, size)
+            await self._lease(self._quotas.public_bytes, key.id, size)
         elif key.kind is CallerKind.SECRET:
-            await self._lease(self._quotas.secret_bytes, key, size)
+            await self._lease(self._quotas.secret_bytes, key.id, size)
 
     async def charge_claims(self, key: ApiKey, network: str, claims: Claims) -> None:
         """What a request of a public key claims: events of people, new people, addresses. All or nothing is charged."""
@@ -105,21 +105,16 @@ class QuotaKeeper:
             except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
                 log.warning("quotas.prune_failed", error=type(error).__name__)
 
-    async def _lease(self, quota: Quota, key: ApiKey, number: float) -> None:
-        name = quota.charge(key.id).name
-        left = self._leased.get(name, 0.0)
+    async def _lease(self, quota: Quota, of: str, number: float) -> None:
+        """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
+        lump = quota.charge(of, max(number, quota.limit / LUMPS))
+        left = self._leased.get(lump.name, 0.0)
         if left < number:
-            lump = max(number, quota.limit / LUMPS)
-            try:
-                await self._charge([quota.charge(key.id, lump)])
-            except ProblemError:
-                if lump == number:
-                    raise
-                self._full_until.pop(name, None)
-                lump = number
-                await self._charge([quota.charge(key.id, lump)])
-            left = self._leased.get(name, 0.0) + lump
-        self._leased[name] = max(0.0, left - number)
+            await self._charge([lump])
+            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
+        if len(self._leased) > MOST_REMEMBERED:
+            self._leased.clear()
+        self._leased[lump.name] = max(0.0, left - number)
 
     async def _charge(self, charges: Sequence[Charge]) -> None:
         """Charge all or none. Raises ProblemError with the longest wait."""
@@ -128,7 +123,7 @@ class QuotaKeeper:
             until = self._full_until.get(charge.name, now)
             if until > now:
                 raise _used_up(charge.name, until - now)
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
             full = await charge_quotas(connection, charges)
         if not full:
             return

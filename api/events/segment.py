@@ -65,14 +65,14 @@ class SegmentRoutes:
     async def batch(self, request: Request) -> Response:
         """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
         key = request_key(request)
-        with self._intake.admission.admitted(_declared(request)):
-            clock = await self._door.enter(request, key, request.headers.get(CLOCK_HEADER))
-            body = await read_bytes(request, self._limits.batch_bytes)
-            await self._door.weigh(key, len(body))
-            trace = self._door.trace(request, key)
-            batch = self._reader.batch(parse_json(body), key, trace)
-            await self._door.screen_batch(request, key, batch)
-            result = await self._intake.batch(batch.events, source=key.namespace(SOURCE), clock=clock)
+        async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+            with self._intake.admission.admitted(_declared(request)):
+                body = await read_bytes(request, self._limits.batch_bytes)
+                await self._door.weigh(key, len(body))
+                trace = self._door.trace(request, key)
+                batch = self._reader.batch(parse_json(body), key, trace)
+                await self._door.screen_batch(request, key, batch)
+                result = await self._intake.batch(batch.events, source=key.namespace(SOURCE), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
             "success": True,
@@ -97,14 +97,14 @@ class SegmentRoutes:
         async def single(request: Request) -> Response:
             key = request_key(request)
             source = key.namespace(SOURCE)
-            with self._intake.admission.admitted(_declared(request)):
-                clock = await self._door.enter(request, key, request.headers.get(CLOCK_HEADER))
-                body = await read_bytes(request, self._limits.event_bytes)
-                await self._door.weigh(key, len(body))
-                # A sender's trace (W3C Trace Context) continues: all events of the request have it.
-                event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
-                await self._door.screen(request, key, event)
-                result = await self._intake.one(event, source=source, clock=clock)
+            async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+                with self._intake.admission.admitted(_declared(request)):
+                    body = await read_bytes(request, self._limits.event_bytes)
+                    await self._door.weigh(key, len(body))
+                    # A sender's trace (W3C Trace Context) continues: all events of the request have it.
+                    event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
+                    await self._door.screen(request, key, event)
+                    result = await self._intake.one(event, source=source, clock=clock)
             answer = _answer(event, await self._intake.in_flight_after([event]))
             trace = await self._intake.trace(event, source, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")

@@ -89,11 +89,11 @@ class SignalRoutes:
         key = request_key(request)
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
-        with self._intake.admission.admitted(0):
-            clock = await self._door.enter(request, key, clock)
-            await self._door.weigh(key, len(await request.body()))
-            event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
-            result = await self._intake.one(event, source=source, clock=clock)
+        async with self._door.entered(request, key, clock) as test_clock:
+            with self._intake.admission.admitted(0):
+                await self._door.weigh(key, len(await request.body()))
+                event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
+                result = await self._intake.one(event, source=source, clock=test_clock)
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, source, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()

@@ -37,7 +37,10 @@ class Limits(BaseSettings):
     secret_requests: int = Field(600_000, gt=0, description="Requests of one secret key in a minute; more get 429.")
     secret_bytes: int = Field(4 * KB * KB * KB, gt=0, description="Bytes of one secret key in a minute; more get 429.")
     network_requests: int = Field(
-        1_200, gt=0, description="Requests of one network address with public keys in a minute; more get 429."
+        600, gt=0, description="Requests of one network address with public keys in a minute; more get 429."
+    )
+    network_in_flight: int = Field(
+        8, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."
     )
     network_people: int = Field(
         200, gt=0, description="New people of one network address with public keys in an hour; more get 429."

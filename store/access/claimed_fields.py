@@ -1,6 +1,7 @@
 """Addresses that public keys have given visitors.
 
-They do not become those of known users: a stranger can make a browser adopt their visitor, and when that browser's user signs in, the visitor is merged into the user.
+They do not become those of known users: a stranger can make a browser adopt their visitor, who is merged into the user
+when that browser's user signs in.
 """
 
 from __future__ import annotations

@@ -100,6 +100,8 @@ async def serve_api(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.api_proxies),
+        forwarded_allow_ips=settings.api_proxies,
         timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
     )
     log.info("api.starting", host=settings.api_host, port=settings.api_port)

@@ -16,7 +16,7 @@ from tests.support.api import application, client
 from tests.support.api_keys import MadeForTests, make_api_key
 
 VIEW = {"event": "pricing_viewed"}
-FEW = {
+FEW: dict[str, Any] = {
     "public_requests": 1_000_000,
     "network_requests": 8,
     "network_people": 3,
@@ -211,7 +211,7 @@ async def test_the_requests_of_one_network_are_counted_and_nobody_elses_suffer(n
     for n in (2, 3):
         assert (await web.post("/v1/page", json={"anonymousId": f"v-{n}"})).status_code == 200
     assert is_used_up(await web.post("/v1/page", json={"anonymousId": "v-2"}), "requests of this network")
-    other = httpx.ASGITransport(web._transport.app, client=("203.0.113.9", 1))  # type: ignore[attr-defined]
+    other = httpx.ASGITransport(web._transport.app, client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=other, base_url="http://api", auth=(key.secret, "")) as neighbour:
         assert (await neighbour.post("/v1/page", json={"anonymousId": "v-9"})).status_code == 200
 
