@@ -1,6 +1,6 @@
-"""Lines of networks: a few requests of each are in progress, the others wait for their turn.
+"""Lines of networks: requests that wait for their turn.
 
-One network with many connections then delays only itself.
+A few of each network are in progress at the same time: one with many connections delays only itself.
 """
 
 from __future__ import annotations
