@@ -1,43 +1,44 @@
-"""Dependencies of every activity: store, definitions, policy, channels, clock."""
+"""Dependencies of every activity: store, definitions, policy, channels, team."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import datetime
 
 from activities.ports import Channel
-from journeys.calendar.test_clock import TestClock
 from journeys.gate.policy import Policy
-from journeys.protocol.envelope import parse_instant
+from journeys.protocol import wire
 from journeys.tasks.assignment import Roster
-from store.database import Connection, Database
+from store.database import Database
 from store.definitions.registry import DefinitionRegistry
-from store.people.test_clocks import read_clock
+from store.messages.entries import LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Made by the composition root and passed to activities by constructor.
-
-    With `clock="workflow"`, for servers that skip time, the current instant is the workflow's own.
-    """
+    """Made by the composition root and passed to activities by constructor."""
 
     database: Database
     catalogue: DefinitionRegistry
     policy: Policy
     channels: Mapping[str, Channel]
-    clock: Literal["wall", "workflow"] = "wall"
     roster: Roster = field(default_factory=Roster)
 
-    def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
-        """The current instant for the gate: by the test clock of the people concerned, if they have one."""
-        if self.clock == "workflow":
-            return parse_instant(workflow_now)
-        real = datetime.now(UTC)
-        return real if clock is None else clock.virtual(real)
+    def clock_of(self, entry: LedgerEntry) -> str | None:
+        """The test clock that stands while an attempt at this message is not settled; None for people on none."""
+        return entry.clock
 
-    async def test_clock(self, connection: Connection, name: str | None) -> TestClock | None:
-        """A subject's test clock with its current limit; None without a name."""
-        return await read_clock(connection, name) if name is not None else None
+    def settle_at(
+        self,
+        request: wire.SettleInput,  # noqa: ARG002 -- a rehearsal in skipped time counts from its instant
+        clock: str | None,
+        due: datetime | None,
+        lease: datetime | None,
+    ) -> datetime | None:
+        """The real instant at which a person's outreach settles again.
+
+        On a test clock its driver says when a message is `due`; a `lease` is real time everywhere.
+        """
+        instants = (lease,) if clock is not None else (due, lease)
+        return min((at for at in instants if at is not None), default=None)

@@ -73,12 +73,21 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockTime:
+    """A test clock, by id, and the instant that it shows."""
+
+    id: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """Rendered bytes, stored with status `sending`; every retry sends the same, while the person still has `address`.
 
     `reference` identifies the message at the provider; `address` is the channel's address for which it was rendered.
 
-    Nothing leaves after `until`: then another process may have taken over the attempt.
+    Nothing leaves after `until`: then another process may have taken over the attempt. `clock` is set for a person on a
+    test clock.
     """
 
     reference: str
@@ -87,6 +96,7 @@ class Prepared:
     summary: Mapping[str, Any] = field(default_factory=dict)
     until: datetime | None = None
     trace: str = ""
+    clock: ClockTime | None = None
 
 
 class AttemptResult(Enum):
@@ -103,7 +113,8 @@ class Receipt:
     """Result of one attempt.
 
     - `detail`: the provider's words, without personal data
-    - `after`: least wait before the next attempt, set by the provider, the circuit breaker or the rate limit
+    - `after`: least wait before the next attempt, set by the provider; on a test clock it passes by that clock
+    - `pause`: the same, set by the circuit breaker, the rate limit or our own rules: always real time
     - `outage`: the provider itself failed, which says nothing about this person
     - `left`: False if nothing was sent; then it was no attempt, and the time after which a message is given up has not begun
     - `gone`: the address does not exist, permanently
@@ -112,6 +123,7 @@ class Receipt:
     result: AttemptResult
     detail: str = ""
     after: timedelta | None = None
+    pause: timedelta | None = None
     outage: bool = False
     left: bool = True
     gone: bool = False

@@ -16,6 +16,7 @@ from journeys.protocol import wire
 from journeys.protocol.step_outcome import result_of
 from store.definitions import registry
 from store.outbox.undecided import undelivered
+from store.people.test_clocks import now_for
 
 HEARTBEAT_SECONDS = 8
 """A workflow task that waits longer than this for a local activity adds an event to the history."""
@@ -29,7 +30,7 @@ class Activities:
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """All activities, for `Worker(activities=…)`."""
-        return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
+        return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due, self.read_clock]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
     async def load_definition(self, request: wire.LoadInput) -> wire.LoadResult:
@@ -58,6 +59,12 @@ class Activities:
     async def settle_due(self, request: wire.SettleInput) -> wire.SettleResult:
         """Settle the due messages of one person, here or on the queue of a slow channel."""
         return await outreach.settle_due(self.deps, request, self._slow() if activity.info().is_local else {})
+
+    @activity.defn(name=wire.READ_CLOCK)
+    async def read_clock(self, clock: str) -> str:
+        """The now of a test clock, for a command to a run on it."""
+        async with self.deps.database.reading() as connection:
+            return (await now_for(connection, clock)).isoformat()
 
     def _slow(self) -> dict[str, str]:
         queue = activity.info().task_queue

@@ -125,7 +125,7 @@ def build_app(parts: Parts) -> AsgiApp:
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, door).routes(routes)
-    TestClockRoutes(parts.database).routes(routes)
+    TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
     MailRoutes(intake, parts.replies).routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)

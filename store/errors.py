@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import asyncpg
 
 
 class Contended(Exception):
     """Another transaction named, merged or moved the same subject meanwhile; the whole transaction is retried."""
+
+
+class ClockAdvancing(Exception):
+    """The subject's test clock advances. Tenure's turn: retry when it is ready. The operator's if it is stuck."""
+
+    def __init__(self, clock: str, target: datetime, error: str | None) -> None:
+        text = f"the test clock {clock} advances to {target.isoformat()}"
+        super().__init__(f"{text} and is stuck: {error}" if error else text)
+        self.clock, self.target, self.error = clock, target, error
 
 
 _LATER = ("08", "53", "55", "57", "58", "28", "3D", "40", "25", "XX", "42P01", "42703")

@@ -4,9 +4,10 @@ A transaction takes the locks that it needs in this order, so that no two transa
 
 | order | what | how | by |
 |---|---|---|---|
-| 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass |
-| 2 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
-| 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
+| 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass; `lock_members_behind` waits for nobody |
+| 2 | test clocks | the row, shared, by what is accepted from outside while the clock stands; alone by who advances or moves it, and nothing else | `hold_clocks` (`store/people/test_clocks.py`), `store/clocks/control.py` |
+| 3 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
+| 4 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
 
 Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction
 therefore reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended`
@@ -19,10 +20,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from enum import IntEnum
 
 import asyncpg
-from sqlalchemy import BigInteger, bindparam, func, literal, select
+from sqlalchemy import BigInteger, Integer, Text, bindparam, false, func, literal, select
 
 from store.database import Connection, Database, fetch_one, sql
 
@@ -38,6 +40,7 @@ class Lock(IntEnum):
     FEED = 7_239_011
     MIRRORS = 7_239_014
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
+    CLOCK = 7_239_016  # with the hash of a clock's id as second number
 
 
 _lock = bindparam("lock", type_=BigInteger)
@@ -46,6 +49,10 @@ _IF_FREE = sql(select(func.pg_try_advisory_xact_lock(_lock).label("taken")))
 _TAKE = sql(select(func.pg_try_advisory_lock(_lock).label("taken")))
 _RELEASE = sql(select(func.pg_advisory_unlock(_lock).label("held")))
 _CHECK = sql(select(literal(1)))
+_of_clock = (bindparam("lock", type_=Integer), func.hashtext(bindparam("clock", type_=Text)))
+_TAKE_CLOCK = sql(select(func.pg_try_advisory_lock(*_of_clock).label("taken")))
+_RELEASE_CLOCK = sql(select(func.pg_advisory_unlock(*_of_clock).label("held")))
+_LIMIT_SILENCE = sql(select(func.set_config("idle_session_timeout", bindparam("milliseconds", type_=Text), false())))
 
 
 async def lock_until_commit(connection: Connection, lock: Lock) -> None:
@@ -74,6 +81,31 @@ async def release_lock(connection: Connection, lock: Lock) -> bool:
 async def check_lock_held(connection: Connection) -> None:
     """Raises if the connection is closed, and its session locks with it."""
     await fetch_one(connection, _CHECK)
+
+
+@contextlib.asynccontextmanager
+async def clock_lock(database: Database, clock: str, silence: timedelta) -> AsyncIterator[Connection | None]:
+    """The connection that holds a test clock's lock while the body runs, or None if another process has it.
+
+    PostgreSQL ends the session after a `silence`: a process that is stopped and never goes on would else keep the lock.
+    """
+    async with database.reading() as connection:
+        row = await fetch_one(connection, _TAKE_CLOCK, lock=int(Lock.CLOCK), clock=clock)
+        taken = bool(row and row["taken"])
+        try:
+            if taken:
+                await _limit_silence(connection, silence)
+            yield connection if taken else None
+        finally:
+            if taken:
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await fetch_one(connection, _RELEASE_CLOCK, lock=int(Lock.CLOCK), clock=clock)
+                    await _limit_silence(connection, timedelta(0))
+
+
+async def _limit_silence(connection: Connection, silence: timedelta) -> None:
+    milliseconds = str(int(silence.total_seconds() * 1000))
+    await fetch_one(connection, _LIMIT_SILENCE, milliseconds=milliseconds)
 
 
 @contextlib.asynccontextmanager

@@ -34,10 +34,10 @@ class TenureServers:
 
 
 @contextlib.asynccontextmanager
-async def session_servers(folder: Path) -> AsyncIterator[TenureServers]:
-    """A PostgreSQL server, and a Temporal server that skips time, while the body runs."""
+async def session_servers(folder: Path, *, time_skipping: bool = False) -> AsyncIterator[TenureServers]:
+    """A PostgreSQL and a Temporal server while the body runs."""
     postgres = PostgresServer(folder / "postgres", durable=False)
-    temporal = TemporalServer(folder / "temporal", time_skipping=True)
+    temporal = TemporalServer(folder / "temporal", time_skipping=time_skipping)
     async with postgres, temporal:
         yield TenureServers(postgres.url("postgres"), temporal.address)
 

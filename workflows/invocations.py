@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from journeys.calendar.test_clock import TestClock
     from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
     from workflows import limits
@@ -84,6 +84,11 @@ async def accept_plain(
     return await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
 
 
+async def clock_now(clock: str) -> datetime:
+    """The now of a test clock."""
+    return parse_instant(await run_local(wire.READ_CLOCK, clock, str))
+
+
 def first_plain_number(start: wire.RunInput) -> int:
     """The number before the first plain signal without an id. A run that resumes does not repeat earlier numbers."""
     return int(workflow.info().start_time.timestamp() * 1000) if start.carried == wire.RESUMES else 0
@@ -98,10 +103,3 @@ def continue_as_new(argument: Any, *, on_newer_version: bool) -> NoReturn:
     """Continue the run as new, on the newer workers if there are any."""
     behavior = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if on_newer_version else None
     workflow.continue_as_new(argument, initial_versioning_behavior=behavior)
-
-
-def clock_without_limit(spec: wire.ClockSpec | None) -> TestClock | None:
-    """A run's test clock without its limit: the limit moves and is in the store only."""
-    if spec is None:
-        return None
-    return TestClock(spec.id, parse_instant(spec.origin), parse_instant(spec.started), spec.speed)

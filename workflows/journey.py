@@ -16,9 +16,10 @@
 lost begins with it (`_resume_from_store`), and so takes the state of its row and what was accepted since.
 
 In a replay a result may arrive in another workflow task than it did live (record 0013). So between two waits the clock,
-the length of the history and new arrivals are not read; `_open_batch` alone reads them. The timer fires into a batch
-like a signal. Only a decision ends a run: `workflow_failure_exception_types` is empty, so a bug blocks the workflow
-task until it is fixed.
+the length of the history and new arrivals are not read; `open_batch` alone reads them. The timer fires into a batch
+like a signal. A run on a test clock arms none: the clock's driver sends a tick for each deadline (record 0016).
+Only a decision ends a run: `workflow_failure_exception_types` is empty, so a bug blocks the workflow task until it is
+fixed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.decision.state import RunState, state_from_json, state_to_json
     from journeys.language.signal_names import RESERVED_PREFIX
     from journeys.protocol import wire
-    from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant
+    from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant, read_tick
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
     from workflows import invocations, limits
     from workflows.inbox import Arrival, Inbox, OperatorCommand, OperatorOccurrence, TimerFired
@@ -55,12 +56,11 @@ class JourneyWorkflow(OperatorCommands):
     def __init__(self, start: wire.RunInput) -> None:
         carried = start.carried or {}
         self.start = start
-        self.clock = invocations.clock_without_limit(start.clock)
         self.state = state_from_json(carried["state"]) if "state" in carried else RunState()
         self.steps = int(carried.get("step", 0))
         self.inbox = Inbox(start)
         self.meter = limits.HistoryMeter(tasks=1 if carried else 0)
-        self.timer = DurableTimer(start, self.clock, self.inbox.add_timer, self.meter)
+        self.timer = DurableTimer(start, self.inbox.add_timer, self.meter)
         self.started = workflow.now()
         self.unsaved: list[Occurrence] = []  # decided since the last wait, and in no step yet
         self.lines: list[LogLine] = []  # their explanations
@@ -97,7 +97,7 @@ class JourneyWorkflow(OperatorCommands):
             case Arrival() as arrival:
                 return await self._read(chart, arrival)
             case OperatorCommand(occurrence):
-                return occurrence
+                return await self._by_clock(occurrence)
             case None:
                 return await self._wait_or_due(chart)
             case TimerFired(at):
@@ -106,22 +106,18 @@ class JourneyWorkflow(OperatorCommands):
 
     async def _wait_or_due(self, chart: Chart) -> Occurrence | None:
         """With an empty inbox: save what is in no step, else return a deadline that has come, else wait for a batch."""
-        if self.lines:
+        if self.lines or (self.unsaved and self.start.clock is not None):  # its driver waits for the step
             await self._save_or_adopt(chart)
             return None
         due = self.state.next_due()
-        if due is not None:
+        if due is not None and self.start.clock is None:
             if self.timer.has_come(chart, self.state, due):
                 return TimerDue(due)
             self.timer.arm(chart, self.state, due)
         self.unsaved.clear()
         await workflow.wait_condition(lambda: bool(self.inbox.batches))
-        self._open_batch()
-        return None
-
-    def _open_batch(self) -> None:
-        """Open the batch of one workflow task; what arrives meanwhile is read after it is decided (record 0013)."""
         self.meter.count_task(self.inbox.open_batch())
+        return None
 
     async def _read(self, chart: Chart, arrival: Arrival) -> Occurrence | None:
         """The occurrence in an arrival; one that cannot be read, or of an unknown name, becomes a dead letter."""
@@ -132,6 +128,9 @@ class JourneyWorkflow(OperatorCommands):
         try:
             if arrival.name == wire.SIGNAL_EVENT:
                 return occurrence_of(arrival.envelope())
+            if arrival.name == wire.SIGNAL_TICK and self.start.clock is not None:
+                due = read_tick(arrival.data())
+                return TimerDue(due) if due == self.state.next_due() else None
             if arrival.name.startswith(RESERVED_PREFIX) or arrival.name not in chart.signals:
                 raise Unreadable(f"{arrival.name} is not known to {chart.key}")
             await self._accept_plain(arrival.name, arrival.data())
@@ -146,8 +145,7 @@ class JourneyWorkflow(OperatorCommands):
 
     async def _accept_plain(self, name: str, data: dict[str, Any]) -> None:
         """Store a signal that bypassed the API; it returns as an event, behind those accepted before it."""
-        identity = self.inbox.identity(data)
-        if identity is None:
+        if (identity := self.inbox.identity(data)) is None:
             return
         self.meter.count_call()
         accepted = await invocations.accept_plain(self.start, identity, name, data, self.state.seqs)
@@ -157,7 +155,8 @@ class JourneyWorkflow(OperatorCommands):
         """Make one decision and apply it. Events accepted before a timer or a command must be decided first."""
         may_be_behind = isinstance(occurrence, TimerDue | OperatorOccurrence)
         decision = decide(chart, self.state, occurrence)
-        if decision.effects or (may_be_behind and decision.log) or not decision.state.is_open:
+        asks = may_be_behind and (decision.log or self.start.clock is not None)
+        if decision.effects or asks or not decision.state.is_open:
             at = occurrence.at.isoformat() if may_be_behind else None
             lines, is_deadline = (*self.lines, *decision.log), isinstance(occurrence, TimerDue)
             match await self._apply(decision.state, lines, decision.effects, timer=at, is_deadline=is_deadline):
@@ -195,12 +194,13 @@ class JourneyWorkflow(OperatorCommands):
         return outcome
 
     def _postpone(self, occurrence: Occurrence, refused: Behind | TooEarly) -> None:
-        """Put what was accepted before the occurrence first. On a held test clock a timer waits, a command does not."""
-        early = refused if isinstance(refused, TooEarly) else None
-        if isinstance(occurrence, TimerDue):
-            self.timer.not_before = early.until if early else None
+        """Put what was accepted before the occurrence first. A tick for a deadline to come is forgotten."""
+        if isinstance(occurrence, TimerDue) and self.start.clock is None:
+            self.timer.not_before = refused.until if isinstance(refused, TooEarly) else None
+        elif isinstance(occurrence, TimerDue) and isinstance(refused, Behind):
+            self.inbox.put_first(wire.SIGNAL_TICK, [{"due": occurrence.at.isoformat()}])
         elif isinstance(occurrence, OperatorOccurrence):
-            self.inbox.put_back_command(replace(occurrence, at=early.clock_at) if early else occurrence)
+            self.inbox.put_back_command(occurrence)
         if isinstance(refused, Behind):
             self.inbox.put_first(wire.SIGNAL_EVENT, refused.occurrences)
 

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from journeys.calendar.test_clock import TestClock
     from journeys.decision.chart import Chart
     from journeys.decision.occurrences import Cancelled, Paused, Resumed
     from journeys.decision.state import RunState, state_to_json
     from journeys.decision.summary import describe_run
     from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
+    from workflows import invocations
     from workflows.inbox import Inbox, OperatorOccurrence
+    from workflows.limits import HistoryMeter
+
+
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
+"""The instant of a command on a test clock until its now is read from the store."""
 
 
 class OperatorCommands:
     """The updates and queries of a journey's workflow. A command is queued in the inbox, like a signal."""
 
     start: wire.RunInput
-    clock: TestClock | None
     state: RunState
     steps: int
     inbox: Inbox
+    meter: HistoryMeter
     chart: Chart | None
 
     @workflow.update(name=wire.UPDATE_PAUSE)
@@ -71,10 +77,18 @@ class OperatorCommands:
         return self.state.outcome or ("paused" if self.state.paused_at else "running")
 
     def _requested_at(self, request: dict[str, Any]) -> datetime:
-        """The request's `at`, never later than now: no timer is decided ahead of its time."""
+        """The request's `at`, never later than now: no timer is decided ahead of its time. See `_by_clock`."""
         at = request.get("at")
-        now = workflow.now() if self.clock is None else self.clock.virtual(workflow.now())
+        now = workflow.now() if self.start.clock is None else LATEST
         return now if at is None else min(parse_instant(at), now)
+
+    async def _by_clock(self, command: OperatorOccurrence) -> OperatorOccurrence:
+        """An operator's command at the now of the run's test clock, which is read from the store."""
+        if self.start.clock is None:
+            return command
+        self.meter.count_call()
+        now = await invocations.clock_now(self.start.clock)
+        return replace(command, at=min(command.at, now))
 
     def _refuse_unless(self, allowed: bool, why: str) -> None:
         if not allowed:

@@ -1,4 +1,4 @@
-"""Durable timer of a run, for its earliest deadline.
+"""Durable timer of a run without a test clock, for its earliest deadline.
 
 The clock is not read, because a replay may give another time (record 0013). A deadline has come when its timer has
 fired, which counts from `note_fired` on, or when an occurrence at or after it was decided.
@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from journeys.calendar.test_clock import TestClock
     from journeys.decision.chart import Chart
     from journeys.decision.state import RunState
     from journeys.decision.timers import jitter
@@ -58,14 +57,12 @@ class TimerFirings:
 class DurableTimer:
     """A timer that is armed again only for an earlier instant; a firing that is not needed has no effect."""
 
-    def __init__(
-        self, start: RunInput, clock: TestClock | None, fire: Callable[[datetime], None], meter: HistoryMeter
-    ) -> None:
+    def __init__(self, start: RunInput, fire: Callable[[datetime], None], meter: HistoryMeter) -> None:
         carried = start.carried or {}
         self.firings = TimerFirings(parse_instant(carried["reached"]) if "reached" in carried else None)
         self.not_before: datetime | None = None
-        """The real instant before which a refused deadline is not decided again."""
-        self._run, self._clock, self._fire, self._meter = start.run, clock, fire, meter
+        """The instant before which a refused deadline is not decided again."""
+        self._run, self._fire, self._meter = start.run, fire, meter
         self._handle: asyncio.TimerHandle | None = None
 
     def arm(self, chart: Chart, state: RunState, due: datetime) -> None:
@@ -89,18 +86,13 @@ class DurableTimer:
     def has_come(self, chart: Chart, state: RunState, due: datetime) -> bool:
         """Whether the timer has fired, or an occurrence was decided, at or after this deadline of the run."""
         at = self._fires_at(chart, state, due)
-        decided = self._real(state.last_at) if state.last_at else None
-        return self.firings.has_reached(at) or (decided is not None and at <= decided)
+        return self.firings.has_reached(at) or (state.last_at is not None and at <= state.last_at)
 
     def carried(self) -> dict[str, str]:
         """The contents for continue-as-new."""
         return {"reached": self.firings.reached.isoformat()} if self.firings.reached is not None else {}
 
     def _fires_at(self, chart: Chart, state: RunState, due: datetime) -> datetime:
-        """The real instant of a deadline: with an anchor's jitter, by the test clock, not before `not_before`."""
-        late = jitter(chart, self._run, state, due) if self._clock is None else timedelta()
-        real = self._real(due + late)
-        return real if self.not_before is None else max(real, self.not_before)
-
-    def _real(self, at: datetime) -> datetime:
-        return at if self._clock is None else self._clock.real(at)
+        """The instant of a deadline: with an anchor's jitter, not before `not_before`."""
+        at = due + jitter(chart, self._run, state, due)
+        return at if self.not_before is None else max(at, self.not_before)

@@ -23,6 +23,7 @@ from activities.delivery.outcomes import (
 )
 from activities.delivery.settlement import settle
 from activities.dependencies import Dependencies
+from activities.ports import Receipt
 from journeys.gate.status import Status
 from store.database import Connection
 from store.messages.entries import LedgerEntry
@@ -33,14 +34,26 @@ log = structlog.get_logger()
 
 
 async def attempt_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: datetime) -> None:
-    """Make every attempt of one commit, in parallel: their leases began together."""
-    await asyncio.gather(*(attempt(deps, entry, now) for entry in entries))
+    """Make every attempt of one commit, in parallel: their leases began together.
+
+    On a test clock the results are recorded in the order of the messages, so that equal inputs give equal decisions.
+    """
+    if any(deps.clock_of(entry) is not None for entry in entries):
+        receipts = await asyncio.gather(*(_deliver(deps, entry, now) for entry in entries))
+        for entry, receipt in zip(entries, receipts, strict=True):
+            await _record(deps, entry, receipt, now)
+    else:
+        await asyncio.gather(*(attempt(deps, entry, now) for entry in entries))
 
 
 async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
     """Pass the stored bytes to the channel, and settle the row by the receipt."""
+    await _record(deps, entry, await _deliver(deps, entry, now), now)
+
+
+async def _deliver(deps: Dependencies, entry: LedgerEntry, now: datetime) -> Receipt:
     channel = deps.channels[entry.channel or ""]
-    receipt = await channel.deliver(prepared_message(entry), entry.key)
+    receipt = await channel.deliver(prepared_message(deps, entry, now), entry.key)
     log.info(
         "delivery.attempted",
         channel=channel.name,
@@ -48,10 +61,14 @@ async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None
         attempt=entry.attempts,
         trace=entry.trace,
     )
+    return receipt
+
+
+async def _record(deps: Dependencies, entry: LedgerEntry, receipt: Receipt, now: datetime) -> None:
     if receipt.gone:
         # Before the row is settled: a crash in between must not lose the suppression of a dead address.
         await record_bounce(deps, entry, receipt.detail)
-    settlement = settle(attempt_in_flight(entry, now), channel, receipt, now)
+    settlement = settle(attempt_in_flight(deps, entry, now), deps.channels[entry.channel or ""], receipt, now)
 
     async def record(connection: Connection) -> None:
         await lock_lanes(deps, connection, entry)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from activities.delivery.settlement import Earlier, InFlight, Settlement
 from activities.dependencies import Dependencies
-from activities.ports import SLACK, Prepared
+from activities.ports import SLACK, ClockTime, Prepared
 from journeys.consent.bounces import bounce_properties
 from journeys.gate.status import SETTLED, Status
 from journeys.protocol.wire import SOURCE_SELF
@@ -24,18 +24,27 @@ from store.retry import retry_transaction
 from store.runs import projection
 
 
-def prepared_message(entry: LedgerEntry) -> Prepared:
-    """The stored bytes, with the instant after which they may not be sent."""
+def prepared_message(deps: Dependencies, entry: LedgerEntry, now: datetime) -> Prepared:
+    """The stored bytes, with the instant after which they may not be sent. `now` is by the person's clock."""
     until = entry.lease_until - SLACK if entry.lease_until is not None else None
-    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until, trace=entry.trace or "")
+    clock = deps.clock_of(entry)
+    return Prepared(
+        entry.reference or "",
+        entry.address or "",
+        entry.body or b"",
+        until=until,
+        trace=entry.trace or "",
+        clock=ClockTime(clock, now) if clock is not None else None,
+    )
 
 
-def attempt_in_flight(entry: LedgerEntry, now: datetime) -> InFlight:
+def attempt_in_flight(deps: Dependencies, entry: LedgerEntry, now: datetime) -> InFlight:
     """The attempt of a message that is `sending`. If it is the first one, nothing had left before it."""
     began_at = entry.sent_at or now
     first_at = entry.first_attempt_at or now
     earlier = Earlier.IN_DOUBT if entry.in_doubt else Earlier.NOTHING_LEFT if first_at == began_at else Earlier.FAILED
-    return InFlight(entry.attempts, began_at, first_at, earlier, is_digest(entry.key))
+    on_clock = deps.clock_of(entry) is not None
+    return InFlight(entry.attempts, began_at, first_at, earlier, is_digest(entry.key), on_clock)
 
 
 async def lock_lanes(deps: Dependencies, connection: Connection, entry: LedgerEntry) -> None:
@@ -77,6 +86,7 @@ async def record_settlement(
                 settlement.due_at,
                 attempts=settlement.attempts,
                 first=settlement.first_attempt_at,
+                detail=settlement.detail,
             )
         await outbox.wake_outreach(connection, entry.recipient)
     elif settlement.status in SETTLED:

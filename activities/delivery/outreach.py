@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -13,10 +13,8 @@ from activities.delivery.attempts import attempt_all
 from activities.delivery.recovery import expire_ambiguous, is_searchable, look_up_all, recover
 from activities.dependencies import Dependencies
 from activities.gate.evaluation import GatePass
-from journeys.calendar.test_clock import TestClock
 from journeys.gate.status import Status
 from journeys.protocol import wire
-from journeys.protocol.envelope import parse_instant
 from store.database import Connection
 from store.errors import Contended
 from store.messages import due as due_store
@@ -24,10 +22,9 @@ from store.messages.entries import LedgerEntry
 from store.messages.outcomes import enqueue_outcome, lock_outcome_lanes
 from store.people import subjects
 from store.people.subjects import Subject
+from store.people.test_clocks import now_for
 
 log = structlog.get_logger()
-
-SOON = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +40,34 @@ class DueForPerson:
 async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
     """Decide what is due for one person, make the attempts, and return when something is due next, as a real instant.
 
-    Attempts with an unknown result are searched at their providers in parallel to the attempts, without a lock. `slow`
+    Attempts with an unknown result are searched at their providers without a lock, in parallel to the attempts, on a
+    test clock after them. `slow`
     has the queues of the channels that may not be tried here: if one is needed, only that queue is returned.
     """
     async with deps.database.transaction() as connection:
         if await subjects.canonical_key(connection, request.subject_key) != request.subject_key:
             return wire.SettleResult()  # a merged visitor has no messages any more
-        due = await _due(deps, connection, request)
+        due = await _due(connection, request)
         queue = _queue(due.entries, slow)
         if queue is not None:
             return wire.SettleResult(queue=queue)
         attempts, lost = await _decide(deps, connection, due)
-    await asyncio.gather(attempt_all(deps, attempts, due.now), look_up_all(deps, lost, due.now))
+    searches = look_up_all(deps, lost, due.now)
+    if due.person.clock is None:
+        await asyncio.gather(attempt_all(deps, attempts, due.now), searches)
+    else:
+        await attempt_all(deps, attempts, due.now)
+        await searches
     async with deps.database.transaction() as connection:
         return wire.SettleResult(await _next(deps, connection, request))
 
 
-async def _due(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> DueForPerson:
+async def _due(connection: Connection, request: wire.SettleInput) -> DueForPerson:
     locked = await lock_outcome_lanes(
         connection, request.subject_key, await subjects.account_of(connection, request.subject_key)
     )
     person = locked[request.subject_key]
-    now = deps.now(await deps.test_clock(connection, person.clock), request.now)
+    now = await now_for(connection, person.clock)
     if person.account_key is not None and person.account_key not in locked:
         raise Contended  # the person was put into another account after the account was read
     return DueForPerson(person, locked, await due_store.due_messages(connection, person.key, now), now)
@@ -102,20 +105,6 @@ async def _decide(
 
 async def _next(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> str | None:
     due, lease = await due_store.next_message_due(connection, request.subject_key)
-    clock = await deps.test_clock(connection, await subjects.clock_name_of(connection, request.subject_key))
-    if deps.clock == "workflow":
-        # Leases are real time; a workflow that skips waits as long by its own clock.
-        remaining = lease - datetime.now(UTC) if lease is not None else None
-        instants = [due, parse_instant(request.now) + max(remaining, SOON) if remaining is not None else None]
-    else:
-        instants = [_real(clock, due), lease]
-    earliest = min((at for at in instants if at is not None), default=None)
-    return earliest.isoformat() if earliest is not None else None
-
-
-def _real(clock: TestClock | None, due: datetime | None) -> datetime | None:
-    """The real instant to look again: by a clock that is held, at least `LOOK_AGAIN` from now."""
-    if due is None or clock is None:
-        return due
-    real = datetime.now(UTC)
-    return max(clock.real(due), real + wire.LOOK_AGAIN) if clock.virtual(real) < due else real
+    clock = await subjects.clock_name_of(connection, request.subject_key)
+    at = deps.settle_at(request, clock, due, lease)
+    return at.isoformat() if at is not None else None

@@ -18,7 +18,7 @@ from activities.delivery.settlement import (
 )
 from activities.dependencies import Dependencies
 from activities.gate.digest import end_digest_parts
-from activities.ports import Channel
+from activities.ports import Channel, Prepared
 from journeys.gate.status import Status
 from store.database import Connection
 from store.messages.digests import is_digest
@@ -37,15 +37,19 @@ def is_searchable(deps: Dependencies, entry: LedgerEntry) -> bool:
 
 
 async def look_up_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: datetime) -> None:
-    """Search attempts with expired leases at their providers, in parallel."""
-    await asyncio.gather(*(look_up(deps, entry, now) for entry in entries))
+    """Search attempts with expired leases at their providers, in parallel; on a test clock in the order of the messages."""
+    if any(deps.clock_of(entry) is not None for entry in entries):
+        for entry in entries:
+            await look_up(deps, entry, now)
+    else:
+        await asyncio.gather(*(look_up(deps, entry, now) for entry in entries))
 
 
 async def look_up(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
     """Search the provider without a lock, then settle by its answer, if the attempt is still the same."""
     channel = deps.channels[entry.channel or ""]
-    answer = await _search(channel, entry)
-    settlement = _settlement(attempt_in_flight(entry, now), channel, answer, now)
+    answer = await _search(channel, prepared_message(deps, entry, now))
+    settlement = _settlement(attempt_in_flight(deps, entry, now), channel, answer, now)
 
     async def record(connection: Connection) -> None:
         await lock_lanes(deps, connection, entry)
@@ -57,7 +61,7 @@ async def look_up(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None
 async def recover(deps: Dependencies, connection: Connection, entry: LedgerEntry, now: datetime) -> bool:
     """Settle an attempt that cannot be searched; True if the gate decides it again instead, in doubt."""
     if after_lease(deps.channels[entry.channel or ""]) is AfterLease.END_UNKNOWN:
-        await record_settlement(deps, connection, entry, settle_unseen(attempt_in_flight(entry, now)), now)
+        await record_settlement(deps, connection, entry, settle_unseen(attempt_in_flight(deps, entry, now)), now)
         return False
     entry.in_doubt = True
     return True
@@ -83,10 +87,10 @@ def _settlement(attempt: InFlight, channel: Channel, answer: bool | None, now: d
     return settle_found(attempt, channel, answer, now)
 
 
-async def _search(channel: Channel, entry: LedgerEntry) -> bool | None:
+async def _search(channel: Channel, prepared: Prepared) -> bool | None:
     limit = NEAR_SEARCH if channel.local else FAR_SEARCH
     try:
         async with asyncio.timeout(limit.total_seconds()):
-            return await channel.find(prepared_message(entry))
+            return await channel.find(prepared)
     except TimeoutError:
         return None

@@ -101,13 +101,17 @@ class DeliveryTerms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The current attempt: its number, when it and the first one began, and what is known of those before it."""
+    """The current attempt: its number, when it and the first one began, and what is known of those before it.
+
+    On a test clock (`on_clock`) only a provider's own wait passes by that clock; any other holds it (record 0016).
+    """
 
     number: int
     began_at: datetime
     first_at: datetime
     earlier: Earlier
     is_digest: bool
+    on_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def after_lease(terms: DeliveryTerms) -> AfterLease:
 
 def settle(attempt: InFlight, terms: DeliveryTerms, receipt: Receipt, now: datetime) -> Settlement:
     """The settlement of an attempt by its receipt."""
-    due = now + (receipt.after or terms.retry.wait(attempt.number))
+    due = now + _wait(attempt, terms, receipt)
     row = NEXT[receipt.result, receipt.left, attempt.earlier]
     too_late = due > attempt.first_at + terms.retry.within
     status = row.too_late if too_late else row.status
@@ -155,13 +159,13 @@ def settle_found(attempt: InFlight, terms: DeliveryTerms, found: bool, now: date
     """
     if found:
         return settle(attempt, terms, Receipt(AttemptResult.SENT, "found at the provider"), now)
-    wait = max(AT_ONCE, attempt.began_at + terms.retry.wait(attempt.number) - now)
-    return settle(attempt, terms, Receipt(AttemptResult.TRY_AGAIN, "the provider does not have it", wait), now)
+    pause = max(AT_ONCE, attempt.began_at + terms.retry.wait(attempt.number) - now)
+    return settle(attempt, terms, Receipt(AttemptResult.TRY_AGAIN, "the provider does not have it", pause=pause), now)
 
 
 def settle_unanswered(attempt: InFlight, terms: DeliveryTerms, now: datetime) -> Settlement:
     """Search again after as long as the message has waited, until the time for retries is over."""
-    waited = now - attempt.first_at
+    waited = timedelta() if attempt.on_clock else now - attempt.first_at
     if waited > terms.retry.within:
         return _settlement(attempt, UNANSWERED.too_late, "the provider could not be searched for it")
     lease = max(terms.retry.first, min(terms.retry.longest, waited))
@@ -171,6 +175,13 @@ def settle_unanswered(attempt: InFlight, terms: DeliveryTerms, now: datetime) ->
 def settle_unseen(attempt: InFlight) -> Settlement:
     """The settlement of an attempt without a known result, by a channel that does not retry it."""
     return _settlement(attempt, Status.UNKNOWN, "the result of the attempt is unknown")
+
+
+def _wait(attempt: InFlight, terms: DeliveryTerms, receipt: Receipt) -> timedelta:
+    """The wait before the next attempt. On a test clock it is made at the same instant unless the provider named a wait."""
+    if attempt.on_clock:
+        return receipt.after or timedelta()
+    return receipt.after or receipt.pause or terms.retry.wait(attempt.number)
 
 
 def _lease(attempt: InFlight, terms: DeliveryTerms) -> timedelta:
@@ -194,7 +205,7 @@ def _tried_again(attempt: InFlight, receipt: Receipt, due: datetime) -> Settleme
         return _settlement(
             attempt, Status.FAILED, f"each part is decided again: {receipt.detail}", due_at=due, parts=Status.DEFERRED
         )
-    made = receipt.left or receipt.after is None
+    made = receipt.left or (receipt.after is None and receipt.pause is None)
     never_left = attempt.earlier is Earlier.NOTHING_LEFT and not receipt.left
     return Settlement(
         Status.DEFERRED,

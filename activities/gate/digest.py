@@ -90,6 +90,7 @@ def _digest_entry(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetim
         definition=head.definition,
         channel=head.channel,
         trace=head.trace,
+        clock=head.clock,
         attempts=max(part.attempts for part in parts),
         first_attempt_at=min(tried, default=None),
         reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -44,7 +44,8 @@ class GuardedChannel:
         self.clock = clock
         self._breaker = CircuitBreaker(rule or BreakerRule())
         self._rate_limit = RateLimit(rate) if rate is not None else None
-        self._held_until: datetime | None = None
+        self._held_until: dict[str | None, datetime] = {}
+        """The end of the provider's pause, by test clock; None is the real clock."""
 
     @property
     def state(self) -> BreakerState:
@@ -62,27 +63,30 @@ class GuardedChannel:
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """One attempt if it may go now; else TRY_AGAIN at once, with the time to wait."""
         now = self.clock()
-        if (postponed := self._postponed(key, now)) is not None:
+        if (postponed := self._postponed(prepared, key, now)) is not None:
             return postponed
         try:
             receipt = await self.channel.deliver(prepared, key)
         except BaseException:
             self._breaker.released()
             raise
-        self._learn(receipt)
+        self._learn(prepared, receipt)
         return receipt
 
-    def _postponed(self, key: str, now: datetime) -> Receipt | None:
-        if self._held_until is not None and now < self._held_until:
-            return _later("the provider asked for a pause", self._held_until - now)
+    def _postponed(self, prepared: Prepared, key: str, now: datetime) -> Receipt | None:
+        clock, at = _instant(prepared, now)
+        if (held_until := self._held_until.get(clock)) is not None:
+            if at < held_until:
+                return replace(_LATER, detail="the provider asked for a pause", after=max(held_until - at, MIN_WAIT))
+            del self._held_until[clock]
         if (wait := self._breaker.wait(now)) is not None:
-            return _later("the provider is down", wait)
+            return _paused("the provider is down", wait)
         if self._rate_limit is not None and (wait := self._rate_limit.wait(flow_of(key), key, now)) is not None:
             self._breaker.released()
-            return _later("the provider's rate is used up", wait)
+            return _paused("the provider's rate is used up", wait)
         return None
 
-    def _learn(self, receipt: Receipt) -> None:
+    def _learn(self, prepared: Prepared, receipt: Receipt) -> None:
         now = self.clock()
         if not receipt.left and not receipt.outage:
             self._breaker.released()
@@ -94,7 +98,8 @@ class GuardedChannel:
                 log.info("channel.breaker_closed", channel=self.name)
             self._breaker.succeeded()
         if receipt.after is not None and receipt.result is AttemptResult.TRY_AGAIN:
-            self._held_until = now + receipt.after
+            clock, at = _instant(prepared, now)
+            self._held_until[clock] = at + receipt.after
 
     async def find(self, prepared: Prepared) -> bool | None:
         """As the channel; None while the circuit breaker is open."""
@@ -111,5 +116,13 @@ def flow_of(key: str) -> str:
     return rest.partition("/")[0] if kind == "journey" and rest else key
 
 
-def _later(words: str, wait: timedelta) -> Receipt:
-    return replace(Receipt(AttemptResult.TRY_AGAIN, words, left=False), after=max(wait, MIN_WAIT))
+_LATER: Final = Receipt(AttemptResult.TRY_AGAIN, left=False)
+
+
+def _instant(prepared: Prepared, now: datetime) -> tuple[str | None, datetime]:
+    """The test clock by which a provider's pause passes, and its instant; on none the real one."""
+    return (prepared.clock.id, prepared.clock.now) if prepared.clock is not None else (None, now)
+
+
+def _paused(detail: str, wait: timedelta) -> Receipt:
+    return replace(_LATER, detail=detail, pause=max(wait, MIN_WAIT))

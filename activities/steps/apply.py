@@ -49,6 +49,7 @@ from store.messages.outcomes import enqueue_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.subjects import Subject
+from store.people.test_clocks import now_for
 from store.runs import projection
 from store.runs.projection import Run
 from store.tasks import requests as task_requests
@@ -100,10 +101,7 @@ class StepTransaction:
     async def apply(self) -> AppliedStep:
         step, connection = self.step, self.connection
         row = await projection.read_run(connection, step.run)
-        clock = await self.deps.test_clock(connection, row.clock)
-        now = self.deps.now(clock, step.now)
-        if self.deps.clock == "workflow" and self.state.last_at is not None:
-            now = max(now, self.state.last_at)  # a run that has just begun has not had its clock moved there yet
+        now = await now_for(connection, row.clock)
         self.applied.run, self.applied.now = row, now
         recipients = await recipients_of(connection, row, self.effects)
         has_timer = step.timer is not None
@@ -112,10 +110,12 @@ class StepTransaction:
         if recipients and row.subject_kind == "user" and locked[row.lane].account_key not in (None, *locked):
             raise Contended  # the person was put into another account after the account was read
         if has_timer:
-            refused = await refuse_if_early_or_behind(self.deps, connection, step, self.state, row, clock, locked)
+            lane = locked[row.lane]
+            refused = await refuse_if_early_or_behind(self.deps, connection, step, self.state, row, now, lane)
             if refused is not None:
                 return AppliedStep(refused)
-        self.trace = await projection.advance_run(connection, step.run, step.step, self.state, caused=not has_timer)
+        compared = locked[row.lane].seq if has_timer else None
+        self.trace = await projection.advance_run(connection, step.run, step.step, self.state, compared=compared)
         if self.trace is None:
             await self._hand_over()
             self.applied.outcome = await self._committed_before()

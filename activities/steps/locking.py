@@ -44,18 +44,13 @@ async def subjects_to_lock(
     """The keys of all subjects that a step locks; `timer`: it is compared with what was accepted before its instant."""
     keys = _for_messages(run, recipients)
     if timer:
-        keys |= _of_run(run)
+        keys.add(run.lane)
     if any(isinstance(effect, EmittedSignal) for effect in effects):
-        keys |= _of_run(run)
+        keys |= {key for key in (run.lane, run.account_key) if key is not None}
     keys |= await task_requests.lanes_to_lock_for_tasks(connection, run, effects)
     keys |= await _for_withdrawals(connection, run, effects)
     keys |= await _for_outcomes(deps, connection, run, effects)
     return keys
-
-
-def _of_run(run: Run) -> set[str]:
-    """The subjects whose events the run receives."""
-    return {key for key in (run.lane, run.account_key) if key is not None}
 
 
 def _for_messages(run: Run, recipients: Recipients) -> set[str]:

@@ -14,9 +14,10 @@ from journeys.protocol import wire
 from store.database import as_json
 from store.events import log as event_log
 from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_in
 from store.outbox.undecided import undecided
 from store.people import subjects
+from store.people.test_clocks import now_for
 from store.runs import projection
 
 UNSTORABLE = "tenure.Unstorable"
@@ -33,15 +34,18 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
         run = await projection.read_run(connection, request.run)
         locked = await subjects.lock_subjects(connection, [run.lane])
         lane, received_at = locked[run.lane], datetime.now(UTC)
-        clock = await deps.test_clock(connection, run.clock)
-        at = max(deps.now(clock, request.now), lane.decided_at or datetime.min.replace(tzinfo=UTC))
+        at = max(await now_for(connection, run.clock), lane.decided_at or datetime.min.replace(tzinfo=UTC))
         event = InboundEvent("track", request.id, request.name, subject_key=run.lane, data=request.data)
+        chart = await deps.catalogue.chart(connection, run.definition)
         stored = await event_log.store_one(connection, event, at, source=wire.SOURCE_TEMPORAL, received_at=received_at)
         if stored is not None:
-            signal = DerivedSignal(run.lane, run.id, "signal", request.name, request.id, at, request.data, stored.trace)
-            await outbox.enqueue_in(connection, lane, signal, delivered_at=received_at)
-        chart = await deps.catalogue.chart(connection, run.definition)
-        accepted = await undecided(connection, chart, projection.listener_of(run), run.lane, request.seqs)
+            signal = DerivedSignal(
+                run.lane, run.id, "signal", request.name, request.id, at, request.data, chart.fields, stored.trace
+            )
+            # The driver of a test clock delivers it once more, and so learns when it is decided.
+            delivered_at = received_at if run.clock is None else None
+            await enqueue_in(connection, lane, signal, delivered_at=delivered_at)
+        accepted = await undecided(connection, chart, projection.listener_of(run), request.seqs)
         if stored is not None and all(envelope.id != request.id for envelope in accepted):
             await outbox.offer(
                 connection, run.lane, lane.seq

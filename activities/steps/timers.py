@@ -5,16 +5,15 @@ The run decides optimistically; the step compares in its own transaction (record
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from activities.dependencies import Dependencies
-from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import RunState
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from journeys.protocol.step_outcome import Behind, TooEarly
 from store.database import Connection
+from store.outbox.copies import catch_up
 from store.outbox.undecided import fields_since, undecided
 from store.people import subjects
 from store.people.subjects import Subject
@@ -30,29 +29,34 @@ async def refuse_if_early_or_behind(
     step: wire.StepInput,
     state: RunState,
     run: Run,
-    clock: TestClock | None,
-    locked: Mapping[str, Subject],
+    now: datetime,
+    lane: Subject,
 ) -> TooEarly | Behind | None:
     """Why a step with a `timer` may not be applied yet; None if it may, and then nothing earlier is accepted any more.
 
-    It waits for a held test clock, for its own deadline, and for everything that was accepted before it in the lanes that are
-    locked. Only a deadline is refused for being in the future: a command's instant was read from another clock, so the refusal
-    would repeat for as long as the two differ.
+    It waits for its own deadline, by the run's clock, and for everything that was accepted before it. `lane` is the run's,
+    locked; pending rows of a person's account are copied into it first. Only a deadline is refused for being in the future: a
+    command's instant was read from another clock, so the refusal would repeat for as long as the two differ.
     """
     due = parse_instant(step.timer or "")
-    real = parse_instant(step.now) if deps.clock == "workflow" else datetime.now(UTC)
-    if clock is not None and clock.virtual(real) < due:
-        return TooEarly(max(real + wire.LOOK_AGAIN, clock.real(due)), clock.virtual(real))
-    if clock is None and step.is_deadline and real + SKEW < due:
-        return TooEarly(parse_instant(step.now) + (due - real), real)
-    lanes = [key for key in (run.lane, run.account_key) if key is not None and key in locked]
-    behind: list[wire.Envelope] = []
-    for lane in lanes:
-        if locked[lane].seq > state.seqs.get(lane, 0):
-            chart = await deps.catalogue.chart(connection, run.definition)
-            behind += await undecided(connection, chart, listener_of(run), lane, state.seqs)
-            behind += [] if behind else fields_since(chart, state, locked[lane], due)
+    skew = SKEW if run.clock is None else timedelta()
+    if step.is_deadline and now + skew < due:
+        return TooEarly(parse_instant(step.now) + (due - now), now)
+    behind = await _behind(deps, connection, state, run, lane, due)
     if behind:
         return Behind(behind)
-    await subjects.decided_until(connection, lanes, due)
+    await subjects.decided_until(connection, [lane.key], due)
     return None
+
+
+async def _behind(
+    deps: Dependencies, connection: Connection, state: RunState, run: Run, lane: Subject, due: datetime
+) -> list[wire.Envelope]:
+    """What the lane has for the run after the state and after what its last timer was compared with."""
+    account = await catch_up(connection, lane)
+    reached = max(state.seqs.get(lane.key, 0), run.compared_seq)
+    if lane.seq <= reached:
+        return []
+    chart = await deps.catalogue.chart(connection, run.definition)
+    rows = await undecided(connection, chart, listener_of(run), {**state.seqs, lane.key: reached})
+    return rows or fields_since(chart, state, lane, account, due)

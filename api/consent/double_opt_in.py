@@ -54,7 +54,7 @@ class DoubleOptInRoutes:
             path="/y/{token}",
             scope=Scope.LINK,
             tag=TAG,
-            refuses=("not-found", "gone", "conflict"),
+            refuses=("not-found", "gone", "conflict", "clock-advancing"),
             responses=hosted_pages.GIVES,
         )
         add("GET", endpoint=self.asked, summary="Show the confirmation page")

@@ -39,6 +39,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.messages import provider_lookup
+from store.people.test_clocks import now_for
 from store.reads import people as queries
 
 TAG = "Consent"
@@ -70,6 +71,7 @@ class ConsentRoutes:
             scope=Scope.SEND,
             summary="Grant or withdraw",
             gives=ConsentRecorded,
+            refuses=("not-found", "clock-advancing"),
         )
         add(
             "GET",
@@ -79,15 +81,23 @@ class ConsentRoutes:
             summary="Log of a person's consents",
             gives=Page[ConsentLogEntry],
         )
-        add("POST", "/v1/inbound-texts", self.inbound, summary="Receive an inbound text", gives=TextMessageResult)
+        add(
+            "POST",
+            "/v1/inbound-texts",
+            self.inbound,
+            summary="Receive an inbound text",
+            gives=TextMessageResult,
+            refuses=("clock-advancing",),
+        )
 
     async def holds(self, id: RecordId) -> Response:
         """Statements, effective consents and pending confirmations. Without a statement the policy's default holds."""
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
             items = await records.list_consents(connection, person.key)
-            requested = await requests.pending_confirmations(connection, person.key)
-            view = await preference_view(connection, self._catalogue, person.key)
+            now = await now_for(connection, person.clock)
+            requested = await requests.pending_confirmations(connection, person.key, now)
+            view = await preference_view(connection, self._catalogue, person.key, now)
         effective = [
             {"channel": box.place[0], "topic": box.place[1], "allowed": box.allowed, "why": box.why}
             for topic in view.topics

@@ -10,7 +10,7 @@ import email
 from base64 import b64encode
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from journeys.tokens.signed_links import LIFETIMES, Link, LinkError, LinkExpired
 from store.database import Connection
 from store.people import subjects
 from store.people.identities import find_subjects
+from store.people.test_clocks import now_of_subject
 
 FOLDER = Path(__file__).parent / "hosted_pages"
 _CSS = (FOLDER / "style.css").read_text("utf-8")
@@ -59,11 +60,12 @@ MOST_FIELDS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LinkVisit:
-    """A visit by a signed link; `person` is the current key of the link's person."""
+    """A visit by a signed link; `person` is the current key of the link's person, `now` is by their clock."""
 
     link: Link
     issued_at: datetime
     person: str
+    now: datetime
 
 
 def render_page(name: str, *, status: int = 200, **values: Any) -> Response:
@@ -91,7 +93,8 @@ async def page_or_refusal(request: Request, work: Awaitable[Response]) -> Respon
 async def open_visit(connection: Connection, rule_set: ConsentRuleSet, token: str, purpose: Purpose) -> LinkVisit:
     """The visit by this link. Raises ProblemError if it is invalid or expired, or its person is unknown."""
     try:
-        link = rule_set.links.read(token, purpose, datetime.now(UTC))
+        now = await now_of_subject(connection, rule_set.links.person_in(token))
+        link = rule_set.links.read(token, purpose, now)
     except LinkExpired as expired:
         raise ProblemError("gone", f"{_sentence(expired)}. Use the link in a newer message.") from expired
     except LinkError as error:
@@ -100,13 +103,13 @@ async def open_visit(connection: Connection, rule_set: ConsentRuleSet, token: st
     person = await subjects.canonical_key(connection, link.person)
     if ("key", person) not in await find_subjects(connection, [("key", person)]):
         raise ProblemError("not-found", "We no longer have data for this link, and send you nothing.")
-    return LinkVisit(link, rule_set.links.issued_at(token), person)
+    return LinkVisit(link, rule_set.links.issued_at(token), person, now)
 
 
 def preferences_of(rule_set: ConsentRuleSet, visit: LinkVisit) -> str:
     """Path of the preference page; empty once the visited link is older than a preference link may be."""
     lifetime = LIFETIMES["preferences"]
-    if lifetime is not None and datetime.now(UTC) - visit.issued_at > lifetime:
+    if lifetime is not None and visit.now - visit.issued_at > lifetime:
         return ""
     token = rule_set.links.token(Link("preferences", visit.person, ref=visit.link.ref), visit.issued_at)
     return f"/p/{token}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -28,6 +27,7 @@ from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.changes import change_consents
+from store.people.test_clocks import now_for
 
 TAG = "Preferences"
 LinkToken = Annotated[str, Path(min_length=1, max_length=MAX_TOKEN, description="Signed; from a message or the API.")]
@@ -66,7 +66,7 @@ class PreferenceRoutes:
             path="/p/{token}",
             scope=Scope.LINK,
             tag=TAG,
-            refuses=("not-found", "gone"),
+            refuses=("not-found", "gone", "clock-advancing"),
             responses=hosted_pages.GIVES,
             seconds=self._seconds + SECONDS,
         )
@@ -87,7 +87,8 @@ class PreferenceRoutes:
         """A link for the product's own settings page, or for a support agent to send."""
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-        now, lifetime = datetime.now(UTC), LIFETIMES["preferences"]
+            now = await now_for(connection, person.clock)
+        lifetime = LIFETIMES["preferences"]
         assert lifetime is not None
         url = self._catalogue.consent.links.url(Link("preferences", person.key), now)
         return json_response({"url": url, "expires_at": now + lifetime})
@@ -107,7 +108,7 @@ class PreferenceRoutes:
     async def _visit(self, token: str) -> tuple[LinkVisit, PreferenceView]:
         async with self._database.reading() as connection:
             visit = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "preferences")
-            return visit, await preference_view(connection, self._catalogue, visit.person)
+            return visit, await preference_view(connection, self._catalogue, visit.person, visit.now)
 
     async def _save(self, token: str, request: Request) -> Response:
         fields = await hosted_pages.form(request)

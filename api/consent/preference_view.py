@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from journeys.consent.preferences import (
     ChannelTopic,
@@ -64,7 +65,9 @@ class PreferenceView:
         return QUESTION
 
 
-async def preference_view(connection: Connection, catalogue: DefinitionRegistry, person: str) -> PreferenceView:
+async def preference_view(
+    connection: Connection, catalogue: DefinitionRegistry, person: str, now: datetime
+) -> PreferenceView:
     """Every topic that is declared, used by a journey in use, or mentioned in the person's statements."""
     rule_set = catalogue.consent
     statements = {
@@ -72,7 +75,7 @@ async def preference_view(connection: Connection, catalogue: DefinitionRegistry,
         for item in await records.list_consents(connection, person)
     }
     pending = frozenset(
-        (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person)
+        (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person, now)
     )
     places = {*await _topics_of_journeys(connection, catalogue), *statements, *pending}
     topics = topics_in_order(list(rule_set.rules.topics), (place[1] for place in places))

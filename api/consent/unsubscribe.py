@@ -58,7 +58,7 @@ class UnsubscribeRoutes:
             path="/u/{token}",
             scope=Scope.LINK,
             tag=TAG,
-            refuses=("not-found",),
+            refuses=("not-found", "clock-advancing"),
             responses=hosted_pages.GIVES,
             seconds=self._seconds + SECONDS,
         )

@@ -25,6 +25,7 @@ from store.people.identities import find_subjects, identities_of
 from store.people.test_clocks import read_clock
 from store.reads import traces
 
+CLOCK_HEADER = "X-Tenure-Clock"
 CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -51,7 +52,7 @@ class Intake:
                     return clock_id
         fault = {
             "detail": "is not a test clock; create it with PUT /v1/clocks/{id}",
-            "pointer": "/header/X-Tenure-Clock",
+            "pointer": f"/header/{CLOCK_HEADER}",
         }
         raise ProblemError("invalid-request", "The test clock does not exist. Nothing was stored.", [fault])
 
@@ -111,7 +112,7 @@ class Intake:
             return []
         async with self.database.reading() as connection:
             known = await find_subjects(connection, [name for event in withdrawing for name in identities_of(event)])
-        people = {key for key, _ in known.values()}
+        people = {subject.key for subject in known.values()}
         # The request's time limit covers its commit and this wait.
         seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
         return [asdict(message) for message in await wait_for(self.database, rule_set.policy, people, seconds=seconds)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.http.auth import forbidden
-from journeys.access.callers import PROVIDER, ApiKey, CallerKind
+from journeys.access.callers import PROVIDER, WRITE_KEY, ApiKey, CallerKind
 from journeys.access.demands import RefusedPart, refused_parts
 from journeys.access.refusals import AccessRefusal
 from journeys.access.rules import UsedTestClock, refusal_of
@@ -48,11 +48,14 @@ class EventPermissions:
 
 
 def permitted(key: ApiKey, event: InboundEvent) -> InboundEvent:
-    """A permitted event, marked as a stranger's word, and without the hash of its user id: who reads it could use it."""
+    """A permitted event with its key.
+
+    That of a public key is marked as a stranger's word, and is without the hash of its user id: who reads it could use it.
+    """
     if key.kind is not CallerKind.PUBLIC:
-        return event
+        return event if key is WRITE_KEY else replace(event, key_id=key.id)
     context = {name: value for name, value in (event.context or {}).items() if name != USER_HASH}
-    return replace(event, context=context or None, claimed=True)
+    return replace(event, key_id=key.id, context=context or None, claimed=True)
 
 
 UNPROVEN_VISITOR = RefusedPart(AccessRefusal.UNPROVEN_USER, "anonymousId")

@@ -37,7 +37,7 @@ class PlayRoutes:
             tag=TAG,
             gives=RunView,
             status=201,
-            refuses=("not-found", "conflict"),
+            refuses=("not-found", "conflict", "clock-advancing"),
         )
         post("/v1/users/{id:id}/plays", self.for_user, summary="Start a journey for a person")
         post("/v1/accounts/{id:id}/plays", self.for_account, summary="Start a journey for an account")

@@ -56,7 +56,7 @@ class QuarantineRoutes:
         get(path, self.one, summary="Get a quarantined event", gives=QuarantinedEvent, refuses=unknown)
         get("/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
         post = partial(routes.add, "POST", scope=Scope.OPERATE, tag=TAG)
-        settle = partial(post, gives=QuarantinedEvent, refuses=("not-found", "conflict"))
+        settle = partial(post, gives=QuarantinedEvent, refuses=("not-found", "conflict", "clock-advancing"))
         settle(f"{path}/replay", self.replay, summary="Replay a quarantined event")
         settle(f"{path}/discard", self.discard, summary="Discard a quarantined event")
         post(
@@ -64,6 +64,7 @@ class QuarantineRoutes:
             self.replay_all,
             summary="Replay all held events of a name",
             gives=ReplayResult,
+            refuses=("clock-advancing",),
             seconds=60,
         )
         post(
@@ -102,7 +103,9 @@ class QuarantineRoutes:
         item = await self._get(id)
         if item["status"] != "held":
             raise ProblemError("conflict", f"The event is already {item['status']}.")
-        await self._accept(item, await self._read(item))
+        faults = await self._accept(item, await self._read(item))
+        if faults:
+            raise StillRefused("It is refused again.", [{"detail": fault} for fault in faults])
         return json_response(await self._get(id))
 
     async def replay_all(
@@ -114,8 +117,7 @@ class QuarantineRoutes:
         replayed = 0
         for item in items:
             with contextlib.suppress(StillRefused):
-                await self._accept(item, await self._read(item))
-                replayed += 1
+                replayed += not await self._accept(item, await self._read(item))
         return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
     async def _read(self, item: dict[str, Any]) -> InboundEvent:
@@ -147,11 +149,17 @@ class QuarantineRoutes:
         assert row is not None, "keys are revoked, never deleted"
         return replace(key_in_row(row, overlaps=False), generations=tuple(range(1, row["generation"] + 1)))
 
-    async def _accept(self, item: dict[str, Any], event: InboundEvent) -> None:
-        """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id."""
-        await self._intake.one(event, source=item["source"], clock=None)
+    async def _accept(self, item: dict[str, Any], event: InboundEvent) -> tuple[str, ...]:
+        """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id.
+
+        The faults for which it stays.
+        """
+        taken = (await self._intake.one(event, source=item["source"], clock=None)).as_taken(event)
+        if isinstance(taken, RejectedEvent):
+            return taken.faults
         async with self._database.transaction() as connection:
             await quarantine.settle_quarantined(connection, item["id"], "replayed")
+        return ()
 
     async def discard(self, id: RowId) -> Response:
         """Discard the event. It stays listed as discarded."""

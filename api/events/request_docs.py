@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.events.intake import CLOCK_ID
+from api.events.intake import CLOCK_HEADER, CLOCK_ID
 
 CLOCK_PARAMETER = {
-    "name": "X-Tenure-Clock",
+    "name": CLOCK_HEADER,
     "in": "header",
     "required": False,
     "schema": {"type": "string", "pattern": CLOCK_ID},
-    "description": "Id of a test clock. It applies to people first seen in this request.",
+    "description": "Id of a test clock, for the operator's key only. It applies to people first seen in this request.",
 }
 TRACE_PARAMETER = {
     "name": "traceparent",

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.front_door import FrontDoor
-from api.events.intake import Intake
+from api.events.intake import CLOCK_HEADER, Intake
 from api.events.reader import Reader, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
@@ -23,7 +23,6 @@ from journeys.events.segment import KINDS
 from journeys.events.tracing import HEADER
 
 SOURCE = "segment"
-CLOCK_HEADER = "x-tenure-clock"
 TAG = "Events"
 _SUCCESS = b'{"success":true}'
 
@@ -35,7 +34,14 @@ class SegmentRoutes:
         self._intake, self._reader, self._door, self._limits = intake, reader, door, limits
 
     def routes(self, routes: Routes) -> None:
-        refuses = ("malformed-event", "too-large", "unsupported-media-type", "quota-exceeded", "overloaded")
+        refuses = (
+            "malformed-event",
+            "too-large",
+            "unsupported-media-type",
+            "quota-exceeded",
+            "overloaded",
+            "clock-advancing",
+        )
         routes.add(
             "POST",
             "/v1/batch",
@@ -105,6 +111,7 @@ class SegmentRoutes:
                     event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
                     await self._door.screen(request, key, event)
                     result = await self._intake.one(event, source=source, clock=clock)
+            event = result.as_taken(event)
             answer = _answer(event, await self._intake.in_flight_after([event]))
             trace = await self._intake.trace(event, source, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.front_door import FrontDoor
-from api.events.intake import CLOCK_ID, Intake
+from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
 from api.events.permissions import EventPermissions
 from api.events.reader import RefusedCall
-from api.events.request_docs import TRACE_PARAMETER
+from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
 from api.events.tracking_plan import EventCheck
 from api.http.auth import request_key
@@ -30,7 +30,9 @@ from journeys.language.signal_names import RESERVED_PREFIX
 
 SOURCE = "signals"
 TAG = "Events"
-ClockHeader = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
+ClockHeader = Annotated[
+    str | None, Header(alias=CLOCK_HEADER, pattern=CLOCK_ID, description=CLOCK_PARAMETER["description"])
+]
 TraceParentHeader = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
 
 
@@ -48,7 +50,7 @@ class SignalRoutes:
             tag=TAG,
             gives=SignalResult,
             status=202,
-            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded", "clock-advancing"),
         )
         post("/v1/users/{id:id}/signals", self.to_user, summary="Signal a person")
         post("/v1/accounts/{id:id}/signals", self.to_account, summary="Signal an account")
@@ -94,6 +96,7 @@ class SignalRoutes:
                 await self._door.weigh(key, len(await request.body()))
                 event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
                 result = await self._intake.one(event, source=source, clock=test_clock)
+        event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, source, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()
@@ -122,6 +125,8 @@ class SignalRoutes:
             data=planned.properties,
             timestamp=_believable(signal.at),
             trace=trace,
+            key_id=key.id,
+            raw=raw,
         )
         forbidden = self._permissions.refused(key, event)
         if forbidden:

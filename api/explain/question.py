@@ -24,7 +24,7 @@ from store.consent.requests import pending_confirmations
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
-from store.people.test_clocks import read_clock
+from store.people.test_clocks import now_for
 from store.reads import people as queries
 from store.reads import whynot
 
@@ -113,7 +113,6 @@ class QuestionReader:
             (send, await self.dry_run(connection, self.person.key, chart, send, run, account, self.missing_fields))
             for send in sends_of(chart, self.template)
         ]
-        clock = await read_clock(connection, self.person.clock) if self.person.clock is not None else None
         first = answers[0][1]
         person = PersonView(
             runs,
@@ -121,7 +120,7 @@ class QuestionReader:
             first.context,
             facts,
             await whynot.last_events(connection, lanes, chart.spec.entry.on),
-            await whynot.last_decisions(connection, self.keys, self.template, clock),
+            await whynot.last_decisions(connection, self.keys, self.template, on_clock=self.person.clock is not None),
             account,
             {action_name(send): answer.request.missing for send, answer in answers},
         )
@@ -136,7 +135,8 @@ class QuestionReader:
             self.connection, self.person.key, self.person.account_key, self.catalogue.consent.addresses, addresses
         )
         tickets = [fact[1] for fact in since if fact[0] == "ticket"]
-        requests = await pending_confirmations(self.connection, self.person.key)
+        now = await now_for(self.connection, self.person.clock)
+        requests = await pending_confirmations(self.connection, self.person.key, now)
         # Of two requests for one channel and topic the first gives the time.
         pending = {(request["channel"], request["topic"]): request["at"] for request in reversed(requests)}
         if refused is None:

@@ -1,6 +1,7 @@
 """Refusals as `application/problem+json` (RFC 9457).
 
-Errors are translated here, once: `ProblemError` unchanged, outages of the store to 503, FastAPI's validation errors to 422,
+Errors are translated here, once: `ProblemError` unchanged, outages of the store to 503, a test clock that advances to
+409, FastAPI's validation errors to 422,
 and any other error to a 500 without internal details.
 """
 
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from store.errors import is_outage, is_refusal
+from store.errors import ClockAdvancing, is_outage, is_refusal
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ KINDS: Mapping[str, ProblemKind] = {
         ProblemKind("not-found", 404, "Not found", "caller"),
         ProblemKind("method-not-allowed", 405, "The method is not allowed", "caller"),
         ProblemKind("conflict", 409, "The current state does not allow this", "caller"),
+        ProblemKind("clock-advancing", 409, "The test clock advances", "tenure", retry_after=1),
         ProblemKind("gone", 410, "It has expired", "caller"),
         ProblemKind("precondition-failed", 412, "It has changed in the meantime", "caller"),
         ProblemKind("too-large", 413, "The request is too large", "caller"),
@@ -140,6 +142,8 @@ def translate(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
+        case ClockAdvancing():
+            return _clock_advancing(error)
         case RequestValidationError():
             errors = [{"detail": str(e["msg"]), "pointer": pointer(e["loc"])} for e in error.errors()]
             return ProblemError("invalid-request", f"{len(errors)} of its values cannot be used.", errors)
@@ -156,6 +160,13 @@ def translate(error: Exception) -> ProblemError:
         case _:
             log.error("api.unforeseen", exc_info=error)
             return ProblemError("internal-error", "The error was logged. Sending the same request again is safe.")
+
+
+def _clock_advancing(error: ClockAdvancing) -> ProblemError:
+    words = str(error)
+    turn: ProblemTurn = "operator" if error.error else "tenure"
+    fault = {"detail": "ask again when it is ready", "pointer": f"/clocks/{error.clock}", "turn": turn}
+    return ProblemError("clock-advancing", f"{words[:1].upper()}{words[1:]}. Nothing was stored.", [fault])
 
 
 async def refuse(_: Request, error: Exception) -> Response:

@@ -59,7 +59,7 @@ class MailRoutes:
             status=202,
             extra=_MAIL,
             fast=True,
-            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded", "clock-advancing"),
         )
 
     async def inbound(self, request: Request) -> Response:

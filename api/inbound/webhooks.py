@@ -75,6 +75,7 @@ class WebhookRoutes:
                 "unsupported-media-type",
                 "quota-exceeded",
                 "overloaded",
+                "clock-advancing",
             ),
         )
         post(

@@ -40,7 +40,7 @@ _PREFLIGHT_HEADERS: Final = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
-_ANSWER_REFUSES: Final = ("unauthenticated", "not-found", "conflict")
+_ANSWER_REFUSES: Final = ("unauthenticated", "not-found", "conflict", "clock-advancing")
 Authorization = Annotated[str | None, Header(description="`Bearer` and the token.")]
 TokenInQuery = Annotated[
     str | None, Query(max_length=MAX_TOKEN, alias="token", description="The token, for an `EventSource`.")
@@ -90,7 +90,14 @@ class BrowserRoutes:
         preflight(path, self.may_answer, summary="CORS preflight of an answer")
         for mark in get_args(Mark):
             path = f"{INBOX_PATH}/{{id}}/{mark}"
-            add("POST", path, getattr(self, mark), summary=f"Mark one's own message as {mark}", gives=InboxItem)
+            add(
+                "POST",
+                path,
+                getattr(self, mark),
+                summary=f"Mark one's own message as {mark}",
+                gives=InboxItem,
+                refuses=("unauthenticated", "not-found", "clock-advancing"),
+            )
             preflight(path, getattr(self, f"may_mark_{mark}"), summary=f"CORS preflight of marking as {mark}")
 
     async def make(self, id: RecordId, request: InboxTokenIn) -> Response:

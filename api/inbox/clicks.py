@@ -68,7 +68,7 @@ class ClickRoutes:
                 summary="Follow a link of a message",
                 tag=TAG,
                 status=302,
-                refuses=("not-found",),
+                refuses=("not-found", "clock-advancing"),
             )
 
     async def follow(self, request: Request, token: ClickToken) -> Response:

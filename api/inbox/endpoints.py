@@ -67,7 +67,14 @@ class InboxRoutes:
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
         for mark in ("seen", "acted", "dismissed"):
-            add("POST", f"/v1/inbox/{{id}}/{mark}", getattr(self, mark), summary=f"Mark as {mark}", gives=InboxItem)
+            add(
+                "POST",
+                f"/v1/inbox/{{id}}/{mark}",
+                getattr(self, mark),
+                summary=f"Mark as {mark}",
+                gives=InboxItem,
+                refuses=("not-found", "clock-advancing"),
+            )
 
         add(
             "POST",
@@ -75,7 +82,7 @@ class InboxRoutes:
             self.answered,
             summary="Answer a survey",
             gives=InboxItem,
-            refuses=("not-found", "conflict"),
+            refuses=("not-found", "conflict", "clock-advancing"),
         )
 
     def end_streams(self) -> None:

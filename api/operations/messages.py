@@ -44,7 +44,7 @@ class MessageRoutes:
             tag=TAG,
             summary="Resend a message",
             gives=MessageView,
-            refuses=("not-found", "conflict"),
+            refuses=("not-found", "conflict", "clock-advancing"),
         )
 
     async def messages(

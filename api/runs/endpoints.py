@@ -24,6 +24,7 @@ from api.runs.temporal import RunCommands
 from journeys.access.callers import Scope
 from journeys.protocol import wire
 from store.database import Database
+from store.people.test_clocks import hold_clocks
 from store.reads import timeline as timelines
 from store.reads.runs import get_run
 
@@ -42,6 +43,7 @@ class RunRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         refuses = ("not-found", "conflict", "engine-unavailable")
+        commands = (*refuses, "clock-advancing")
         add(
             "GET",
             "/v1/runs/{run:run}",
@@ -72,9 +74,9 @@ class RunRoutes:
             gives=RunExplanation,
             refuses=refuses,
         )
-        add("POST", f"{below}/pause", self.pause, summary="Pause a run", gives=RunView, refuses=refuses)
-        add("POST", f"{below}/resume", self.resume, summary="Resume a run", gives=RunView, refuses=refuses)
-        add("POST", f"{below}/cancel", self.cancel, summary="Cancel a run", gives=RunView, refuses=refuses)
+        add("POST", f"{below}/pause", self.pause, summary="Pause a run", gives=RunView, refuses=commands)
+        add("POST", f"{below}/resume", self.resume, summary="Resume a run", gives=RunView, refuses=commands)
+        add("POST", f"{below}/cancel", self.cancel, summary="Cancel a run", gives=RunView, refuses=commands)
 
     async def one(self, request: Request) -> Response:
         """The run as of its last step. `consistent=true` adds the state inside the workflow: slower, and always current."""
@@ -122,7 +124,11 @@ class RunRoutes:
         return await self._command(run, wire.UPDATE_CANCEL, request, caller)
 
     async def _command(self, run: str, update: str, request: OperatorRequest, caller: RequestKey) -> Response:
-        await self._row(run)
+        """It is decided at the clock's now, so not while that moves."""
+        clock = (await self._row(run))["clock"]
+        if clock is not None:
+            async with self._database.reading() as connection:
+                await hold_clocks(connection, [clock])
         await self._engine.command(run, update, {**request.model_dump(), "by": caller.acts_for(request.by)})
         return json_response(await self._row(run))
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from api.http.pagination import Instant, ShortText
+from store.people.test_clocks import ClockStatus
 
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Bounds of a test clock's origin and limit."""
+"""The instants that a test clock may show."""
+
+
+def _shown(at: datetime) -> datetime:
+    if not FIRST <= at <= LAST:
+        raise ValueError("a test clock shows instants between 1970 and 2200")
+    return at.astimezone(UTC)
+
+
+ClockInstant = Annotated[Instant, AfterValidator(_shown)]
 
 
 class ExplanationLine(BaseModel):
@@ -27,14 +37,17 @@ class ExplanationLine(BaseModel):
 
 
 class TestClockView(BaseModel):
-    """A test clock; `now` is its current virtual instant."""
+    """A test clock: `now` is the instant of its subjects, `target` the instant to which it advances.
+
+    `error` names what blocks a clock that is `stuck`. `progressed_at` is the real instant of its last change.
+    """
 
     id: str
-    origin: datetime
-    started_at: datetime
-    speed: float
-    limit: datetime
     now: datetime
+    target: datetime
+    status: ClockStatus
+    error: str | None
+    progressed_at: datetime
 
 
 class OperatorRequest(BaseModel):
@@ -68,21 +81,16 @@ class RunExplanation(BaseModel):
 
 
 class TestClockIn(BaseModel):
-    """Begin of virtual time, virtual seconds per real second, and the instant that the clock may not pass yet."""
+    """The first instant of the clock."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"origin": "2026-01-01T00:00:00Z", "speed": 172800, "limit": "2026-07-01T00:00:00Z"}
-        },
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"now": "2026-01-01T00:00:00Z"}})
 
-    origin: Instant
-    speed: float = Field(1.0, ge=1e-3, le=1e8, allow_inf_nan=False)
-    limit: Instant
+    now: ClockInstant
 
-    @model_validator(mode="after")
-    def _in_our_time(self) -> TestClockIn:
-        if not (FIRST <= self.origin <= LAST and FIRST <= self.limit <= LAST):
-            raise ValueError("origin and limit must lie between 1970 and 2200")
-        return self
+
+class TestClockAdvance(BaseModel):
+    """The instant to which the clock advances. It never goes back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"to": "2026-07-01T00:00:00Z"}})
+
+    to: ClockInstant

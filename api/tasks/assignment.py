@@ -31,7 +31,12 @@ class AssignmentRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(
-            routes.add, "POST", scope=Scope.OPERATE, tag=TAG, gives=TaskView, refuses=("not-found", "conflict")
+            routes.add,
+            "POST",
+            scope=Scope.OPERATE,
+            tag=TAG,
+            gives=TaskView,
+            refuses=("not-found", "conflict", "clock-advancing"),
         )
         add("/v1/tasks/{id}/assign", self.assign, summary="Reassign a task")
         add("/v1/tasks/{id}/snooze", self.snooze, summary="Snooze a task")

@@ -49,7 +49,7 @@ class ConversationRoutes:
             self.close,
             summary="Close a conversation",
             gives=ConversationView,
-            refuses=("not-found", "conflict"),
+            refuses=("not-found", "conflict", "clock-advancing"),
         )
 
     async def listed(

@@ -59,7 +59,7 @@ class TaskRoutes:
             gives=Page[TaskLine],
             refuses=unknown,
         )
-        closing = ("not-found", "conflict")
+        closing = ("not-found", "conflict", "clock-advancing")
         add("POST", "/v1/tasks/{id}/close", self.close, summary="Close a task", gives=TaskView, refuses=closing)
 
     async def tasks(

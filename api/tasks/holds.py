@@ -36,7 +36,7 @@ class HoldRoutes:
         for kind in ("user", "account"):
             path = f"/v1/{kind}s/{{id:id}}/hold"
             hold, release = getattr(self, f"hold_{kind}"), getattr(self, f"release_{kind}")
-            both = ("not-found", "conflict")
+            both = ("not-found", "conflict", "clock-advancing")
             add("POST", path, hold, summary=f"Hold a{'n' * (kind == 'account')} {kind}", gives=HoldView, refuses=both)
             add(
                 "DELETE",
@@ -44,7 +44,7 @@ class HoldRoutes:
                 release,
                 summary=f"Release a{'n' * (kind == 'account')} {kind}",
                 gives=HoldView,
-                refuses=("not-found",),
+                refuses=("not-found", "clock-advancing"),
             )
 
     async def listed(

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from cli.demonstration import live, shop
+from cli.demonstration.api_client import ClockNotReady
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
 from cli.demonstration.report import DemoVerdict, show_saas, show_shop
 from cli.process_pool import Job, total
@@ -34,7 +35,6 @@ console = Console(highlight=False, soft_wrap=True)
 def command(
     customers: Annotated[int, typer.Option(min=10, help="Number of customers in the live run.")] = 150,
     days: Annotated[int, typer.Option(min=30, help="Virtual days of the live run.")] = 181,
-    day_seconds: Annotated[float, typer.Option(min=0.05, help="Length of a virtual day in real seconds.")] = 0.5,
     home: Annotated[
         Path | None, typer.Option(help="Folder of the demonstration's stack; it is emptied first [.tenure/demo].")
     ] = None,
@@ -46,8 +46,8 @@ def command(
         verdict = show_backtest(streams)
         settings = load_settings(home=home or Path(".tenure/demo"), api_port=0)
         chosen = shop.some_customers(streams, customers, shop.ORIGIN + timedelta(days=days))
-        live_verdict = run_until_done(play_demo(settings, chosen, days, day_seconds))
-    except (CdnowUnavailable, SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
+        live_verdict = run_until_done(play_demo(settings, chosen, days))
+    except (CdnowUnavailable, ClockNotReady, SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
     faults = verdict.faults + live_verdict.faults
@@ -79,12 +79,12 @@ def show_backtest(streams: list[Stream]) -> DemoVerdict:
     return verdict
 
 
-async def play_demo(settings: Settings, streams: list[Stream], days: int, day_seconds: float) -> DemoVerdict:
+async def play_demo(settings: Settings, streams: list[Stream], days: int) -> DemoVerdict:
     """The live run, on a stack of its own."""
     shutil.rmtree(settings.home, ignore_errors=True)
     console.print(f"starting PostgreSQL, Temporal, mail sink, worker and API in {settings.home}")
     async with Stack(settings, say=_say) as stack:
-        played = await live.play_live(stack, settings, streams, days, day_seconds, _say)
+        played = await live.play_live(stack, settings, streams, days, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
         scenario = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
         async with live.reading_evidence(stack) as evidence:

@@ -43,10 +43,6 @@ class Evidence:
     def __init__(self, connection: Connection, maildir: Path) -> None:
         self.connection, self.maildir = connection, maildir
 
-    async def unsettled(self, until: datetime) -> int:
-        """Number of rows accepted or due but undecided, and of attempts without a result."""
-        return await reads.count_unsettled(self.connection, until)
-
     async def lines(self, journey: str, people: Sequence[str]) -> dict[str, list[DecisionLine]]:
         """Log lines by person, in the order of steps, without the gate's."""
         lines: dict[str, list[DecisionLine]] = {person: [] for person in people}

@@ -1,1 +1,1 @@
-"""Durations, time zones, working time, holidays and test clocks."""
+"""Durations, time zones, working time and holidays."""

@@ -20,7 +20,7 @@ ResumeMode = Literal["shift", "catch_up", "expire"]
 class LaneOccurrence:
     """An occurrence of a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
 
-    `seen` has the last `seq` of other lanes when the occurrence was accepted, for facts that came from them.
+    `seen` is in old histories only: the last `seq` of another lane whose facts came along.
     """
 
     at: datetime

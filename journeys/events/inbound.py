@@ -29,8 +29,8 @@ class InboundEvent:
     """An event that can be accepted; `name` is its signal.
 
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
-    event that caused it; without one it gets its own when it is stored. `claimed`: it came with a public key, so what it
-    says is the word of a stranger.
+    event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
+    public one, so what it says is the word of a stranger. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind
@@ -47,7 +47,9 @@ class InboundEvent:
     timestamp: datetime | None = None
     sent_at: datetime | None = None
     trace: str | None = None
+    key_id: str = "write"
     claimed: bool = False
+    raw: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class ResolvedEvent:
     """An event with the keys of its subjects and accounts, as the identities were when its batch was read.
 
     `subjects` are those that its identities belong to: one, or a user and a visitor to be merged into them; `accounts` are
-    theirs. `changes_identity`: the event links or merges identities.
+    theirs. `changes_identity`: the event links or merges identities. `clocks` are the test clocks of all of them, of which
+    there is one, or None: nobody joins an account or is merged across clocks.
     """
 
     event: InboundEvent
@@ -77,6 +80,7 @@ class ResolvedEvent:
     accounts: tuple[str | None, ...]
     named_account: str | None
     changes_identity: bool
+    clocks: frozenset[str | None] = frozenset({None})
 
     @property
     def subject_key(self) -> str:
@@ -87,6 +91,11 @@ class ResolvedEvent:
     def own_account(self) -> str | None:
         """The account of its subject."""
         return self.accounts[0]
+
+    @property
+    def clock(self) -> str | None:
+        """The test clock of all of them; None for the real one."""
+        return next(iter(self.clocks))
 
     @property
     def lanes(self) -> set[str]:

@@ -90,6 +90,7 @@ def read_call(
         timestamp=timestamp,
         sent_at=None if _is_absurd(timestamp, sent) else sent,
         trace=trace,
+        raw=raw if kind is None else {**raw, "type": kind},
     )
 
 

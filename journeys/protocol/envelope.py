@@ -59,6 +59,14 @@ def read_envelope(value: Any) -> Envelope:
     return envelope
 
 
+def read_tick(data: Mapping[str, Any]) -> datetime:
+    """The deadline that has come, by the data of a tick. Raises Unreadable."""
+    try:
+        return parse_instant(str(data.get("due")))
+    except ValueError:
+        raise Unreadable("a tick names the deadline that has come") from None
+
+
 def occurrence_of(envelope: Envelope) -> Occurrence:
     """The occurrence in an envelope. Raises Unreadable for an unknown kind."""
     at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq

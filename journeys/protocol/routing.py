@@ -5,7 +5,7 @@ A run receives the fields that its definition reads and no others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,6 @@ from typing import Any
 from journeys.decision.chart import Chart
 from journeys.decision.entry import case_of
 from journeys.protocol.wire import Envelope
-
-SEEN = "@seen"
-MOVED = "@moved"
-PERSONAL = "@personal"
-"""Keys beside the scopes of a row's facts: the `seq` of other lanes; the person's account has changed; the row of an
-account's lane comes from one member, so the other members' runs do not receive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +52,26 @@ class RunSubscription:
         return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
 
     def first(self, lane: str) -> int:
-        """The first `seq` of a lane that this run receives; 0, the whole lane, if it is not its own."""
-        if lane == self.lanes[0]:
-            return self.entered_seq
-        return self.joined_seq + 1 if lane == self.lane else 0
+        """The first `seq` of one of its lanes that this run receives."""
+        return self.entered_seq if lane == self.lanes[0] else self.joined_seq + 1
+
+
+def envelopes_for(chart: Chart, subscription: RunSubscription, rows: Iterable[LaneRow]) -> list[Envelope]:
+    """The rows that a run is signalled, in order.
+
+    Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
+    """
+    envelopes = (envelope_for(chart, subscription, row) for row in rows)
+    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:
     """The envelope of a row for this run; None if the row cannot change the run."""
-    own = row.recipient in subscription.lanes
     if row.seq < subscription.first(row.recipient) or (row.target is not None and row.target != subscription.run):
         return None
     entering = row.recipient == subscription.lanes[0] and row.seq == subscription.entered_seq and row.target is None
-    received = row.target is not None or (_is_for(own, row) and _listens_to(chart, subscription, row))
-    facts = _facts(chart, row, everything=entering)
+    received = row.target is not None or _listens_to(chart, subscription, row)
+    facts = _facts(chart, row)
     if not (entering or received or facts):
         return None
     kind = "entered" if entering else row.kind if received else "facts"
@@ -84,28 +84,14 @@ def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> E
         name=row.name if entering or received else "",
         data=dict(row.data) if kind == "deadline" else chart.kept(row.name, row.data),
         facts=facts or None,
-        seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
     )
-
-
-def _is_for(own: bool, row: LaneRow) -> bool:
-    """Whether a row is for this run: members' runs receive their account's rows, except those about one member."""
-    return own or PERSONAL not in (row.facts or {})
 
 
 def _listens_to(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bool:
     return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == subscription.case
 
 
-def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:
-    """The fields of a row: of the lane's own scope (record 0003), of both for an entry or a change of account."""
-    if row.facts is None:
-        return {}
-    scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]
-    if "profile" in row.facts and not everything and MOVED not in row.facts:
-        scopes = [scope for scope in scopes if scope == "profile"]
-    return {scope: chart.known(scope, row.facts[scope]) for scope in scopes}
-
-
-def _seen(row: LaneRow) -> dict[str, int]:
-    return {lane: int(seq) for lane, seq in (row.facts or {}).get(SEEN, {}).items()}
+def _facts(chart: Chart, row: LaneRow) -> dict[str, dict[str, Any]]:
+    """Of each scope that the row brings, the fields that the definition reads, as of the row's place in the lane."""
+    scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in (row.facts or {})]
+    return {scope: chart.known(scope, (row.facts or {})[scope]) for scope in scopes}

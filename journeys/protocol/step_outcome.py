@@ -28,7 +28,7 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class TooEarly:
-    """Nothing was applied: the held test clock is at `clock_at`. `until` is the real instant of the next attempt."""
+    """Nothing was applied: the run's clock shows `clock_at`. `until` is the real instant of the next attempt."""
 
     until: datetime
     clock_at: datetime

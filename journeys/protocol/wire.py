@@ -7,7 +7,6 @@ may be added with a default; no field may change its name or meaning.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -20,6 +19,8 @@ TASK_QUEUE: Final = "tenure"
 SIGNAL_EVENT: Final = "tenure.event"
 SIGNAL_WAKE: Final = "tenure.wake"
 SIGNAL_NUDGE: Final = "tenure.nudge"
+SIGNAL_TICK: Final = "tenure.tick"
+"""The deadline `{"due": …}` of a run on a test clock has come. The step compares it with the clock in the store."""
 
 UPDATE_PAUSE: Final = "pause"
 UPDATE_RESUME: Final = "resume"
@@ -31,9 +32,7 @@ LOAD_DEFINITION: Final = "tenure.load_definition"
 APPLY_STEP: Final = "tenure.apply_step"
 ACCEPT_PLAIN: Final = "tenure.accept_plain"
 SETTLE_DUE: Final = "tenure.settle_due"
-
-LOOK_AGAIN: Final = timedelta(milliseconds=250)
-"""The least time between two reads of a held test clock by one timer."""
+READ_CLOCK: Final = "tenure.read_clock"
 
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
@@ -64,16 +63,6 @@ def run_parts(identity: str) -> tuple[str, str, str, int]:
     return journey, unquote(subject), "" if case == "-" else unquote(case), int(epoch)
 
 
-@dataclass(slots=True)
-class ClockSpec:
-    """A test clock: virtual instant = origin + (real - started) * speed, never past the store's limit. Instants are ISO texts."""
-
-    id: str
-    origin: str
-    started: str
-    speed: float
-
-
 @dataclass(frozen=True, slots=True)
 class LoadInput:
     """A run's first request; `seqs` are those that it has decided, by lane, if it continues from another workflow."""
@@ -102,6 +91,7 @@ RESUMES: Final = {"resumes": True}
 class RunInput:
     """The input of a run's workflow; `carried` is what crosses continue-as-new.
 
+    `clock` is the id of the run's test clock. On one it arms no timer: ticks (`SIGNAL_TICK`) signal its deadlines.
     `carried` is `RESUMES` if Temporal has lost the previous workflow: this one begins with the last step in the store
     and with what was accepted since.
     """
@@ -111,7 +101,7 @@ class RunInput:
     subject_kind: str
     subject_key: str
     entered_at: str
-    clock: ClockSpec | None = None
+    clock: str | None = None
     carried: dict[str, Any] | None = None
 
 
@@ -121,8 +111,9 @@ class Envelope:
 
     - `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`.
     - `data` has only the properties that the definition reads.
-    - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of the event's commit.
-    - `seen` has the last `seq` of other lanes then, for facts that came from them.
+    - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of its place in the lane.
+    - `seen` is not written any more. Histories from before record 15 have in it the last `seq` of another lane whose facts
+      came along.
     """
 
     id: str
@@ -142,7 +133,7 @@ class StepInput:
     """One decision to apply. `run` and `step` are its key: applied twice, it has one effect.
 
     `timer` is the instant of a timer or a command. With it the activity compares `state.seqs` with the lanes in the
-    store, and the instant with a held test clock. `is_deadline`: the instant is a timer's, and one in the future is
+    store, and the instant with the run's test clock. `is_deadline`: the instant is a timer's, and one in the future is
     refused. `now` is the workflow's clock.
     """
 
@@ -197,12 +188,11 @@ class OutreachInput:
     """The input of a person's outreach workflow."""
 
     subject_key: str
-    clock: ClockSpec | None = None
 
 
 @dataclass(slots=True)
 class SettleInput:
-    """A request to settle a person's due messages; `now` counts only where the clock is the workflow's."""
+    """A request to settle a person's due messages; `now` is the workflow's clock."""
 
     subject_key: str
     now: str
@@ -210,7 +200,7 @@ class SettleInput:
 
 @dataclass(slots=True)
 class SettleResult:
-    """The real instant of the next due message, or None when nothing is left.
+    """The real instant to settle again; None if nothing is left, or if the driver of a test clock decides when.
 
     With a `queue` nothing was done: a message may go by a channel too slow for a local activity; this is its queue.
     """

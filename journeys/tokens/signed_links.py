@@ -100,6 +100,10 @@ class Links:
             raise LinkExpired(f"the link was valid for {lifetime.days} days")
         return link
 
+    def person_in(self, token: str) -> str:
+        """The key of the person of a token, whose clock decides whether it has expired. Raises LinkError."""
+        return self._open(token)[0].person
+
     def issued_at(self, token: str) -> datetime:
         """When a token was issued. Raises LinkError."""
         return self._open(token)[1]

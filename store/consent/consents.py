@@ -27,10 +27,9 @@ from store.definitions.registry import DefinitionRegistry
 from store.messages.entries import LedgerEntry
 from store.messages.outcomes import lock_outcome_lanes
 from store.messages.withdrawals import withdraw_from_person
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_for, now_from_outside
 from store.schema import runs
 
 _OPEN_RUNS = sql(
@@ -57,17 +56,24 @@ class ConsentChangeResult:
 
 
 async def change_consents_within(
-    connection: Connection, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    policy: Policy,
+    person: str,
+    changes: Sequence[ConsentChange],
+    *,
+    outside: bool,
 ) -> ConsentChangeResult:
     """Record a person's changes, and apply withdrawals before anything else is sent to them.
 
-    Raises Contended: retry the transaction.
+    Raises ClockAdvancing for a change from `outside` while the person's test clock advances, and Contended: retry the
+    transaction.
     """
     rules = catalogue.consent.rules
     account = await subjects.account_of(connection, person) if may_need_confirmation(rules, changes) else None
     # The gate decides under the same lock, so every decision after this commit sees the change.
     locked = await lock_outcome_lanes(connection, person, account)
-    at = await now_for(connection, locked[person].clock)
+    at = await (now_from_outside if outside else now_for)(connection, locked[person].clock)
     before = await records.statements_by(connection, person)
     pending, last = [], 0
     for change in changes:
@@ -141,6 +147,6 @@ async def _end_opted_out(
         chart = await catalogue.chart(connection, run["definition"])
         if has_opted_out(policy, chart, now_in_force):
             signal = DerivedSignal(person, run["id"], "opted_out", "", f"{event_id}:{run['id']}", at)
-            await outbox.enqueue_derived(connection, signal)
+            await enqueue_derived(connection, signal)
             ended.add(run["id"])
     return ended

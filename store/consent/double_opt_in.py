@@ -19,6 +19,7 @@ from store.consent.requests import CONFIRMED
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
+from store.people.test_clocks import now_from_outside
 
 
 class NothingToConfirm(Exception):
@@ -30,18 +31,18 @@ async def confirm_within(
 ) -> ConsentChangeResult:
     """Put a pending grant in force; a second time changes nothing.
 
-    Raises NothingToConfirm, and Contended: retry the transaction.
+    Raises NothingToConfirm, ClockAdvancing, and Contended: retry the transaction.
     """
     person = await subjects.canonical_key(connection, link.person)
     account = await subjects.account_of(connection, person)
-    await subjects.lock_subjects(connection, {person, *((account,) if account else ())})
+    locked = await subjects.lock_subjects(connection, {person, *((account,) if account else ())})
     request = await requests.lock_request(connection, link.ref, [link.person, person])
     if request is None or request["refused_at"] or (request["channel"], request["topic"]) != (link.channel, link.topic):
         raise NothingToConfirm
     policy = catalogue.consent.policy
     if request["confirmed_at"] is not None:
-        return await consents.change_consents_within(connection, catalogue, policy, person, [])
-    await requests.mark_confirmed(connection, request["id"])
+        return await consents.change_consents_within(connection, catalogue, policy, person, [], outside=True)
+    await requests.mark_confirmed(connection, request["id"], await now_from_outside(connection, locked[person].clock))
     proven = {**orjson.loads(request["proof"]), **{f"confirmed_{name}": value for name, value in proof.items()}}
     change = ConsentChange(
         link.channel,
@@ -52,6 +53,6 @@ async def confirm_within(
         proof={**proven, "request": link.ref},
         confirmed=True,
     )
-    result = await consents.change_consents_within(connection, catalogue, policy, person, [change])
+    result = await consents.change_consents_within(connection, catalogue, policy, person, [change], outside=True)
     confirmed = requests.consent_event(CONFIRMED, person, link.channel, link.topic, link.ref)
     return replace(result, events=(*result.events, confirmed))

@@ -49,7 +49,9 @@ async def apply_consent_events(
             changes_by_person.setdefault(item.subject_key, []).extend(changes)
     caused: list[InboundEvent] = []
     for person, changes in changes_by_person.items():
-        result = await consents.change_consents_within(connection, catalogue, book.policy, person, changes)
+        result = await consents.change_consents_within(
+            connection, catalogue, book.policy, person, changes, outside=False
+        )
         caused += result.events
     return caused
 

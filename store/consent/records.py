@@ -146,7 +146,7 @@ async def record_change(
     elif not waits:
         await execute(connection, _SET, **consent)
     if not change.granted:
-        await requests.drop_pending(connection, person, change.channel, change.topic)
+        await requests.drop_pending(connection, person, change.channel, change.topic, at)
     logged = await fetch_one(connection, _RECORD, **consent, pending=waits, proof=as_json(dict(change.proof)))
     return int(logged["id"]) if logged else 0
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Interval, Text, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.changes import ConsentChange
@@ -43,7 +43,7 @@ _PENDING = sql(
     .where(
         consent_requests.c.subject_key == bindparam("key"),
         *_open,
-        consent_requests.c.asked_at > func.clock_timestamp() - bindparam("lifetime", type_=Interval),
+        consent_requests.c.asked_at > bindparam("since"),
     )
     .order_by(consent_requests.c.id)
 )
@@ -57,7 +57,7 @@ _REQUEST = sql(
         wording=bindparam("wording"),
         proof=bindparam("proof"),
         at=bindparam("at"),
-        asked_at=func.clock_timestamp(),
+        asked_at=bindparam("at"),
     )
     .returning(consent_requests.c.id)
 )
@@ -69,7 +69,7 @@ _DROP = sql(
         _overlaps(consent_requests.c.channel, "channel"),
         _overlaps(consent_requests.c.topic, "topic"),
     )
-    .values(refused_at=func.clock_timestamp())
+    .values(refused_at=bindparam("at"))
 )
 _LOCK = sql(
     select(
@@ -86,7 +86,7 @@ _LOCK = sql(
     .with_for_update()
 )
 _CONFIRM = sql(
-    update(consent_requests).where(consent_requests.c.id == bindparam("id")).values(confirmed_at=func.clock_timestamp())
+    update(consent_requests).where(consent_requests.c.id == bindparam("id")).values(confirmed_at=bindparam("at"))
 )
 _MOVE = sql(
     update(consent_requests)
@@ -95,18 +95,17 @@ _MOVE = sql(
 )
 
 
-async def pending_confirmations(connection: Connection, person: str) -> list[dict[str, Any]]:
-    """The grants that wait for confirmation."""
-    return [dict(row) for row in await fetch_all(connection, _PENDING, key=person, lifetime=CONFIRM_WITHIN)]
+async def pending_confirmations(connection: Connection, person: str, now: datetime) -> list[dict[str, Any]]:
+    """The grants that wait for confirmation; `now` is by the person's clock."""
+    return [dict(row) for row in await fetch_all(connection, _PENDING, key=person, since=now - CONFIRM_WITHIN)]
 
 
 async def request_confirmation(
     connection: Connection, links: Links, person: str, change: ConsentChange, at: datetime
 ) -> InboundEvent | None:
     """Store a pending grant; the event that sends its link, or None if one was sent just now. The person is locked."""
-    now = datetime.now(UTC)
-    for row in await pending_confirmations(connection, person):
-        if (row["channel"], row["topic"]) == change.place and now - row["asked_at"] < REPEAT_AFTER:
+    for row in await pending_confirmations(connection, person, at):
+        if (row["channel"], row["topic"]) == change.place and at - row["asked_at"] < REPEAT_AFTER:
             return None
     stored = await fetch_one(
         connection,
@@ -121,7 +120,7 @@ async def request_confirmation(
     )
     assert stored is not None
     request = str(stored["id"])
-    link = links.url(Link("confirm", person, change.channel, change.topic, request), now)
+    link = links.url(Link("confirm", person, change.channel, change.topic, request), at)
     data = {"link": link, "wording": change.wording}
     return consent_event(REQUESTED, person, change.channel, change.topic, request, **data)
 
@@ -132,9 +131,9 @@ def consent_event(name: str, person: str, channel: str, topic: str, request: str
     return InboundEvent("track", f"{name}:{request}", name, subject_key=person, data=event_data)
 
 
-async def drop_pending(connection: Connection, person: str, channel: str, topic: str) -> None:
+async def drop_pending(connection: Connection, person: str, channel: str, topic: str, at: datetime) -> None:
     """Refuse every pending grant for this channel and topic."""
-    await execute(connection, _DROP, key=person, channel=channel, topic=topic)
+    await execute(connection, _DROP, key=person, channel=channel, topic=topic, at=at)
 
 
 async def lock_request(connection: Connection, request: str, keys: list[str]) -> Mapping[str, Any] | None:
@@ -142,9 +141,9 @@ async def lock_request(connection: Connection, request: str, keys: list[str]) ->
     return await fetch_one(connection, _LOCK, id=int(request), keys=keys) if request.isdigit() else None
 
 
-async def mark_confirmed(connection: Connection, request: int) -> None:
+async def mark_confirmed(connection: Connection, request: int, at: datetime) -> None:
     """Record that a request was confirmed."""
-    await execute(connection, _CONFIRM, id=request)
+    await execute(connection, _CONFIRM, id=request, at=at)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:

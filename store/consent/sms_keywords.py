@@ -92,7 +92,10 @@ async def inbound_text(
         # In key order, and the address last (`store/locks.py`): texts about the same people lock in one order.
         for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
-            effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))
+            # An opt-out by text is never refused: the number may also be somebody's whose time is the real one.
+            effects.append(
+                await consents.change_consents_within(connection, catalogue, policy, person, [change], outside=False)
+            )
         await _change_suppression(connection, catalogue, phone, wish, source)
         return tuple(effects)
 

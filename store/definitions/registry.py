@@ -117,3 +117,8 @@ async def read_artifact(connection: Connection, content: str) -> str:
     if row is None:
         raise LookupError(f"no definition {content} is published in this database")
     return str(row["artifact"])
+
+
+async def fields_read(connection: Connection, content: str) -> Mapping[str, frozenset[str]]:
+    """The fields that a definition reads, by scope, where no registry is at hand. Raises LookupError."""
+    return load_chart(await read_artifact(connection, content)).fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, or_, select
@@ -14,6 +14,7 @@ from store.database import Connection, Database, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.reactions import reaction
+from store.people.test_clocks import now_from_outside
 from store.retry import retry_transaction
 from store.rows import loaded
 from store.schema import clicks, messages
@@ -24,7 +25,7 @@ EARLIEST: Final = timedelta(seconds=2)
 """A click sooner after the hand-over is a mail scanner's, and is not counted."""
 
 _MESSAGE = sql(
-    select(messages.c.key, messages.c.recipient, messages.c.summary, messages.c.sent_at)
+    select(messages.c.key, messages.c.recipient, messages.c.summary, messages.c.sent_at, messages.c.clock)
     .where(
         or_(
             messages.c.key == bindparam("name"),
@@ -59,17 +60,32 @@ async def record_click(
         to = _link(message, link) if message is not None else None
         if message is None or to is None:
             return None
-        at, key = datetime.now(UTC), message["key"]
-        too_soon = message["sent_at"] is not None and timedelta() <= at - message["sent_at"] < EARLIEST
-        if counts and not too_soon:
-            counted = await fetch_one(connection, _COUNT, message=key, link=link, at=at)
-            if counted is not None:
-                about, once = to.get("key", key), f"{key}=clicked.{link}.{counted['times']}"
-                event = await reaction(connection, "message_clicked", about, message["recipient"], once=once, link=link)
-                await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
+        if counts:
+            await _count(connection, catalogue, message, link, to.get("key", message["key"]))
         return str(to["url"])
 
     return await retry_transaction(database, work)
+
+
+async def _count(
+    connection: Connection, catalogue: DefinitionRegistry, message: Mapping[str, Any], link: int, about: str
+) -> None:
+    key, at = message["key"], await now_from_outside(connection, message["clock"])
+    if _is_too_soon(message, at):
+        return
+    counted = await fetch_one(connection, _COUNT, message=key, link=link, at=at)
+    if counted is not None:
+        once = f"{key}=clicked.{link}.{counted['times']}"
+        event = await reaction(connection, "message_clicked", about, message["recipient"], once=once, link=link)
+        await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
+
+
+def _is_too_soon(message: Mapping[str, Any], at: datetime) -> bool:
+    """Whether the click came too soon for a person. A test clock stands still, so on one it never does."""
+    sent_at: datetime | None = message["sent_at"]
+    if sent_at is None or message["clock"] is not None:
+        return False
+    return timedelta() <= at - sent_at < EARLIEST
 
 
 def _link(message: Mapping[str, Any], link: int) -> Mapping[str, Any] | None:

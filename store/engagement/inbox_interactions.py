@@ -20,7 +20,7 @@ from store.events.reactions import reaction
 from store.expressions import THIS_TRANSACTION
 from store.inbox import checklists
 from store.inbox.items import CHANNEL, ITEM_ID, item_of
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_from_outside
 from store.retry import retry_transaction
 from store.rows import RowDict
 from store.schema import inbox, subjects
@@ -84,7 +84,7 @@ async def record_interaction(
         event = await reaction(connection, f"message_{mark}", about, before["recipient"], once=f"{about}={mark}")
         await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
-        at = await now_for(connection, clock["clock"] if clock else None)
+        at = await now_from_outside(connection, clock["clock"] if clock else None)
         after = await fetch_one(connection, _MARK[mark], id=identity, at=at)
         assert after is not None
         return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "notified"}}
@@ -142,7 +142,7 @@ async def record_survey_answer(
         event = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **answer)
         await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
-        at = await now_for(connection, clock["clock"] if clock else None)
+        at = await now_from_outside(connection, clock["clock"] if clock else None)
         await fetch_one(connection, _ANSWER, id=identity, path=path, answer=as_json(answer), at=at)
         after = await fetch_one(connection, _GET, id=identity)
         assert after is not None

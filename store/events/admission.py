@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.protocol import wire
-from journeys.protocol.routing import MOVED, PERSONAL, SEEN
 from store.database import Connection
 from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
-from store.outbox.rows import OutboxRow
+from store.outbox.copies import copies_for, pending_rows
+from store.outbox.rows import ForMembers, OutboxRow
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
 from store.runs.lanes import LaneRun, NewRun, insert_runs, runs_of_lanes
@@ -35,10 +35,32 @@ class Admission:
         self.runs: dict[str, dict[tuple[str, str], list[LaneRun]]] = {}
         self.opened: list[NewRun] = []
         self.waiting: list[OutboxRow] = []
+        self.pending: dict[str, list[OutboxRow]] = {}
+        """By account, its rows that some locked person's lane may lack, once they were read."""
 
     async def load(self) -> None:
         """The runs of the locked subjects: a merge may leave several open of one journey and case."""
         self.runs = await runs_of_lanes(self.connection, self.locked)
+
+    async def catch_up(self, person: Subject) -> None:
+        """Copy what a person's lane lacks of their account's, before anything that they do or become (record 0015)."""
+        account = self.locked.get(person.account_key or "")
+        if account is None or person.copied_seq is None or account.members_seq <= person.copied_seq:
+            return
+        if account.key not in self.pending:
+            await self.write()
+            members = (other for other in self.locked.values() if other.account_key == account.key)
+            copied = min(member.copied_seq for member in members if member.copied_seq is not None)
+            self.pending |= await pending_rows(self.connection, {account.key: copied})
+        definitions = {run.chart_hash for run in self.open_runs(person)}
+        self.waiting += copies_for(person, self.pending[account.key], account.members_seq, definitions)
+
+    def _follow_account(self, person: Subject) -> None:
+        """From now on copy the rows of a person's account into their lane, if they have an open run."""
+        account = self.locked.get(person.account_key or "")
+        copied_seq = account.members_seq if account is not None and self.open_runs(person) else None
+        person.dirty = person.dirty or copied_seq != person.copied_seq
+        person.copied_seq = copied_seq
 
     async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
         """Put an event into its person's lane and their account's, each only if it can change something there.
@@ -51,34 +73,38 @@ class Admission:
         await self._offer(item, subject, account, changes[subject.key])
         if account is not None and account is not subject:
             await self._offer(item, account, account, changes[account.key])
+        if subject.kind == "user" and (subject.copied_seq is None or "account" in changes[subject.key]):
+            self._follow_account(subject)
         return changes
 
     async def _offer(self, item: StoredEvent, to: Subject, account: Subject | None, changed: frozenset[str]) -> None:
-        event = item.event
-        facts = self._facts(to, account, changed)
-        if to.kind == "account" and not is_account_event(event):
-            facts[PERSONAL] = {}
-        entering = await self._entering(item, to, facts)
-        reacts = self._reacts(event, to)
-        if not entering and not reacts and not self._reads(to, changed):
+        event, facts = item.event, self._facts(to, changed)
+        # Who belongs to no account enters with what is known of the one that the event names.
+        facts_at_entry = {**self._account_facts(account), **facts}
+        entering = await self._entering(item, to, facts_at_entry)
+        for_members = self._for_members(event, changed) if to.kind == "account" else None
+        is_signal = bool(entering) or self._reacts(event, to)
+        if not is_signal and for_members is None and not self._reads(to, changed):
             return
-        seq = to.next_seq()
-        is_signal = bool(entering or reacts)
-        self.waiting.append(
-            OutboxRow(
-                to.key,
-                seq,
-                "signal" if is_signal else "facts",
-                event.name if is_signal else "",
-                event.message_id,
-                item.at,
-                self._kept(event.name, event.data) if is_signal else {},
-                facts,
-                trace=item.trace,
-            )
+        is_signal = is_signal or (for_members is not None and for_members.kind == "signal")
+        row = OutboxRow(
+            to.key,
+            to.next_seq(),
+            "signal" if is_signal else "facts",
+            event.name if is_signal else "",
+            event.message_id,
+            item.at,
+            self._kept(event.name, event.data) if is_signal else {},
+            facts_at_entry if entering else facts,
+            trace=item.trace,
+            for_members=for_members,
         )
+        self.waiting.append(row)
+        if for_members is not None:
+            to.members_seq = row.seq
+            self.pending.pop(to.key, None)
         for chart, enter in entering:
-            self._open(chart, enter, to, seq, item.at)
+            self._open(chart, enter, to, row.seq, item.at)
 
     async def _entering(
         self, item: StoredEvent, to: Subject, facts: Mapping[str, Mapping[str, Any]]
@@ -114,30 +140,40 @@ class Admission:
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
     def _reacts(self, event: InboundEvent, to: Subject) -> bool:
-        """Whether an open run of this lane reacts to the signal. Members' runs also receive their account's signals."""
+        """Whether an open run of this lane reacts to the signal."""
         for run in self.open_runs(to):
             chart = self.index.charts.get(run.chart_hash)
             if chart is not None and event.name in chart.signals and run.case == case_of(chart, event.data):
                 return True
-        return is_account_event(event) and any(
-            chart.spec.subject == "user" for chart in self.index.reacting.get(event.name, ())
-        )
+        return False
+
+    def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
+        """What members get of an account's row: its own signals and changed fields, where a journey of users reads them."""
+        reacting = self.index.reacting.get(event.name, ()) if is_account_event(event) else ()
+        hashes = {chart.hash for chart in reacting if chart.spec.subject == "user"}
+        kind: Literal["signal", "facts"] = "signal" if hashes else "facts"
+        for chart in self.index.charts.values() if changed else ():
+            if chart.spec.subject == "user" and chart.fields["account"] & changed:
+                hashes.add(chart.hash)
+        profile = self.index.reading.get("profile", frozenset())
+        return ForMembers(kind, frozenset(hashes), profile) if hashes else None
 
     def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether an open run reads a field that has changed, dates of anchors included."""
         if not changed:
             return False
         scope = "account" if to.kind == "account" else "profile"
-        if scope == "account" and any(
-            chart.spec.subject == "user" and chart.fields["account"] & changed for chart in self.index.charts.values()
-        ):
-            return True
         charts = (self.index.charts.get(run.chart_hash) for run in self.open_runs(to))
         return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
 
     def open_runs(self, to: Subject) -> list[LaneRun]:
         """The runs of a lane that have not ended, by their rows."""
         return [run for runs in self.runs[to.key].values() for run in runs if run.open]
+
+    def follow_after_merge(self, gone: Subject, into: Subject) -> None:
+        """A visitor's lane gets no more copies; the user's gets them for the runs that have moved there as well."""
+        gone.copied_seq, gone.dirty = None, True
+        self._follow_account(into)
 
     async def end_duplicates(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
         """Where one of `stay` is really open, end every other run of its journey and case in this lane as `merged`."""
@@ -155,20 +191,23 @@ class Admission:
         own = self.index.charts.get(run.chart_hash)
         return own is None or (await run_as_of(self.connection, own, run.id, self.waiting, at)).open
 
-    def _facts(self, to: Subject, account: Subject | None, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
-        """Every field that a chart reads, as of this commit; `@seen` is the position of the account's own lane then."""
-        reading = self.index.reading
-        facts: dict[str, dict[str, Any]] = {}
-        if to.kind == "user" and to.account_key is None and "account" in changed:
-            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: its fields apply no more
-        if account is not None and account is not to:
-            facts[SEEN] = {account.key: account.seq}
-            facts |= {MOVED: {}} if "account" in changed else {}
-        if to.kind == "user":
-            facts["profile"] = {k: to.profile[k] for k in reading.get("profile", ()) if k in to.profile}
-        if account is not None:
-            facts["account"] = {k: account.profile[k] for k in reading.get("account", ()) if k in account.profile}
+    def _facts(self, to: Subject, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
+        """Every field that a chart reads, as of this commit; a person's account is the one they were put into last."""
+        if to.kind == "account":
+            return self._account_facts(to)
+        reading = self.index.reading.get("profile", ())
+        facts = {"profile": {name: to.profile[name] for name in reading if name in to.profile}}
+        if to.account_key is not None:
+            facts |= self._account_facts(self.locked.get(to.account_key))
+        elif "account" in changed:
+            facts["account"] = {}  # they have left it: its fields apply no more
         return facts
+
+    def _account_facts(self, account: Subject | None) -> dict[str, dict[str, Any]]:
+        if account is None:
+            return {}
+        reading = self.index.reading.get("account", ())
+        return {"account": {name: account.profile[name] for name in reading if name in account.profile}}
 
     def _kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """The event's data that a chart reads, and the case keys."""

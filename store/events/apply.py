@@ -42,6 +42,7 @@ async def apply_events(
             merged |= await _link(connection, admission, item, known, locked)
         subject = locked[merged.get(item.subject_key, item.subject_key)]
         account = account_of_event(item, subject, locked)
+        await admission.catch_up(subject)
         change_profile(item, subject, account)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]

@@ -26,11 +26,14 @@ from store.tasks import tasks
 async def change_consents(
     database: Database, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
 ) -> ConsentChangeResult:
-    """Record a person's changes, and apply withdrawals before anything else is sent: all in one transaction."""
+    """Record a person's changes, and apply withdrawals before anything else is sent: all in one transaction.
+
+    Raises ClockAdvancing.
+    """
 
     async def change(connection: Connection) -> ConsentChangeResult:
         key = await subjects.canonical_key(connection, person)
-        result = await consents.change_consents_within(connection, catalogue, policy, key, changes)
+        result = await consents.change_consents_within(connection, catalogue, policy, key, changes, outside=True)
         await accept_within(connection, catalogue, result.events, source=SOURCE_CONSENT)
         return result
 
@@ -40,7 +43,7 @@ async def change_consents(
 async def confirm_consent(
     database: Database, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
 ) -> ConsentChangeResult:
-    """Put a pending grant in force; a second time changes nothing. Raises NothingToConfirm."""
+    """Put a pending grant in force; a second time changes nothing. Raises NothingToConfirm and ClockAdvancing."""
 
     async def confirm(connection: Connection) -> ConsentChangeResult:
         result = await double_opt_in.confirm_within(connection, catalogue, link, proof)
@@ -55,7 +58,7 @@ async def close_task(
 ) -> tuple[bool, RowDict] | None:
     """Close a task and emit `<action>.closed` to every run that asked for it, once; whether it was open until now.
 
-    None if there is no such task. Raises TaskNotOpen if it has ended differently, and OutcomeNotDeclared.
+    None if there is no such task. Raises TaskNotOpen if it has ended differently, OutcomeNotDeclared and ClockAdvancing.
     """
 
     async def close(connection: Connection, task: RowDict, at: datetime) -> bool:

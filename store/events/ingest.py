@@ -10,7 +10,7 @@ Their subjects are locked, so that such events are sequential for each person.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,20 +25,29 @@ from store.events import log, quarantine, reactions
 from store.events.apply import apply_events
 from store.events.instants import instants_of
 from store.events.locking import lock_batch
-from store.events.resolve import resolve_events
-from store.people.identities import identify
+from store.events.resolve import resolve_events, split_across_clocks
+from store.people.identities import KnownIdentities, identify
+from store.people.subjects import Subject
 from store.retry import retry_transaction
 from store.tasks import conversations
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """Counts of a batch: each event is in exactly one of the three. `stored` are the accepted ones."""
+    """Counts of a batch: each event is in exactly one of the three. `stored` are the accepted ones.
+
+    `across` are those in quarantine because they name people or accounts on several clocks.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     quarantined: int = 0
     stored: tuple[StoredEvent, ...] = ()
+    across: tuple[RejectedEvent, ...] = ()
+
+    def as_taken(self, event: ReceivedEvent) -> ReceivedEvent:
+        """An event of the batch as it was taken: rejected, if it would have joined people across clocks."""
+        return next((rejected for rejected in self.across if rejected.message_id == event.message_id), event)
 
 
 async def accept(
@@ -49,8 +58,10 @@ async def accept(
     source: str,
     clock: str | None = None,
 ) -> IngestResult:
-    """Commit a batch. Raises only errors of the database; then nothing of the batch was accepted."""
-    return await retry_transaction(database, lambda connection: _accept(connection, catalogue, events, source, clock))
+    """Commit a batch. Raises ClockAdvancing, and errors of the database; then nothing of the batch was accepted."""
+    return await retry_transaction(
+        database, lambda connection: _accept(connection, catalogue, events, source, clock, outside=True)
+    )
 
 
 async def accept_within(
@@ -58,7 +69,7 @@ async def accept_within(
 ) -> None:
     """Accept in the caller's transaction, which has locked the subjects. Raises Contended: retry the transaction."""
     if events:
-        await _accept(connection, catalogue, events, source)
+        await _accept(connection, catalogue, events, source, None, outside=False)
 
 
 async def _accept(
@@ -66,28 +77,42 @@ async def _accept(
     catalogue: DefinitionRegistry,
     received: Sequence[ReceivedEvent],
     source: str,
-    clock: str | None = None,
+    clock: str | None,
+    *,
+    outside: bool,
 ) -> IngestResult:
     received_at = datetime.now(UTC)
     await catalogue.current(connection)
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
-    quarantined = await quarantine.hold_rejected(connection, rejected, source=source, received_at=received_at)
     events = [event for event in received if isinstance(event, InboundEvent)]
-    if not events:
-        return IngestResult(0, len(rejected) - quarantined, quarantined)
-    known = await identify(connection, events, clock)
-    resolved = resolve_events(events, known)
-    locked = await lock_batch(connection, catalogue, resolved)
-    instants = await instants_of(connection, resolved, locked, received_at)
-    stored = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
-    if stored:
-        await record_claims(connection, stored)
-        settled = await apply_events(connection, catalogue, stored, known, locked)
-        complete = await reactions.tick_for_events(connection, catalogue, settled)
-        await accept_within(connection, catalogue, complete, source=SOURCE_SELF)
-        await conversations.open_from_replies(connection, catalogue, settled)
-        requested = await from_events.apply_consent_events(connection, catalogue, settled)
-        await accept_within(connection, catalogue, requested, source=SOURCE_CONSENT)
-        await from_events.suppress_addresses(connection, catalogue.consent, settled)
+    known = await identify(connection, events, clock) if events else {}
+    resolved, across = split_across_clocks(resolve_events(events, known))
+    quarantined = await quarantine.hold_rejected(
+        connection, [*rejected, *across], source=source, received_at=received_at
+    )
+    stored = list[StoredEvent]()
+    if resolved:
+        locked = await lock_batch(connection, catalogue, resolved)
+        instants = await instants_of(connection, resolved, locked, received_at, outside=outside)
+        stored = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
+        if stored:
+            await _take_effect(connection, catalogue, stored, known, locked)
     duplicates = len(received) - len(stored) - quarantined
-    return IngestResult(len(stored), duplicates, quarantined, tuple(stored))
+    return IngestResult(len(stored), duplicates, quarantined, tuple(stored), tuple(across))
+
+
+async def _take_effect(
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    stored: Sequence[StoredEvent],
+    known: KnownIdentities,
+    locked: Mapping[str, Subject],
+) -> None:
+    await record_claims(connection, stored)
+    settled = await apply_events(connection, catalogue, stored, known, locked)
+    complete = await reactions.tick_for_events(connection, catalogue, settled)
+    await accept_within(connection, catalogue, complete, source=SOURCE_SELF)
+    await conversations.open_from_replies(connection, catalogue, settled)
+    requested = await from_events.apply_consent_events(connection, catalogue, settled)
+    await accept_within(connection, catalogue, requested, source=SOURCE_CONSENT)
+    await from_events.suppress_addresses(connection, catalogue.consent, settled)

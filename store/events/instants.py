@@ -9,30 +9,30 @@ from journeys.events.inbound import ResolvedEvent
 from journeys.events.segment import accepted_at
 from store.database import Connection
 from store.people.subjects import Subject
-from store.people.test_clocks import read_clock
+from store.people.test_clocks import hold_clocks, read_instants
 
 
 async def instants_of(
-    connection: Connection, resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], received_at: datetime
+    connection: Connection,
+    resolved: Sequence[ResolvedEvent],
+    locked: Mapping[str, Subject],
+    received_at: datetime,
+    *,
+    outside: bool,
 ) -> list[datetime]:
-    """The instant of each event: on its subject's test clock, and not before its lanes' timers are decided."""
-    clocks = await _clocks(connection, locked, received_at)
+    """The instant of each event: on its subject's test clock, and not before its lanes' timers are decided.
+
+    What comes from `outside` keeps the test clocks standing until the commit. Raises ClockAdvancing.
+    """
+    names = {item.clock for item in resolved if item.clock is not None}
+    clocks = await (hold_clocks if outside else read_instants)(connection, names)
     floors = _decided_until(resolved, locked)
     instants = []
     for item in resolved:
-        subject = locked.get(item.subject_key)
-        virtual = clocks.get(subject.clock) if subject is not None and subject.clock else None
+        virtual = clocks.get(item.clock) if item.clock is not None else None
         floor = floors.get(item.subject_key)
         instants.append(accepted_at(item.event, virtual or received_at, virtual=virtual is not None, floor=floor))
     return instants
-
-
-async def _clocks(connection: Connection, locked: Mapping[str, Subject], received_at: datetime) -> dict[str, datetime]:
-    """The instant of each test clock of the locked subjects when the batch was received."""
-    names = sorted({subject.clock for subject in locked.values() if subject.clock})
-    return {
-        name: clock.virtual(received_at) for name in names if (clock := await read_clock(connection, name)) is not None
-    }
 
 
 def _decided_until(resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject]) -> dict[str, datetime]:

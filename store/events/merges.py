@@ -30,7 +30,6 @@ _MOVES = (
     checklists.move_to,
     items.move_to,
     merging.move_to,
-    holds.move_to,
     conversations.move_to,
     memberships.move_to,
     requests.move_to,
@@ -42,27 +41,34 @@ _MOVES = (
 async def merge_subjects(
     connection: Connection, admission: Admission, gone: Subject, into: Subject, *, at: datetime, event_id: str
 ) -> None:
-    """Merge two locked subjects. What the batch did before belongs to the separate subjects, so it is written first."""
+    """Merge two locked subjects.
+
+    What the batch did before, and what is pending of their accounts, belongs to the separate subjects, so it is written first.
+    """
+    for subject in (gone, into):
+        await admission.catch_up(subject)
     await admission.write()
     stay = admission.open_runs(into)
     # A number without a row, so that a timer due before the new lane has rows still reads those of the old lane.
     await lanes.move_to(connection, gone.key, into.key, joined_seq=into.next_seq())
     for move_to in _MOVES:
         await move_to(connection, gone.key, into.key)
+    await holds.move_to(connection, gone.key, into.key, at)
     await records.move_to(connection, gone.key, into.key, at)
     _merge_profiles(gone, into, await take_claims(connection, gone.key))
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
+    admission.follow_after_merge(gone, into)
     await admission.end_duplicates(into, stay, at, event_id)
 
 
 def _merge_profiles(gone: Subject, into: Subject, claimed: frozenset[str]) -> None:
     """The user's values win, and claimed ones are left behind. To the runs that move all fields have changed."""
-    if into.account_key is None and gone.account_key is not None:
-        into.account_key, into.dirty = gone.account_key, True
     if into.account_key != gone.account_key:
         into.changed.add("account")
+        if into.account_key is None:
+            into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
     into.merge(
         {name: value for name, value in gone.profile.items() if name not in into.profile and name not in claimed}
     )

@@ -23,7 +23,7 @@ from store.definitions.registry import DefinitionRegistry, SignalIndex
 from store.events import ingest
 from store.events.admission import Admission
 from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_from_outside
 from store.reads.people import SubjectKeys
 from store.retry import retry_transaction
 from store.schema import runs
@@ -62,7 +62,7 @@ async def start_play(
     why: str,
     data: Mapping[str, Any],
 ) -> str:
-    """Open a run; its id. Raises NoSuchPlay, WrongSubjectKind and MayNotEnter; then nothing was accepted."""
+    """Open a run; its id. Raises NoSuchPlay, WrongSubjectKind, MayNotEnter, ClockAdvancing; then nothing is accepted."""
 
     async def start(connection: Connection) -> str:
         chart = _live(await catalogue.current(connection), journey)
@@ -99,7 +99,8 @@ async def _may_enter(
     locked = await subjects.lock_subjects(connection, keys)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
-    at = await now_for(connection, subject.clock)
+    await admission.catch_up(locked[subject.key])
+    at = await now_from_outside(connection, subject.clock)
     verdict = await admission.may_enter(chart, event, at, locked[subject.key], {})
     if isinstance(verdict, EntryRefused):
         raise MayNotEnter(verdict.reason)

@@ -1,11 +1,14 @@
-"""Resolution of a batch: the subjects of each event, found once."""
+"""Resolution of a batch: the subjects of each event, found once, on one clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from journeys.events.inbound import InboundEvent, ResolvedEvent
-from store.people.identities import KnownIdentities, identities_of
+from journeys.events.inbound import InboundEvent, RejectedEvent, ResolvedEvent
+from store.people.identities import KnownIdentities, KnownSubject, identities_of
+
+_ON_NONE: Final = frozenset({None})
 
 
 def resolve_events(events: Iterable[InboundEvent], known: KnownIdentities) -> list[ResolvedEvent]:
@@ -13,13 +16,45 @@ def resolve_events(events: Iterable[InboundEvent], known: KnownIdentities) -> li
     return [_resolved(event, known) for event in events]
 
 
+def split_across_clocks(resolved: Iterable[ResolvedEvent]) -> tuple[list[ResolvedEvent], list[RejectedEvent]]:
+    """The events of people and accounts on one clock, and those that would join several, for the quarantine."""
+    within, across = list[ResolvedEvent](), list[RejectedEvent]()
+    for item in resolved:
+        if len(item.clocks) == 1:
+            within.append(item)
+        else:
+            across.append(_rejected(item))
+    return within, across
+
+
+def _rejected(item: ResolvedEvent) -> RejectedEvent:
+    event = item.event
+    names = " and ".join(sorted(f"the test clock {clock}" if clock else "the real clock" for clock in item.clocks))
+    return RejectedEvent(
+        event.message_id,
+        event.name,
+        (f"it names people or accounts on {names}: nobody is joined across clocks",),
+        event.raw if event.raw is not None else {"type": event.kind, "event": event.name, "properties": event.data},
+        event.key_id,
+    )
+
+
 def _resolved(event: InboundEvent, known: KnownIdentities) -> ResolvedEvent:
     identities = identities_of(event)
-    named = known["account_id", event.account_id][0] if event.account_id else None
+    account = known["account_id", event.account_id] if event.account_id else None
+    named = account.key if account is not None else None
     if len(identities) == 1:  # nearly every event
-        key, account = known[identities[0]]
-        return ResolvedEvent(event, (key,), (account,), named, changes_identity=False)
+        subject = known[identities[0]]
+        clocks = _ON_NONE if subject.clock is None and account is None else _clocks([subject], account)
+        return ResolvedEvent(
+            event, (subject.key,), (subject.account_key,), named, changes_identity=False, clocks=clocks
+        )
     subjects = [known[identity] for identity in identities if identity in known]
-    keys, accounts = zip(*subjects, strict=True)
+    keys, accounts = tuple(each.key for each in subjects), tuple(each.account_key for each in subjects)
     joined = len(keys) == 2 and keys[0] == keys[1]
-    return ResolvedEvent(event, keys, accounts, named, changes_identity=not joined)
+    clocks = _clocks(subjects, account)
+    return ResolvedEvent(event, keys, accounts, named, changes_identity=not joined, clocks=clocks)
+
+
+def _clocks(subjects: Sequence[KnownSubject], account: KnownSubject | None) -> frozenset[str | None]:
+    return frozenset(subject.clock for subject in (*subjects, account) if subject is not None)

@@ -42,6 +42,7 @@ _DISSOLVE = transition(
     attempts=bindparam("attempts"),
     first_attempt_at=bindparam("first"),
     merged_into=None,
+    detail=bindparam("detail"),
 )
 IS_DIGEST: Final = messages.c.key.like(f"{DIGEST_PREFIX}%")
 """Whether a message is a digest."""
@@ -64,10 +65,17 @@ async def settle_parts(connection: Connection, key: str, status: Status, detail:
 
 
 async def dissolve_digest(
-    connection: Connection, key: str, due: datetime, *, attempts: int = 0, first: datetime | None = None
+    connection: Connection,
+    key: str,
+    due: datetime,
+    *,
+    attempts: int = 0,
+    first: datetime | None = None,
+    detail: str | None = None,
 ) -> int:
     """Make each part due by itself instead of retrying the digest; the number of parts.
 
     They keep its `attempts` and the instant of the first, which count for the message that they are sent with next.
+    `detail` is the result of its last attempt, if there was one.
     """
-    return await execute(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first)
+    return await execute(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first, detail=detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, literal, not_, or_, select, union
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, exists, func, literal, not_, or_, select, union
 
 from journeys.gate.requests import MESSAGES_PER_PASS
 from journeys.gate.status import UNSETTLED, Status
@@ -17,7 +17,25 @@ from store.rows import loaded
 from store.schema import messages, runs
 from store.schema.base import TextArray
 
+
+def is_attempting(table: FromClause) -> ColumnElement[bool]:
+    """Whether a message on a test clock has an unfinished attempt, or one to repeat at the instant of its decision."""
+    columns = table.c
+    to_be_repeated = and_(
+        columns.status == Status.DEFERRED,
+        columns.due_at <= columns.decided_at,
+        columns.detail.is_not(None),  # an attempt has written it; the gate clears it
+    )
+    return or_(columns.status == Status.SENDING, to_be_repeated)
+
+
 _theirs = messages.c.recipient == bindparam("person")
+_other = messages.alias("other")
+_attempts_first = or_(
+    messages.c.clock.is_(None),
+    is_attempting(messages),
+    not_(exists().where(_other.c.recipient == bindparam("person"), is_attempting(_other))),
+)
 _part, _run_of_part = messages.alias("part"), runs.alias("run_of_part")
 _parts = (
     select(
@@ -44,6 +62,7 @@ _DUE = sql(
             and_(messages.c.status == Status.DEFERRED, messages.c.due_at <= bindparam("now")),
             and_(messages.c.status == Status.SENDING, messages.c.lease_until <= func.clock_timestamp()),
         ),
+        _attempts_first,
     )
     .order_by(
         func.array_position(bindparam("order", type_=TextArray), messages.c.priority),
@@ -80,7 +99,7 @@ async def due_messages(connection: Connection, person: str, now: datetime) -> li
     """Messages to decide again for a person: deferred ones that are due by `now`, and attempts with an expired lease.
 
     Higher priorities come first (C6): of messages that waited for one thing, the first takes the last place under a
-    cap.
+    cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone.
     """
     rows = await fetch_all(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
     return [_due_entry(dict(row)) for row in rows]

@@ -54,6 +54,7 @@ ENTRY = select(
     messages.c.sent_at,
     messages.c.ready_at,
     messages.c.merged_into,
+    messages.c.clock,
     messages.c.in_doubt,
     trace_of(messages.c.trace),
     runs.c.definition,
@@ -128,6 +129,7 @@ class LedgerEntry:
     trace: str | None = None
     reasons: tuple[Reason, ...] = ()
     in_doubt: bool = False
+    clock: str | None = None
     was: Status | None = None
 
     @property
@@ -162,6 +164,7 @@ def new_entry(
         decided_at=now,
         definition=run.definition,
         trace=trace,
+        clock=run.clock,
     )
 
 

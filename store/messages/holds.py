@@ -21,7 +21,7 @@ from store.expressions import any_of, when_given
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people.subjects import lock_subjects
-from store.people.test_clocks import now_by_clock, now_for
+from store.people.test_clocks import now_by_clock, now_from_outside
 from store.retry import retry_transaction
 from store.rows import RowDict
 from store.schema import clocks, holds, members, messages, subjects
@@ -102,7 +102,7 @@ _RELEASE_DOUBLE = sql(
         exists().where(_other.c.subject_key == bindparam("into"), _other.c.released_at.is_(None)),
     )
     .values(
-        released_at=func.greatest(holds.c.since, func.least(holds.c.until, func.clock_timestamp())),
+        released_at=func.greatest(holds.c.since, func.least(holds.c.until, bindparam("at", type_=Timestamp))),
         released_by="merge",
     )
 )
@@ -175,10 +175,10 @@ async def release_hold(database: Database, subject: str, *, by: str, now: dateti
     return await retry_transaction(database, end)
 
 
-async def move_to(connection: Connection, gone: str, into: str) -> None:
+async def move_to(connection: Connection, gone: str, into: str, at: datetime) -> None:
     """Move a visitor's holds to the user; where both are held, the user's hold stays."""
-    for statement in (_RELEASE_DOUBLE, _MOVE):
-        await execute(connection, statement, gone=gone, into=into)
+    await execute(connection, _RELEASE_DOUBLE, gone=gone, into=into, at=at)
+    await execute(connection, _MOVE, gone=gone, into=into)
 
 
 async def list_holds(
@@ -200,7 +200,7 @@ async def _locked(connection: Connection, subject: str) -> tuple[datetime, str |
     """Lock the subject, so that no decision on their messages runs meanwhile; their now, and their clock."""
     locked = await lock_subjects(connection, [subject])
     clock = locked[subject].clock
-    return await now_for(connection, clock), clock
+    return await now_from_outside(connection, clock), clock
 
 
 async def _decide_again(connection: Connection, subject: str, at: datetime) -> None:

@@ -23,7 +23,7 @@ from store.schema import messages
 
 _REQUESTED: Final = (
     "run", "step", "subject_key", "recipient", "journey", "state", "visit", "action", "template", "via", "topic", "priority",
-    "data", "stands", "at", "expires_at", "trace",
+    "data", "stands", "at", "expires_at", "trace", "clock",
 )  # fmt: skip
 """The columns that a request sets once."""
 _DECIDED: Final = (

@@ -15,8 +15,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.errors import Contended
 from store.messages import due
 from store.messages.entries import LedgerEntry
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.people.subjects import Subject
 from store.runs import projection
@@ -55,9 +54,8 @@ async def enqueue_outcome(
         return
     row = await projection.read_run(connection, entry.run)
     event_id, data = f"{entry.key}={outcome}", _carried(entry, outcome)
-    await outbox.enqueue_derived(
-        connection, DerivedSignal(row.lane, entry.run, "signal", name, event_id, at, data, entry.trace)
-    )
+    signal = DerivedSignal(row.lane, entry.run, "signal", name, event_id, at, data, chart.fields, entry.trace)
+    await enqueue_derived(connection, signal)
 
 
 def _carried(entry: LedgerEntry, outcome: OutcomeName) -> dict[str, Any]:

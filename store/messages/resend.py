@@ -15,7 +15,7 @@ from store.messages.entries import status_in
 from store.messages.ledger import transition
 from store.outbox import queue as outbox
 from store.people.subjects import lock_subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_from_outside
 from store.schema import messages, subjects
 
 _ENDED = sql(
@@ -51,7 +51,7 @@ async def resend_message(database: Database, identity: int) -> bool:
         if row is None:
             return False
         await lock_subjects(connection, [row["recipient"]])
-        now = await now_for(connection, row["clock"])
+        now = await now_from_outside(connection, row["clock"])
         is_due = await _make_due(connection, identity, row["key"], Status(row["status"]), now)
         if is_due:
             await outbox.wake_outreach(connection, row["recipient"])

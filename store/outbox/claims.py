@@ -1,7 +1,7 @@
 """The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
 
-The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Rows are kept for a
-while after delivery: a timer's step reads from them what was accepted before it (`undecided.py`).
+The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. When an account's row
+has been copied to thousands of members, all their lanes wait at once; lanes where something else waits are claimed apart.
 """
 
 from __future__ import annotations
@@ -9,29 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Interval, bindparam, delete, exists, extract, func, literal, select, update
+from sqlalchemy import Interval, and_, bindparam, exists, extract, func, literal, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
 from store.outbox.rows import OutboxRow, outbox_row
 from store.schema import lanes, outbox
 
-KEPT = timedelta(days=7)
-"""How long a row is kept after its delivery."""
-
-_WAITING = sql(
-    """
+_AROUND = """
     WITH RECURSIVE ahead AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE {waits} AND recipient > :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM ahead CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
+          (SELECT recipient FROM outbox WHERE {waits} AND recipient > ahead.recipient
            ORDER BY recipient LIMIT 1) AS further
     ), again AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
+        (SELECT recipient FROM outbox WHERE {waits} AND recipient <= :past ORDER BY recipient LIMIT 1)
         UNION ALL
         SELECT further.recipient FROM again CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
+          (SELECT recipient FROM outbox WHERE {waits} AND recipient > again.recipient AND recipient <= :past
            ORDER BY recipient LIMIT 1) AS further
     )
     SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
@@ -40,20 +36,21 @@ _WAITING = sql(
        FOR UPDATE SKIP LOCKED) AS l
     LIMIT :lanes
     """
-)
 """One round of the waiting lanes from where the last claim ended, one probe for each, as far as needed.
 
 A lane with a million rows, a resting lane or one of another relay takes no place of others, and no lane is claimed
 twice before all were claimed once.
 """
+_WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL"))
+_WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL AND copy_of IS NULL"))
 _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
     FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
-      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
+      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL AND w.clock IS NULL ORDER BY w.seq LIMIT :most) AS o
     WHERE lane.recipient <> ALL (ARRAY(
       SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
-        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
+        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake')))
     ORDER BY o.recipient, o.seq
     """
 )
@@ -79,7 +76,7 @@ _DELIVERED = sql(
     .values(attempts=0, last_error=None, ready_at=PAST)
     .add_cte(_delivered)
 )
-_waits = outbox.c.delivered_at.is_(None)
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 _NEXT_READY = sql(
     select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
     .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))
@@ -95,18 +92,20 @@ _BACKLOG = sql(
         select(func.count()).select_from(_counted).scalar_subquery().label("waiting"),
     )
 )
-_PRUNE = sql(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - bindparam("kept", type_=Interval)))
 
 
-async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_rows: int) -> dict[str, list[OutboxRow]]:
+async def claim_lanes(
+    connection: Connection, past: str, most_lanes: int, most_rows: int, *, own: bool = False
+) -> dict[str, list[OutboxRow]]:
     """Lock up to `most_lanes` waiting recipients after `past`, and read up to `most_rows` of each in order.
 
-    They are locked until the commit. The next claim goes on after the last key.
+    With `own` only those where something other than copies waits. They are locked until the commit. The next claim goes on
+    after the last key.
     """
-    claimed = [row["recipient"] for row in await fetch_all(connection, _WAITING, past=past, lanes=most_lanes)]
-    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
-    if claimed:
-        for row in await fetch_all(connection, _ROWS, recipients=claimed, most=most_rows):
+    rows = await fetch_all(connection, _WAITING_OWN if own else _WAITING, past=past, lanes=most_lanes)
+    waiting: dict[str, list[OutboxRow]] = {row["recipient"]: [] for row in rows}
+    if waiting:
+        for row in await fetch_all(connection, _ROWS, recipients=list(waiting), most=most_rows):
             waiting[row["recipient"]].append(outbox_row(row))
     return waiting
 
@@ -132,8 +131,3 @@ async def backlog(connection: Connection) -> tuple[float, int]:
     """Age of the oldest waiting row in seconds, and the number of waiting rows (counted up to 10,001)."""
     row = await fetch_one(connection, _BACKLOG)
     return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)
-
-
-async def prune_delivered(connection: Connection) -> int:
-    """Delete rows delivered more than `KEPT` ago; how many."""
-    return await execute(connection, _PRUNE, kept=KEPT)

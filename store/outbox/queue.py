@@ -1,41 +1,39 @@
-"""Insertion into lanes: accepted events, derived signals, and wakes of outreaches.
+"""Insertion into lanes: events, copies of account rows, derived signals, wakes of outreaches.
 
 Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's
-row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit.
+row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit; the rows of people and
+accounts on a test clock are not the relay's but its driver's (record 0016).
 
 | row | kind | by | event id |
 |---|---|---|---|
 | an accepted event, or the fields that it changed | `signal`, `facts` | `store/events/admission.py` | the event's message id |
 | the end of a run that a merge made a duplicate | `merged` | `store/events/admission.py` | message id and run |
-| the outcome of a message | `signal` | `store/messages/outcomes.py` | `<message>=<outcome>` |
-| an opt-out that leaves a run no channel | `opted_out` | `store/consent/consents.py` | `consent:<log line>:<run>` |
-| the deadline of a task | `deadline` | `store/tasks/assignment.py` | `<ask>=due <instant>` |
-| a closed task | `signal` | `store/tasks/tasks.py` | `<ask>=closed` |
-| a closed conversation | `signal` | `store/tasks/conversations.py` | `conversation/<id>` |
-| a signal of plain Temporal tools | `signal` | `activities/steps/plain_signals.py` | the signal's id |
+| a copy of an account's row, for a member | `signal`, `facts` | `copies.py` | the row's |
+| a signal to one run that Tenure derives itself | see `derived.py` | `derived.py` | see `derived.py` |
 | messages are due, or must be decided again | `wake` | the gate and what changes its reasons | none |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Text, bindparam, func, literal, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from store.database import Connection, as_json, execute, sql
+from store.database import Connection, as_json, execute, fetch_one, sql
 from store.expressions import unnest
 from store.outbox.rows import OutboxRow
-from store.people import subjects
-from store.people.subjects import Subject
 from store.schema import outbox
 from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
-"""The NOTIFY channel of the relay."""
+"""The NOTIFY channel of the relay. The payload is `COPIES` for copies in members' lanes, else empty."""
+COPIES = "copies"
+MEMBERS_CHANNEL = "tenure_members"
+"""The NOTIFY channel of the fan-out: an account has rows for its members."""
+CLOCKS = "tenure_clocks"
+"""The NOTIFY channel of the drivers of test clocks. The payload is the clock's id."""
 
 _given = unnest(
     "given",
@@ -50,60 +48,65 @@ _given = unnest(
     targets=outbox.c.target,
     delivered=outbox.c.delivered_at,
     traces=outbox.c.trace,
+    for_members=outbox.c.for_members,
+    copies=outbox.c.copy_of,
 )
-_NOTIFIED = func.pg_notify(CHANNEL, "")
-# Inserting and notifying are one statement: the relay is notified at commit, and not of rows that are delivered already.
+
+
+def _clock_of(key: ColumnElement[str]) -> ColumnElement[str | None]:
+    return select(subjects_table.c.clock).where(subjects_table.c.key == key).scalar_subquery()
+
+
+def _notified(clock: ColumnElement[str | None], kind: ColumnElement[str] | None = None) -> ColumnElement[Any]:
+    """Notify the relay of rows of a kind, or the driver of a clock."""
+    payload = func.coalesce(clock, "" if kind is None else kind)
+    return func.pg_notify(case((clock.is_(None), CHANNEL), else_=CLOCKS), payload)
+
+
+# Inserting and notifying are one statement: they take effect at commit, and rows that are delivered already notify nothing.
 _put = (
     insert(outbox)
-    .from_select([given.name for given in _given.c], select(_given))
-    .returning(outbox.c.delivered_at)
+    .from_select([*(given.name for given in _given.c), "clock"], select(*_given.c, _clock_of(_given.c.recipient)))
+    .returning(outbox.c.delivered_at, outbox.c.clock, outbox.c.copy_of)
     .cte("put")
 )
-_PUT = sql(select(_NOTIFIED).where(_put.c.delivered_at.is_(None)).limit(1))
+_kind = case((_put.c.copy_of.is_(None), ""), else_=COPIES).label("kind")
+_waiting = select(_put.c.clock, _kind).where(_put.c.delivered_at.is_(None)).distinct().subquery("waiting")
+_PUT = sql(select(_notified(_waiting.c.clock, _waiting.c.kind)))
+_MEMBERS_NOTIFIED = sql(select(func.pg_notify(MEMBERS_CHANNEL, "")))
 _recipient = bindparam("recipient", type_=Text)
 _canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_person = select(
+    func.coalesce(_canonical, _recipient).label("key"), _clock_of(_recipient).label("clock")
+).cte("person")  # fmt: skip
 _woken = (
     insert(outbox)
     .from_select(
         ["recipient", "seq", "kind", "event_id", "at"],
         select(
-            func.coalesce(_canonical, _recipient),
+            _person.c.key,
             -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
             literal("wake"),
             literal(""),
             func.clock_timestamp(),
-        ),
+        ).where(_person.c.clock.is_(None)),
     )
-    .returning(outbox.c.recipient)
     .cte("put")
 )
-_WAKE = sql(select(_NOTIFIED).select_from(_woken))
+_WAKE = sql(select(_notified(_person.c.clock)).add_cte(_woken))
 _offered = (
     update(outbox)
     .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
     .values(delivered_at=None)
-    .returning(outbox.c.recipient)
+    .returning(outbox.c.clock)
     .cte("offered")
 )
-_OFFER = sql(select(_NOTIFIED).select_from(_offered))
-
-
-@dataclass(frozen=True, slots=True)
-class DerivedSignal:
-    """A signal to one run that Tenure derives itself. `lane` is the run's recipient, whose order it follows."""
-
-    lane: str
-    run: str
-    kind: Literal["signal", "deadline", "opted_out"]
-    name: str
-    event_id: str
-    at: datetime
-    data: Mapping[str, Any] = field(default_factory=dict)
-    trace: str | None = None
+_OFFER = sql(select(_notified(_offered.c.clock)))
+_ADVANCED = sql(select(func.pg_notify(CLOCKS, bindparam("clock", type_=Text))))
 
 
 async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
-    """Insert rows whose seqs were taken under their recipients' locks, and wake the relay at commit."""
+    """Insert rows whose seqs were taken under their recipients' locks, and wake the relay and the fan-out at commit."""
     if not waiting:
         return
     await execute(
@@ -120,42 +123,26 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
         targets=[r.target for r in waiting],
         delivered=[r.delivered_at for r in waiting],
         traces=[r.trace for r in waiting],
+        for_members=[as_json(r.for_members.json()) if r.for_members is not None else None for r in waiting],
+        copies=[r.copy_of for r in waiting],
     )
-
-
-async def enqueue_derived(connection: Connection, signal: DerivedSignal) -> int:
-    """Lock the signal's lane and insert it there; its seq."""
-    locked = await subjects.lock_subjects(connection, [signal.lane])
-    return await enqueue_in(connection, locked[signal.lane], signal)
-
-
-async def enqueue_in(
-    connection: Connection, lane: Subject, signal: DerivedSignal, *, delivered_at: datetime | None = None
-) -> int:
-    """Insert a signal into a lane that is locked; its seq. With `delivered_at` its run has received it already."""
-    seq = lane.next_seq()
-    await subjects.save_subjects(connection, [lane])
-    row = OutboxRow(
-        recipient=lane.key,
-        seq=seq,
-        kind=signal.kind,
-        name=signal.name,
-        event_id=signal.event_id,
-        at=signal.at,
-        data=signal.data,
-        target=signal.run,
-        delivered_at=delivered_at,
-        trace=signal.trace,
-    )
-    await enqueue(connection, [row])
-    return seq
+    if any(r.for_members is not None for r in waiting):
+        await fetch_one(connection, _MEMBERS_NOTIFIED)
 
 
 async def wake_outreach(connection: Connection, person: str) -> None:
-    """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
+    """Have a person's outreach woken. The person's lane need not be locked: a wake has no order and no `seq`.
+
+    On a test clock it is no row: the driver finds what is due in the ledger.
+    """
     await execute(connection, _WAKE, recipient=person)
 
 
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
-    """Let the relay deliver a row that was inserted as delivered."""
+    """Have a row delivered that was inserted as delivered."""
     await execute(connection, _OFFER, recipient=recipient, seq=seq)
+
+
+async def notify_driver(connection: Connection, clock: str) -> None:
+    """Notify the drivers, at commit, that a test clock has due work."""
+    await execute(connection, _ADVANCED, clock=clock)

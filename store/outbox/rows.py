@@ -5,9 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from store.rows import loaded
+from store.schema import outbox
+
+COLUMNS = (
+    outbox.c.id,
+    outbox.c.recipient,
+    outbox.c.seq,
+    outbox.c.kind,
+    outbox.c.name,
+    outbox.c.event_id,
+    outbox.c.at,
+    outbox.c.data,
+    outbox.c.facts,
+    outbox.c.target,
+)
+"""The columns that `outbox_row` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForMembers:
+    """What members get of their account's row: the signal, or changed fields alone.
+
+    It concerns members with an open run of one of these `definitions`. `profile` names the fields of theirs that go with it:
+    all that some journey read when the row was committed.
+    """
+
+    kind: Literal["signal", "facts"]
+    definitions: frozenset[str]
+    profile: frozenset[str]
+
+    def json(self) -> dict[str, Any]:
+        """As the column `for_members` has it."""
+        return {
+            "kind": self.kind,
+            "definitions": sorted(self.definitions),
+            "profile": sorted(self.profile),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +65,13 @@ class OutboxRow:
     """Bytes of `data` and `facts`, as stored."""
     trace: str | None = None
     """Trace of its cause (`journeys/events/tracing.py`), continued by the step that decides it; not read by the relay."""
+    for_members: ForMembers | None = None
+    copy_of: int | None = None
+    """Of a copy in a member's lane, the `id` of the account's row."""
 
 
 def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
-    """A selected row, without the columns that only its writer needs."""
+    """A selected row (`COLUMNS`), without the columns that only its writer needs."""
     facts = row["facts"]
     return OutboxRow(
         recipient=row["recipient"],
@@ -47,3 +86,9 @@ def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
         id=row["id"],
         size=len(row["data"]) + len(facts or ""),
     )
+
+
+def for_members_of(value: Any) -> ForMembers:
+    """The inverse of `ForMembers.json`, from the column."""
+    found = loaded(value)
+    return ForMembers(found["kind"], frozenset(found["definitions"]), frozenset(found["profile"]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 
@@ -20,7 +21,7 @@ from journeys.protocol.envelope import occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.outbox.rows import OutboxRow, outbox_row
+from store.outbox.rows import COLUMNS, OutboxRow, outbox_row
 from store.people.subjects import Subject
 from store.rows import loaded
 from store.runs.lanes import listener_in
@@ -30,18 +31,7 @@ MOST_BYTES = 512 * 1024
 """Bytes read for a run at once: an activity's result has a limit, and the run asks again."""
 
 _AFTER = sql(
-    select(
-        outbox.c.id,
-        outbox.c.recipient,
-        outbox.c.seq,
-        outbox.c.kind,
-        outbox.c.name,
-        outbox.c.event_id,
-        outbox.c.at,
-        outbox.c.data,
-        outbox.c.facts,
-        outbox.c.target,
-    )
+    select(*COLUMNS)
     .where(
         outbox.c.kind != "wake",
         outbox.c.recipient == bindparam("recipient"),
@@ -80,17 +70,17 @@ async def rows_after(connection: Connection, recipient: str, seq: int, entered: 
 
 
 async def undecided(
-    connection: Connection, chart: Chart, listener: RunSubscription, lane: str, seqs: Mapping[str, int]
+    connection: Connection, chart: Chart, listener: RunSubscription, seqs: Mapping[str, int]
 ) -> list[Envelope]:
-    """The run's view of a lane's rows after `seqs`, delivered or not, in order.
+    """The run's view of its lane's rows after `seqs`, delivered or not, in order.
 
     Its own lane is preceded by the one that it began in.
     """
     envelopes: list[Envelope] = []
-    for source in listener.lanes if lane == listener.lane else (lane,):
-        reached = seqs.get(source, 0)
+    for lane in listener.lanes:
+        reached = seqs.get(lane, 0)
         # A page with rows of other runs only must not hide the rows after it.
-        while page := await rows_after(connection, source, reached, listener.first(source) - 1, listener.run):
+        while page := await rows_after(connection, lane, reached, listener.first(lane) - 1, listener.run):
             of_page = list(_envelopes(chart, listener, page))
             envelopes += of_page
             if of_page:
@@ -100,13 +90,9 @@ async def undecided(
 
 
 async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
-    """The envelopes for a run after `seqs`, in every lane that it has read; its predecessor may have received them."""
+    """The envelopes for a run after `seqs`; its predecessor may have received them."""
     row = await fetch_one(connection, _MEMORY, id=run)
-    if row is None:
-        return []
-    listener = listener_in(row)
-    lanes = sorted({listener.lane, *seqs})
-    return [envelope for lane in lanes for envelope in await undecided(connection, chart, listener, lane, seqs)]
+    return await undecided(connection, chart, listener_in(row), seqs) if row is not None else []
 
 
 def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow]) -> Iterable[Envelope]:
@@ -121,15 +107,26 @@ def lane_row_of(row: OutboxRow) -> LaneRow:
     return LaneRow(row.recipient, row.seq, row.kind, row.name, row.event_id, row.at, row.data, row.facts, row.target)
 
 
-def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime) -> list[Envelope]:
-    """Fields that changed so long ago that their row is pruned: as they are now, just before the timer."""
-    scope = "account" if subject.kind == "account" else "profile"
-    current = chart.known(scope, subject.profile)
-    before = {name.split(".", 1)[1]: value for name, value in state.facts.items() if name.startswith(f"{scope}.")}
-    if current == before:
+def fields_since(
+    chart: Chart, state: RunState, subject: Subject, account: Mapping[str, Any], due: datetime
+) -> list[Envelope]:
+    """Fields that changed so long ago that their row is pruned: as they are now, just before the timer.
+
+    `account` has the fields of a person's account.
+    """
+    now = {"account": subject.profile} if subject.kind == "account" else {"profile": subject.profile}
+    if subject.account_key is not None:
+        now["account"] = dict(account)
+    facts = {scope: chart.known(scope, values) for scope, values in now.items()}
+    changed = {scope: known for scope, known in facts.items() if known != _known_before(state, scope)}
+    if not changed:
         return []
     at = (due - timedelta.resolution).isoformat()
-    return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: current})]
+    return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts=changed)]
+
+
+def _known_before(state: RunState, scope: str) -> dict[str, Any]:
+    return {name.split(".", 1)[1]: value for name, value in state.facts.items() if name.startswith(f"{scope}.")}
 
 
 async def run_as_of(
@@ -142,7 +139,7 @@ async def run_as_of(
     memory = loaded(row["memory"])
     state = state_from_json(memory) if memory else RunState()
     listener = listener_in(row)
-    envelopes = await undecided(connection, chart, listener, listener.lane, state.seqs)
+    envelopes = await undecided(connection, chart, listener, state.seqs)
     envelopes += _envelopes(chart, listener, [new for new in unsaved if new.recipient == listener.lane])
     for envelope in envelopes:
         state = decide(chart, state, occurrence_of(envelope)).state

@@ -6,7 +6,8 @@ A batch names people by user id, anonymous id, or both. Missing subjects are cre
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -15,22 +16,34 @@ from journeys.events.inbound import InboundEvent
 from store.database import Connection, execute, fetch_all, sql
 from store.errors import Contended
 from store.expressions import any_of, unnest
-from store.people.subjects import Subject
+from store.people.subjects import Subject, account_in
 from store.schema import identities, lanes, subjects
 
 Identity = tuple[str, str]
 """(kind, value): kind is `user_id`, `anonymous_id` or `account_id`."""
 
-KnownIdentities = dict[Identity, tuple[str, str | None]]
-"""By identity, the key of its subject and of that subject's account."""
+
+class KnownSubject(NamedTuple):
+    """The key of a subject, its account and its test clock."""
+
+    key: str
+    account_key: str | None
+    clock: str | None
+
+
+KnownIdentities = dict[Identity, KnownSubject]
 
 _wanted = unnest("wanted", kinds=identities.c.kind, values=identities.c.value)
 _FIND = sql(
-    select(identities.c.kind, identities.c.value, identities.c.subject_key, subjects.c.account_key)
+    select(identities.c.kind, identities.c.value, identities.c.subject_key, subjects.c.account_key, subjects.c.clock)
     .join_from(identities, _wanted, and_(identities.c.kind == _wanted.c.kind, identities.c.value == _wanted.c.value))
     .join(subjects, subjects.c.key == identities.c.subject_key)
 )
-_BY_KEY = sql(select(subjects.c.key, subjects.c.account_key).where(any_of(subjects.c.key, "keys")))
+_BY_KEY = sql(
+    select(subjects.c.key.label("subject_key"), subjects.c.account_key, subjects.c.clock).where(
+        any_of(subjects.c.key, "keys")
+    )
+)
 _CREATE = sql(
     insert(subjects).from_select(
         ["key", "kind", "clock"],
@@ -84,23 +97,40 @@ def identities_of(event: InboundEvent) -> tuple[Identity, ...]:
 
 
 async def identify(connection: Connection, events: Sequence[InboundEvent], clock: str | None) -> KnownIdentities:
-    """Every identity in the batch with its subject's key and account; missing subjects are created."""
+    """Every identity in the batch with its subject; missing subjects are created.
+
+    Who is new belongs to the test clock of whom the same event names, else to `clock`.
+    """
     groups = [identities_of(event) for event in events]
-    accounts = [("account_id", event.account_id) for event in events if event.account_id]
-    known = await find_subjects(connection, [i for group in groups for i in group] + accounts)
-    visitors = [known[g[1]][0] for g in groups if len(g) == 2 and g[0] not in known and g[1] in known]
+    accounts = [_account_of(event) for event in events]
+    known = await find_subjects(connection, [i for group in (*groups, *accounts) for i in group])
+    visitors = [known[g[1]].key for g in groups if len(g) == 2 and g[0] not in known and g[1] in known]
     named = await with_user_id(connection, visitors) if visitors else set()
-    missing: list[tuple[Identity, ...]] = [(account,) for account in accounts if account not in known]
-    for group in groups:
-        if len(group) == 2 and group[1] in known:
-            if group[0] not in known and known[group[1]][0] in named:
-                missing.append(group[:1])  # another user's device: a new user, never a merge of two known ones (U2)
-        elif group[0] not in known:
-            missing.append(group)
+    missing: dict[tuple[Identity, ...], str | None] = {}
+    for group, account in zip(groups, accounts, strict=True):
+        belongs_to = next((known[i].clock for i in (*group, *account) if i in known), clock)
+        for new in _new_subjects(group, account, known, named):
+            missing[new] = missing.get(new) or belongs_to
     if missing:
-        created = await create_subjects(connection, missing, clock)
-        known |= {identity: (key, None) for identity, key in created.items()}
+        known |= await create_subjects(connection, missing)
     return known
+
+
+def _account_of(event: InboundEvent) -> tuple[Identity, ...]:
+    return (("account_id", event.account_id),) if event.account_id else ()
+
+
+def _new_subjects(
+    group: tuple[Identity, ...], account: tuple[Identity, ...], known: KnownIdentities, named: set[str]
+) -> Iterator[tuple[Identity, ...]]:
+    """The identities of each subject that an event names first; `named` are the visitors who are known users."""
+    if account and account[0] not in known:
+        yield account
+    if len(group) == 2 and group[1] in known:
+        if group[0] not in known and known[group[1]].key in named:
+            yield group[:1]  # another user's device: a new user, never a merge of two known ones (U2)
+    elif group[0] not in known:
+        yield group
 
 
 def new_key(kind: str) -> str:
@@ -108,37 +138,39 @@ def new_key(kind: str) -> str:
     return ("u_" if kind == "user" else "a_") + secrets.token_hex(8)
 
 
-async def find_subjects(connection: Connection, named: Iterable[Identity]) -> dict[Identity, tuple[str, str | None]]:
-    """The subject key and account key of each identity that has a subject."""
+async def find_subjects(connection: Connection, named: Iterable[Identity]) -> KnownIdentities:
+    """The subject of each identity that has a subject."""
     unique = sorted(set(named))
     rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in unique], values=[value for _, value in unique])
-    known = {(row["kind"], row["value"]): (row["subject_key"], row["account_key"]) for row in rows}
+    known = {(row["kind"], row["value"]): _known_subject(row) for row in rows}
     keys = [value for kind, value in unique if kind == "key"]
     for row in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
-        known["key", row["key"]] = (row["key"], row["account_key"])
+        known["key", row["subject_key"]] = _known_subject(row)
     return known
 
 
-async def create_subjects(
-    connection: Connection, groups: Iterable[tuple[Identity, ...]], clock: str | None
-) -> dict[Identity, str]:
-    """Create one subject for each group of identities. Raises Contended if one exists meanwhile.
+def _known_subject(row: Mapping[str, Any]) -> KnownSubject:
+    return KnownSubject(row["subject_key"], row["account_key"], row["clock"])
+
+
+async def create_subjects(connection: Connection, groups: Mapping[tuple[Identity, ...], str | None]) -> KnownIdentities:
+    """Create one subject for each group of identities, on its clock. Raises Contended if one exists meanwhile.
 
     Of groups that share an identity the larger one gets it; a later event links the others.
     """
-    keys: dict[Identity, str] = {}
-    kinds: dict[str, str] = {}
-    for group in sorted(set(groups), key=lambda group: (-len(group), group)):
-        free = [identity for identity in group if identity not in keys]
+    created: KnownIdentities = {}
+    for group in sorted(groups, key=lambda group: (-len(group), group)):
+        free = [identity for identity in group if identity not in created]
         if free:
-            kind = "account" if free[0][0] == "account_id" else "user"
-            key = new_key(kind)
-            kinds[key] = kind
-            keys |= dict.fromkeys(free, key)
-    await execute(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
-    await name_subjects(connection, [(identity, keys[identity]) for identity in sorted(keys)])
-    await execute(connection, _OPEN_LANES, keys=sorted(kinds))
-    return keys
+            key = new_key("account" if free[0][0] == "account_id" else "user")
+            created |= dict.fromkeys(free, KnownSubject(key, None, groups[group]))
+    subjects_made = list(dict.fromkeys(created.values()))
+    keys = [subject.key for subject in subjects_made]
+    kinds = ["account" if account_in(key) else "user" for key in keys]
+    await execute(connection, _CREATE, keys=keys, kinds=kinds, clocks=[subject.clock for subject in subjects_made])
+    await name_subjects(connection, [(identity, created[identity].key) for identity in sorted(created)])
+    await execute(connection, _OPEN_LANES, keys=sorted(keys))
+    return created
 
 
 async def name_subjects(connection: Connection, named: list[tuple[Identity, str]]) -> None:
@@ -171,14 +203,14 @@ async def link_identities(
         return None
     user, visitor = known.get(group[0]), known.get(group[1])
     if user is not None and visitor is None:
-        await name_subjects(connection, [(group[1], user[0])])
+        await name_subjects(connection, [(group[1], user.key)])
         known[group[1]] = user
     elif user is None and visitor is not None:
-        await name_subjects(connection, [(group[0], visitor[0])])
+        await name_subjects(connection, [(group[0], visitor.key)])
         known[group[0]] = visitor
-    elif user and visitor and user[0] != visitor[0] and not await with_user_id(connection, [visitor[0]]):
-        known.update({identity: user for identity, subject in known.items() if subject[0] == visitor[0]})
-        return locked[visitor[0]], locked[user[0]]
+    elif user and visitor and user.key != visitor.key and not await with_user_id(connection, [visitor.key]):
+        known.update({identity: user for identity, subject in known.items() if subject.key == visitor.key})
+        return locked[visitor.key], locked[user.key]
     return None
 
 

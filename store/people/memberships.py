@@ -73,7 +73,9 @@ async def move_to(connection: Connection, gone: str, into: str) -> None:
 def move_to_account(person: Subject, account: Subject) -> None:
     """Make the account that a person was put into last their own."""
     if person.account_key != account.key:
-        person.account_key, person.dirty = account.key, True
+        account.member_number += 1
+        account.dirty = True
+        person.account_key, person.member_number, person.dirty = account.key, account.member_number, True
         person.changed.add("account")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, case, func, or_, select, update
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
@@ -19,20 +19,29 @@ from store.rows import loaded
 from store.schema import subjects
 from store.schema.base import Timestamp
 
+_row = select(
+    subjects.c.key,
+    subjects.c.kind,
+    subjects.c.seq,
+    subjects.c.decided_at,
+    subjects.c.clock,
+    subjects.c.profile,
+    subjects.c.account_key,
+    subjects.c.members_seq,
+    subjects.c.copied_seq,
+    subjects.c.member_number,
+)
 _LOCK = sql(
-    select(
-        subjects.c.key,
-        subjects.c.kind,
-        subjects.c.seq,
-        subjects.c.decided_at,
-        subjects.c.clock,
-        subjects.c.profile,
-        subjects.c.account_key,
-        subjects.c.merged_into,
-    )
+    _row.add_columns(subjects.c.merged_into)
     .where(any_of(subjects.c.key, "keys"))
     .order_by(subjects.c.key)
     .with_for_update(key_share=True)
+)
+_LOCK_BEHIND = sql(
+    _row.where(subjects.c.account_key == bindparam("account"), subjects.c.copied_seq < bindparam("seq"))
+    .order_by(subjects.c.copied_seq, subjects.c.member_number)
+    .limit(bindparam("most"))
+    .with_for_update(key_share=True, skip_locked=True)
 )
 _changed = unnest(
     "changed",
@@ -40,13 +49,32 @@ _changed = unnest(
     seqs=subjects.c.seq,
     profiles=subjects.c.profile,
     accounts=subjects.c.account_key,
+    members=subjects.c.members_seq,
+    copied=subjects.c.copied_seq,
+    numbers=subjects.c.member_number,
+)
+_is_behind = case(
+    (_changed.c.members_seq > subjects.c.members_seq, func.coalesce(subjects.c.behind_since, func.clock_timestamp())),
+    else_=subjects.c.behind_since,
 )
 _SAVE = sql(
     update(subjects)
     .where(subjects.c.key == _changed.c.key)
-    .values(seq=_changed.c.seq, profile=_changed.c.profile, account_key=_changed.c.account_key, updated_at=func.now())
+    .values(
+        seq=_changed.c.seq,
+        profile=_changed.c.profile,
+        account_key=_changed.c.account_key,
+        members_seq=_changed.c.members_seq,
+        copied_seq=_changed.c.copied_seq,
+        member_number=_changed.c.member_number,
+        behind_since=_is_behind,
+        updated_at=func.now(),
+    )
 )
-_CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
+_places = unnest("places", keys=subjects.c.key, seqs=subjects.c.seq, copied=subjects.c.copied_seq)
+_SAVE_PLACES = sql(
+    update(subjects).where(subjects.c.key == _places.c.key).values(seq=_places.c.seq, copied_seq=_places.c.copied_seq)
+)
 _CANONICAL = sql(
     select(func.coalesce(subjects.c.merged_into, subjects.c.key).label("key")).where(subjects.c.key == bindparam("key"))
 )
@@ -64,7 +92,12 @@ _PROFILE = sql(select(subjects.c.profile).where(subjects.c.key == bindparam("key
 
 @dataclass(slots=True)
 class Subject:
-    """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet."""
+    """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet.
+
+    `members_seq` is the `seq` of an account's last row for its members. `copied_seq` is the `seq` up to which a person's lane
+    has their account's rows; None where the person has no open run. `member_number` counts those who were put into an
+    account; of a person it is their number.
+    """
 
     key: str
     kind: str
@@ -73,6 +106,9 @@ class Subject:
     clock: str | None
     profile: dict[str, Any]
     account_key: str | None
+    members_seq: int = 0
+    copied_seq: int | None = None
+    member_number: int = 0
     changed: set[str] = field(default_factory=set)
     dirty: bool = False
 
@@ -115,18 +151,30 @@ async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str
     rows = await fetch_all(connection, _LOCK, keys=ordered)
     if any(row["merged_into"] for row in rows):
         raise Contended
-    return {
-        row["key"]: Subject(
-            row["key"],
-            row["kind"],
-            row["seq"],
-            row["decided_at"],
-            row["clock"],
-            loaded(row["profile"]),
-            row["account_key"],
-        )
-        for row in rows
-    }
+    return {row["key"]: _subject(row) for row in rows}
+
+
+async def lock_members_behind(connection: Connection, account: str, seq: int, most: int) -> list[Subject]:
+    """Lock members of an account whose lanes lack rows of it up to `seq`, the furthest behind first, in the order of joining.
+
+    Those that somebody else has locked are left out, so the order of locks does not matter.
+    """
+    return [_subject(row) for row in await fetch_all(connection, _LOCK_BEHIND, account=account, seq=seq, most=most)]
+
+
+def _subject(row: Mapping[str, Any]) -> Subject:
+    return Subject(
+        row["key"],
+        row["kind"],
+        row["seq"],
+        row["decided_at"],
+        row["clock"],
+        loaded(row["profile"]),
+        row["account_key"],
+        row["members_seq"],
+        row["copied_seq"],
+        row["member_number"],
+    )
 
 
 async def canonical_key(connection: Connection, key: str) -> str:
@@ -147,11 +195,6 @@ async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
     return dict(loaded(row["profile"])) if row is not None else {}
 
 
-async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
-    """The names of the test clocks that subjects belong to."""
-    return {row["key"]: row["clock"] for row in await fetch_all(connection, _CLOCKS, keys=keys)}
-
-
 async def clock_name_of(connection: Connection, key: str) -> str | None:
     """The name of the test clock a subject belongs to."""
     rows = await fetch_all(connection, _ACCOUNT, key=key)
@@ -169,7 +212,21 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
             seqs=[subject.seq for subject in dirty],
             profiles=[as_json(subject.profile) for subject in dirty],
             accounts=[subject.account_key for subject in dirty],
+            members=[subject.members_seq for subject in dirty],
+            copied=[subject.copied_seq for subject in dirty],
+            numbers=[subject.member_number for subject in dirty],
         )
+
+
+async def save_places(connection: Connection, locked: Sequence[Subject]) -> None:
+    """Write back how far the lanes of people have come, and nothing else of theirs."""
+    await execute(
+        connection,
+        _SAVE_PLACES,
+        keys=[subject.key for subject in locked],
+        seqs=[subject.seq for subject in locked],
+        copied=[subject.copied_seq for subject in locked],
+    )
 
 
 async def decided_until(connection: Connection, keys: Sequence[str], at: datetime) -> None:

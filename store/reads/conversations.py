@@ -9,8 +9,10 @@ from sqlalchemy import and_, bindparam, or_, select
 
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import any_of, array_of, when_given
+from store.people.test_clocks import now_by_clock
 from store.rows import RowDict
-from store.schema import conversations
+from store.schema import clocks, conversations, subjects
+from store.schema.base import Timestamp
 
 _conversations = select(
     conversations.c.id,
@@ -29,9 +31,12 @@ _conversations = select(
     conversations.c.closed_at,
     conversations.c.closed_by,
 )
-_open = and_(conversations.c.closed_at.is_(None), conversations.c.until > bindparam("now"))
+_now = now_by_clock(bindparam("now", type_=Timestamp))
+_open = and_(conversations.c.closed_at.is_(None), conversations.c.until > _now)
 _LIST = sql(
-    _conversations.where(
+    _conversations.outerjoin_from(conversations, subjects, subjects.c.key == conversations.c.recipient)
+    .outerjoin(clocks, clocks.c.id == subjects.c.clock)
+    .where(
         or_(array_of("keys", conversations.c.recipient).is_(None), any_of(conversations.c.recipient, "keys")),
         when_given("standing", _open),
         when_given("before", conversations.c.id, operator.lt),
@@ -51,7 +56,7 @@ async def list_conversations(
     before: int | None = None,
     limit: int,
 ) -> list[RowDict]:
-    """Conversations, newest first: open ones, ended ones, or both."""
+    """Conversations, newest first: open ones, ended ones, or both. `now` is the real one."""
     rows = await fetch_all(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
     return [dict(row) for row in rows]
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, column, exists, func, not_, or_, select, true
+from sqlalchemy import Select, Text, bindparam, column, exists, func, not_, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.database import Connection, SqlStatement, fetch_all, fetch_one, sql
 from store.expressions import any_of, when_given
-from store.schema import events, identities, messages, outbox, runs, timeline
-from store.schema.base import Timestamp
+from store.schema import events, identities, messages, runs, timeline
 
 
 def _count(of: Any) -> Select[Any]:
     return select(func.count().label("n")).select_from(of)
 
 
-_until = bindparam("until", type_=Timestamp)
-_undelivered = _count(outbox).where(outbox.c.delivered_at.is_(None))
-_overdue = _count(runs).where(runs.c.status == "open", runs.c.next_due_at <= _until)
-_unsent = _count(messages).where(
-    or_(messages.c.status == "sending", (messages.c.status == "deferred") & (messages.c.due_at <= _until))
-)
-_UNSETTLED = sql(
-    select((_undelivered.scalar_subquery() + _overdue.scalar_subquery() + _unsent.scalar_subquery()).label("n"))
-)
-_OPEN_RUNS = sql(select(runs.c.id).where(runs.c.status == "open").order_by(runs.c.id))
 _user_of_run = (identities.c.subject_key == runs.c.subject_key) & (identities.c.kind == "user_id")
 _case = func.coalesce(func.nullif(runs.c.case_key, ""), "-")
 _LINES = sql(
@@ -100,16 +88,6 @@ _SENT_AFTER = sql(
 async def _counted(connection: Connection, statement: SqlStatement, **values: Any) -> int:
     row = await fetch_one(connection, statement, **values)
     return int(row["n"]) if row else 0
-
-
-async def count_unsettled(connection: Connection, until: datetime) -> int:
-    """What is accepted or due by `until` and not decided, or in flight and not settled."""
-    return await _counted(connection, _UNSETTLED, until=until)
-
-
-async def open_run_ids(connection: Connection) -> list[str]:
-    """The ids of open runs."""
-    return [row["id"] for row in await fetch_all(connection, _OPEN_RUNS)]
 
 
 async def decided_lines(

@@ -1,4 +1,4 @@
-"""Reads of a rehearsal: what is unsettled, and the results."""
+"""Reads of a rehearsal: messages, timelines and runs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, bindparam, func, or_, select
 
-from store.database import Connection, fetch_all, fetch_one, sql
-from store.schema import identities, messages, outbox, runs, subjects, timeline
+from store.database import Connection, fetch_all, sql
+from store.schema import identities, messages, runs, timeline
 
-_clock = subjects.c.clock == bindparam("clock")
-_UNDELIVERED = sql(
-    select(func.count().label("n"))
-    .join_from(outbox, subjects, subjects.c.key == outbox.c.recipient)
-    .where(_clock, outbox.c.delivered_at.is_(None))
-)
-_OPEN_RUNS = sql(
-    select(runs.c.id, runs.c.definition, runs.c.memory)
-    .where(runs.c.status == "open", runs.c.clock == bindparam("clock"))
-    .order_by(runs.c.id)
-)
-_UNSETTLED = sql(
-    select(
-        messages.c.recipient,
-        func.min(messages.c.due_at).filter(messages.c.status == "deferred").label("due"),
-        func.bool_or(messages.c.status == "sending").label("sending"),
-    )
-    .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
-    .where(_clock, messages.c.status.in_(("deferred", "sending")))
-    .group_by(messages.c.recipient)
-)
 _recipient = (
     select(func.min(identities.c.value)).where(identities.c.subject_key == messages.c.recipient).scalar_subquery()
 )
@@ -79,22 +58,6 @@ _RUNS = sql(
     .where(_of_user())
     .order_by(runs.c.started_at, runs.c.id)
 )
-
-
-async def count_undelivered(connection: Connection, clock: str) -> int:
-    """The number of undelivered outbox rows."""
-    row = await fetch_one(connection, _UNDELIVERED, clock=clock)
-    return int(row["n"]) if row else 0
-
-
-async def open_runs(connection: Connection, clock: str) -> Sequence[Mapping[str, Any]]:
-    """Open runs by id, with their memory."""
-    return await fetch_all(connection, _OPEN_RUNS, clock=clock)
-
-
-async def people_with_unsettled_messages(connection: Connection, clock: str) -> Sequence[Mapping[str, Any]]:
-    """By recipient, when the next deferred message is `due`, and whether one is `sending`."""
-    return await fetch_all(connection, _UNSETTLED, clock=clock)
 
 
 async def all_messages(connection: Connection) -> Sequence[Mapping[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, bindparam, func, literal, or_, select, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
 from journeys.gate.status import MEANINGS, Status
 from journeys.tokens.address_hash import AddressHash
@@ -154,9 +153,9 @@ async def last_events(connection: Connection, keys: Sequence[str], names: Sequen
 
 
 async def last_decisions(
-    connection: Connection, keys: Sequence[str], template: str, clock: TestClock | None = None
+    connection: Connection, keys: Sequence[str], template: str, *, on_clock: bool = False
 ) -> list[LastDecision]:
-    """The decisions on this template, latest first. `clock` is the person's test clock."""
+    """The decisions on this template, latest first. `on_clock`: the person is on a test clock."""
     return [
         LastDecision(
             row["run"],
@@ -164,7 +163,7 @@ async def last_decisions(
             MEANINGS[Status(row["status"])].last_decision,
             _why(row),
             row["due_at"],
-            _began(row, clock),
+            _began(row, on_clock=on_clock),
         )
         for row in await fetch_all(connection, _DECIDED, keys=list(keys), template=template)
     ]
@@ -176,18 +175,17 @@ def _why(row: Mapping[str, Any]) -> str:
     return "; ".join(dict.fromkeys([*reasons, *([row["detail"]] if row["detail"] else [])]))
 
 
-def _began(row: Mapping[str, Any], clock: TestClock | None) -> datetime:
+def _began(row: Mapping[str, Any], *, on_clock: bool) -> datetime:
     """The instant since which a message waits, across repeated decisions.
 
-    The feed has real instants, which are too late by a test clock that was held: so never later than the last verdict,
-    nor before the request.
+    The feed has real instants, which mean nothing on a test clock: there the message waits since the request. Never
+    later than the last verdict, nor before the request.
     """
     requested: datetime = row["at"]
     decided: datetime = row["decided_at"]
-    real = row["waits_from"]
-    if real is None:
+    if row["waits_from"] is None:
         return decided
-    return max(requested, min(decided, clock.virtual(real) if clock is not None else real))
+    return requested if on_clock else max(requested, min(decided, row["waits_from"]))
 
 
 async def since_when(

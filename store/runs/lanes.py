@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, false, func, literal, select, true, union_all, update
+from sqlalchemy import bindparam, false, func, literal, select, true, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.protocol.routing import RunSubscription
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import any_of, unnest
-from store.schema import runs, subjects
+from store.schema import runs
 
 _open_runs = select(
     runs.c.lane,
@@ -72,10 +72,13 @@ _INSERT = sql(
     )
 )
 _MOVE = sql(
-    update(runs).where(runs.c.lane == bindparam("gone")).values(lane=bindparam("into"), joined_seq=bindparam("seq"))
+    update(runs)
+    .where(runs.c.lane == bindparam("gone"))
+    .values(lane=bindparam("into"), joined_seq=bindparam("seq"), compared_seq=0)
 )
-_listening = (
+LISTENING = (
     runs.c.id,
+    runs.c.number,
     runs.c.definition,
     runs.c.lane,
     runs.c.entered_seq,
@@ -86,18 +89,17 @@ _listening = (
     runs.c.started_at,
     (runs.c.step > 0).label("resumes"),
 )
+"""The columns of a run that a signal to it needs."""
 _LISTENERS = sql(
     union_all(
-        select(*_listening, runs.c.lane.label("receives")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
-        select(*_listening, runs.c.subject_key).where(
+        select(*LISTENING, runs.c.lane.label("receives")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
+        select(*LISTENING, runs.c.subject_key).where(
             runs.c.status == "open", runs.c.lane != runs.c.subject_key, any_of(runs.c.subject_key, "lanes")
         ),
     )
 )
-_MEMBERS = sql(
-    select(*_listening, subjects.c.account_key)
-    .join_from(subjects, runs, and_(runs.c.lane == subjects.c.key, runs.c.status == "open"))
-    .where(any_of(subjects.c.account_key, "accounts"))
+_DEFINITIONS = sql(
+    select(runs.c.lane, runs.c.definition).distinct().where(any_of(runs.c.lane, "lanes"), runs.c.status == "open")
 )
 
 
@@ -170,11 +172,16 @@ async def move_to(connection: Connection, gone: str, into: str, *, joined_seq: i
 
 
 async def listeners_of(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """By recipient, the open runs that receive its rows: its own, those that began in it, an account's members'."""
+    """By recipient, the open runs that receive its rows: its own, and those that began in it."""
     listening: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
     for row in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
         listening[row["receives"]].append(row)
-    accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
-    for row in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
-        listening[row["account_key"]].append(row)
     return listening
+
+
+async def definitions_of_lanes(connection: Connection, lanes: Sequence[str]) -> dict[str, set[str]]:
+    """By lane, the definitions of its open runs."""
+    found: dict[str, set[str]] = {lane: set() for lane in lanes}
+    for row in await fetch_all(connection, _DEFINITIONS, lanes=list(lanes)):
+        found[row["lane"]].add(row["definition"])
+    return found

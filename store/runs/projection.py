@@ -29,6 +29,7 @@ _READ = sql(
         runs.c.lane,
         runs.c.entered_seq,
         runs.c.joined_seq,
+        runs.c.compared_seq,
         runs.c.clock,
         runs.c.status,
         runs.c.step,
@@ -53,6 +54,7 @@ _ADVANCE = sql(
     moved AS (
     UPDATE runs SET step = :step, state = :state, visit = :visit, entered_at = :entered, last_at = :last,
       next_due_at = :due, paused = :paused, memory = CAST(:memory AS jsonb), outcome = :outcome,
+      compared_seq = greatest(compared_seq, CAST(:compared AS bigint)),
       status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
       ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
     WHERE id = :id AND step < :step RETURNING id),
@@ -117,6 +119,7 @@ class Run:
     lane: str
     entered_seq: int
     joined_seq: int
+    compared_seq: int
     clock: str | None
     status: str
     step: int
@@ -146,11 +149,12 @@ async def advance_run(
     state: RunState,
     log: Sequence[LogLine] = (),
     *,
-    caused: bool = True,
+    compared: int | None = None,
 ) -> str | None:
     """Project a step, with its timeline if that is known already; None if it, or a later one, is projected already.
 
-    Returns the step's trace: that of its cause, or its own if nothing accepted `caused` it.
+    Returns the step's trace: that of its cause. The step of a timer or of a command has its own: nothing accepted caused it,
+    and its lane was `compared` up to this `seq`.
     """
     projected = await fetch_one(
         connection,
@@ -165,8 +169,9 @@ async def advance_run(
         paused=state.paused_at is not None,
         memory=as_json(state_to_json(state)),
         outcome=state.outcome,
-        lanes=list(state.seqs) if caused else [],
-        seqs=list(state.seqs.values()) if caused else [],
+        compared=compared,
+        lanes=list(state.seqs) if compared is None else [],
+        seqs=list(state.seqs.values()) if compared is None else [],
         trace=trace_of_step(identity, step),
         **_columns(log),
     )

@@ -64,7 +64,7 @@ consent_requests = Table(
         Timestamp,
         nullable=False,
         server_default=func.now(),
-        comment="When its link was sent, by the real clock.",
+        comment="When its link was sent, by the person's clock.",
     ),
     Column("confirmed_at", Timestamp),
     Column("refused_at", Timestamp),

@@ -77,6 +77,7 @@ messages = Table(
     Column("settled_at", Timestamp),
     Column("ready_at", Timestamp, comment="When nothing but consolidation held it any more."),
     Column("merged_into", Text, comment="The key of the digest it went out in."),
+    Column("clock", Text, comment="The test clock of its run and recipient."),
     Column("in_doubt", Boolean, nullable=False, server_default=false(), comment="An attempt may have arrived."),
     Column("trace", Trace),
     comment="The ledger: nothing leaves before its row says sending.",
@@ -97,7 +98,13 @@ Index(
     "messages_troubled", messages.c.status, messages.c.id, postgresql_where=messages.c.status.in_(("failed", "unknown"))
 )
 Index("messages_parts", messages.c.merged_into, postgresql_where=messages.c.merged_into.is_not(None))
-Index("messages_by_journey", messages.c.journey, messages.c.sent_at, postgresql_where=messages.c.sent_at.is_not(None))
+Index(
+    "messages_by_journey",
+    messages.c.journey,
+    messages.c.sent_at,
+    postgresql_where=and_(messages.c.sent_at.is_not(None), messages.c.clock.is_(None)),
+)
+Index("messages_on_clock", messages.c.clock, postgresql_where=and_(_unsettled, messages.c.clock.is_not(None)))
 Index(
     "messages_by_reference",
     messages.c.reference,

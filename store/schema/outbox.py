@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, and_, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.base import Timestamp, Trace, metadata, number
@@ -18,17 +18,32 @@ outbox = Table(
     Column("event_id", Text, nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("data", JSONB, nullable=False, server_default="{}"),
-    Column("facts", JSONB, comment="By scope, the fields that journeys read, as of the event's commit."),
+    Column("facts", JSONB, comment="By scope, the fields that journeys read, as of the row's place in the lane."),
     Column("target", Text, comment="The one run it is for; null is every run that listens."),
+    Column(
+        "for_members",
+        JSONB,
+        comment="Of an account's row, what its members get of it (`store/outbox/copies.py`); null is nothing.",
+    ),
+    Column("copy_of", BigInteger, comment="Of a copy in a member's lane, the id of the account's row."),
+    Column("clock", Text, comment="The test clock of the recipient, whose driver delivers it; null: the relay does."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("delivered_at", Timestamp),
     Column("trace", Trace),
     UniqueConstraint("recipient", "seq"),
     comment="One occurrence for one recipient; kept a while after delivery, since a timer's step asks for it.",
 )
-_waits = outbox.c.delivered_at.is_(None)
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 Index("outbox_waiting", outbox.c.id, postgresql_where=_waits)
 Index("outbox_waiting_of", outbox.c.recipient, outbox.c.seq, postgresql_where=_waits)
+Index("outbox_waiting_own", outbox.c.recipient, postgresql_where=and_(_waits, outbox.c.copy_of.is_(None)))
+Index("outbox_for_members", outbox.c.recipient, outbox.c.seq, postgresql_where=outbox.c.for_members.is_not(None))
+Index(
+    "outbox_on_clock",
+    outbox.c.clock,
+    outbox.c.id,
+    postgresql_where=and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_not(None)),
+)
 Index("outbox_delivered", outbox.c.delivered_at, postgresql_where=outbox.c.delivered_at.is_not(None))
 
 lanes = Table(

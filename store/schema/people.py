@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Double, Index, Table, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.base import Timestamp, metadata
@@ -23,12 +23,41 @@ subjects = Table(
         "profile", JSONB, nullable=False, server_default="{}", comment="Traits, as identify and group calls gave them."
     ),
     Column("account_key", Text, comment="Of a person, the account they were put into last."),
+    Column(
+        "members_seq",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Of an account, the seq of its last row that is for its members.",
+    ),
+    Column("behind_since", Timestamp, comment="Of an account, since when rows wait to be copied to members."),
+    Column(
+        "copied_seq",
+        BigInteger,
+        comment="Of a person with open runs, the seq up to which rows of their account are copied into their lane.",
+    ),
+    Column(
+        "member_number",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Of an account, how many people were put into it so far; of a person, their number among them.",
+    ),
     Column("merged_into", Text, comment="The known user that this visitor turned out to be."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
     comment="A person or an account.",
 )
 Index("subjects_of_account", subjects.c.account_key, postgresql_where=subjects.c.account_key.is_not(None))
+Index(
+    "subjects_to_copy",
+    subjects.c.account_key,
+    subjects.c.copied_seq,
+    subjects.c.member_number,
+    postgresql_where=subjects.c.copied_seq.is_not(None),
+)
+Index("subjects_behind", subjects.c.behind_since, postgresql_where=subjects.c.behind_since.is_not(None))
+Index("subjects_on_clock", subjects.c.clock, subjects.c.key, postgresql_where=subjects.c.clock.is_not(None))
 Index("subjects_merged", subjects.c.merged_into, postgresql_where=subjects.c.merged_into.is_not(None))
 Index(
     "subjects_by_phone",  # digits only: numbers are written in many ways
@@ -60,9 +89,25 @@ clocks = Table(
     "clocks",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("origin", Timestamp, nullable=False, comment="The virtual instant at started_at."),
-    Column("started_at", Timestamp, nullable=False, server_default=func.now()),
-    Column("speed", Double, CheckConstraint("speed > 0", name="speed"), nullable=False),
-    Column("limit_at", Timestamp, nullable=False, comment="The virtual instant at which it stands still."),
-    comment="A test clock: its now is origin + (real now - started_at) * speed, at most limit_at.",
+    Column("now", Timestamp, nullable=False, comment="The instant that its subjects live by."),
+    Column("target", Timestamp, nullable=False, comment="The instant that it is advanced to; now while it stands."),
+    Column(
+        "status",
+        Text,
+        CheckConstraint("status IN ('ready', 'advancing', 'stuck')", name="status"),
+        nullable=False,
+        server_default="ready",
+    ),
+    Column("error", Text, comment="Of stuck: what does not end, and why."),
+    Column(
+        "progressed_at",
+        Timestamp,
+        nullable=False,
+        server_default=func.clock_timestamp(),
+        comment="The real instant of the last change of this row.",
+    ),
+    CheckConstraint("target >= now", name="target"),
+    CheckConstraint("status <> 'ready' OR target = now", name="ready"),
+    CheckConstraint("(status = 'stuck') = (error IS NOT NULL)", name="error"),
+    comment="A test clock: it stands still until it is advanced.",
 )

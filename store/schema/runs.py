@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Identity,
     Index,
     Integer,
     Table,
@@ -26,6 +27,7 @@ runs = Table(
     "runs",
     metadata,
     Column("id", Text, primary_key=True, comment="The workflow's id."),
+    Column("number", BigInteger, Identity(always=True), nullable=False, comment="The order in which runs were opened."),
     Column("journey", Text, nullable=False),
     Column("definition", Text, nullable=False, comment="The hash of the definition it began with and keeps."),
     Column("subject_key", Text, nullable=False, comment="The subject it was opened for; see lane."),
@@ -39,6 +41,13 @@ runs = Table(
         nullable=False,
         server_default=text("0"),
         comment="The same in the lane it was moved to.",
+    ),
+    Column(
+        "compared_seq",
+        BigInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Up to where its lane has nothing for it that its state does not have; moved by its timers.",
     ),
     Column("clock", Text, comment="The test clock of its subject."),
     Column(
@@ -71,6 +80,12 @@ Index("runs_of_lane", runs.c.lane, runs.c.journey, runs.c.case_key, runs.c.epoch
 Index("runs_of_subject", runs.c.subject_key)
 Index("runs_moved", runs.c.subject_key, postgresql_where=and_(_open, runs.c.lane != runs.c.subject_key))
 Index("runs_due", runs.c.next_due_at, postgresql_where=_open)
+Index(
+    "runs_due_on_clock",
+    runs.c.clock,
+    runs.c.next_due_at,
+    postgresql_where=and_(_open, runs.c.clock.is_not(None)),
+)
 Index(
     "runs_quiet",  # no due date would tell that one of these has stopped
     runs.c.id,

@@ -73,6 +73,7 @@ Index(
     postgresql_where=and_(_open, tasks.c.scope_key.is_not(None)),
 )
 Index("tasks_to_remind", tasks.c.remind_at, postgresql_where=and_(_open, tasks.c.remind_at.is_not(None)))
+Index("tasks_on_clock", tasks.c.clock, postgresql_where=and_(_open, tasks.c.clock.is_not(None)))
 Index("tasks_of_account", tasks.c.account_key, tasks.c.id, postgresql_where=tasks.c.account_key.is_not(None))
 
 task_asks = Table(
@@ -131,6 +132,13 @@ turns = Table(
     "turns",
     metadata,
     Column("team", Text, primary_key=True),
+    Column(
+        "scope",
+        Text,
+        primary_key=True,
+        server_default="",
+        comment="Empty for all; on a test clock the account, or the person who has none.",
+    ),
     Column("person", Text, nullable=False),
     comment="Who got the last task of a team: round robin goes on from there.",
 )

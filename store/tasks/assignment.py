@@ -16,16 +16,19 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.schema import runs, task_asks, tasks, turns
 from store.tasks import log as task_log
 
-_LOADS = sql(select(tasks.c.owner, func.count().label("n")).where(tasks.c.status == "open").group_by(tasks.c.owner))
-_TURN = sql(select(turns.c.person).where(turns.c.team == bindparam("team")))
-_turn = insert(turns).values(team=bindparam("team"), person=bindparam("person"))
-_TAKE_TURN = sql(_turn.on_conflict_do_update(index_elements=[turns.c.team], set_={"person": _turn.excluded.person}))
+_loads = select(tasks.c.owner, func.count().label("n")).where(tasks.c.status == "open").group_by(tasks.c.owner)
+_LOADS = sql(_loads.where(tasks.c.clock.is_(None)))
+_LOADS_ON_CLOCK = sql(_loads.where(tasks.c.clock == bindparam("clock"), tasks.c.scope_key == bindparam("scope")))
+_TURN = sql(select(turns.c.person).where(turns.c.team == bindparam("team"), turns.c.scope == bindparam("scope")))
+_turn = insert(turns).values(team=bindparam("team"), scope=bindparam("scope"), person=bindparam("person"))
+_TAKE_TURN = sql(
+    _turn.on_conflict_do_update(index_elements=[turns.c.team, turns.c.scope], set_={"person": _turn.excluded.person})
+)
 _ASSIGN = sql(
     update(tasks)
     .where(tasks.c.id == bindparam("id"))
@@ -41,7 +44,7 @@ _ASSIGN = sql(
     )
 )
 _ASKING = sql(
-    select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane)
+    select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane, runs.c.definition)
     .join_from(task_asks, runs, runs.c.id == task_asks.c.run)
     .where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open", runs.c.status == "open")
     .order_by(task_asks.c.key)
@@ -58,19 +61,38 @@ class TaskHandover:
 
 
 async def choose_owner(
-    connection: Connection, roster: Roster, *, task: str, named: str, account: str | None, at: datetime
+    connection: Connection,
+    roster: Roster,
+    *,
+    task: str,
+    named: str,
+    account: str | None,
+    at: datetime,
+    clock: str | None,
+    scope: str,
 ) -> AssignmentResult:
-    """The owner of a task. A name that is neither a person nor a team of the roster is kept, without a lock."""
+    """The owner of a task. A name that is neither a person nor a team of the roster is kept, without a lock.
+
+    On a test clock loads and turns are counted within the `scope`, the account or person: groups do not affect each other.
+    """
     if not roster.knows(named):
         return assign_task(roster, AssignmentRequest(task, named, at), {})
     await lock_until_commit(connection, Lock.ROUTING)
-    loads = {row["owner"]: row["n"] for row in await fetch_all(connection, _LOADS)}
-    turn = await fetch_one(connection, _TURN, team=named)
+    counted = scope if clock is not None else ""
+    turn = await fetch_one(connection, _TURN, team=named, scope=counted)
     ask = AssignmentRequest(task, named, at, await _owner_of(connection, roster, account))
-    assigned = assign_task(roster, ask, loads, turn["person"] if turn else None)
+    assigned = assign_task(roster, ask, await _loads_of(connection, clock, scope), turn["person"] if turn else None)
     if assigned.by_turn:
-        await execute(connection, _TAKE_TURN, team=named, person=assigned.owner)
+        await execute(connection, _TAKE_TURN, team=named, scope=counted, person=assigned.owner)
     return assigned
+
+
+async def _loads_of(connection: Connection, clock: str | None, scope: str) -> dict[str, int]:
+    if clock is None:
+        rows = await fetch_all(connection, _LOADS)
+    else:
+        rows = await fetch_all(connection, _LOADS_ON_CLOCK, clock=clock, scope=scope)
+    return {row["owner"]: row["n"] for row in rows}
 
 
 async def _owner_of(connection: Connection, roster: Roster, account: str | None) -> Any:
@@ -110,7 +132,6 @@ async def hand_to_next_level(
     named: str,
     *,
     level: int,
-    account: str | None,
     at: datetime,
     due: datetime | None = None,
 ) -> datetime | None:
@@ -118,7 +139,10 @@ async def hand_to_next_level(
 
     The deadline is `due`, else `within` again, in the new owner's working time.
     """
-    to = await choose_owner(connection, roster, task=task["task"], named=named, account=account, at=at)
+    to = await choose_owner(
+        connection, roster, task=task["task"], named=named, account=task["account"], at=at, clock=task["clock"],
+        scope=task["account"] or task["subject"],
+    )  # fmt: skip
     if due is None and task["within"]:
         due = roster.due(to.owner, at, task["within"])
     await assign_to(connection, task["id"], handover_of(roster, task, to, due, at), level=level)
@@ -128,7 +152,7 @@ async def hand_to_next_level(
 
 
 async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping[str, Any]]:
-    """The open runs that still ask for a task, with their lanes."""
+    """The open runs that still ask for a task, with their lanes and definitions."""
     return await fetch_all(connection, _ASKING, id=identity)
 
 
@@ -136,6 +160,6 @@ async def enqueue_deadline(connection: Connection, ask: Mapping[str, Any], due: 
     """Put a task's deadline into a run's lane, for the run's own timer. The caller holds the lane."""
     event_id = f"{ask['key']}=due {due.isoformat()}"
     data = {"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()}
-    await outbox.enqueue_derived(
+    await enqueue_derived(
         connection, DerivedSignal(ask["lane"], ask["run"], "deadline", ask["action"], event_id, at, data)
     )

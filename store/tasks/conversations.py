@@ -20,12 +20,11 @@ from journeys.gate.verdicts import Reason
 from journeys.language.actions import PRESSING
 from journeys.language.signal_names import CONVERSATION_CLOSED
 from store.database import Connection, execute, fetch_one, sql
-from store.definitions.registry import DefinitionRegistry
+from store.definitions.registry import DefinitionRegistry, fields_read
 from store.messages.answered import answered_messages
 from store.messages.entries import LedgerEntry
 from store.messages.withdrawals import withdraw_from_person
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.schema import conversations, runs
 from store.schema.base import Timestamp
@@ -91,6 +90,7 @@ _END = sql(
         conversations.c.channel,
         conversations.c.message_id,
         runs.c.lane,
+        runs.c.definition,
         (runs.c.status == "open").label("goes_on"),
     )
 )
@@ -160,8 +160,9 @@ async def _begin(
     rule, account = catalogue.consent.policy.answered, about["account"]
     named = await _named(connection, catalogue, about)
     to = await assignment.choose_owner(
-        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at
-    )
+        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at, clock=about["clock"],
+        scope=account or person,
+    )  # fmt: skip
     values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
     conversation = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
     assert conversation is not None
@@ -226,9 +227,9 @@ async def close_with_task(connection: Connection, task: int, by: str, at: dateti
     }
     once = f"conversation/{ended['id']}"
     if ended["goes_on"]:
-        await outbox.enqueue_derived(
-            connection, DerivedSignal(ended["lane"], ended["run"], "signal", CONVERSATION_CLOSED, once, at, data)
-        )
+        reads = await fields_read(connection, ended["definition"])
+        signal = DerivedSignal(ended["lane"], ended["run"], "signal", CONVERSATION_CLOSED, once, at, data, reads)
+        await enqueue_derived(connection, signal)
     return InboundEvent("track", once, CONVERSATION_CLOSED, subject_key=ended["recipient"], data=data)
 
 

@@ -31,8 +31,9 @@ async def reassign_task(
     async def assign(connection: Connection, task: RowDict, at: datetime) -> None:
         _check_open(task)
         chosen = await assignment.choose_owner(
-            connection, roster, task=task["task"], named=to, account=task["account"], at=at
-        )
+            connection, roster, task=task["task"], named=to, account=task["account"], at=at, clock=task["clock"],
+            scope=task["account"] or task["subject"],
+        )  # fmt: skip
         since = _awake(task, at)
         late = task["due_at"] is not None and task["due_at"] <= since
         # A late task stays late: passing it on gains no time, and it is not escalated twice.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.people.test_clocks import read_clock
+from store.expressions import any_of, array_of
 from store.schema import tasks
 from store.tasks import log as task_log
 
 _waits = (tasks.c.status == "open", tasks.c.remind_at.is_not(None))
-_CLOCKS = sql(select(tasks.c.clock).distinct().where(*_waits, tasks.c.clock.is_not(None)).order_by(tasks.c.clock))
 _NEXT = sql(
     select(
         tasks.c.id,
@@ -31,6 +30,7 @@ _NEXT = sql(
         *_waits,
         tasks.c.remind_at <= bindparam("now"),
         tasks.c.clock.is_not_distinct_from(bindparam("clock")),
+        or_(array_of("scopes", tasks.c.scope_key).is_(None), any_of(tasks.c.scope_key, "scopes")),
     )
     .order_by(tasks.c.remind_at, tasks.c.id)
     .limit(1)
@@ -55,19 +55,14 @@ _COUNTS = sql(
 )
 
 
-async def clocks(connection: Connection) -> list[tuple[str | None, datetime]]:
-    """Every clock by which a reminder may be due, with its current instant: the real one first."""
-    real = datetime.now(UTC)
-    nows: list[tuple[str | None, datetime]] = [(None, real)]
-    for row in await fetch_all(connection, _CLOCKS):
-        clock = await read_clock(connection, row["clock"])
-        nows += [(clock.id, clock.virtual(real))] if clock is not None else []
-    return nows
+async def next_reminder(
+    connection: Connection, clock: str | None, now: datetime, scopes: Sequence[str] | None = None
+) -> Mapping[str, Any] | None:
+    """The reminder that has been due longest by a clock and that no other process holds; locked until the commit.
 
-
-async def next_reminder(connection: Connection, clock: str | None, now: datetime) -> Mapping[str, Any] | None:
-    """The reminder that has been due longest and that no other process holds; locked until the commit."""
-    return await fetch_one(connection, _NEXT, clock=clock, now=now)
+    `scopes` are the accounts and people whose tasks count; without them all do.
+    """
+    return await fetch_one(connection, _NEXT, clock=clock, now=now, scopes=scopes)
 
 
 async def mark_reminded(connection: Connection, task: Mapping[str, Any], at: datetime) -> None:

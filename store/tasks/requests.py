@@ -54,7 +54,9 @@ _OF_RUN = sql(
         tasks.c.level,
         tasks.c.due_at,
         tasks.c.within,
-        tasks.c.account_key,
+        tasks.c.clock,
+        tasks.c.account_key.label("account"),
+        tasks.c.subject_key.label("subject"),
         task_asks.c.key,
         task_asks.c.action,
     )
@@ -137,8 +139,9 @@ async def _new(
     """Open a task; False if another transaction was quicker, whose task is visible after its commit."""
     account = run_row.account_key or (run_row.lane if run_row.subject_kind == "account" else None)
     to = await assignment.choose_owner(
-        connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
-    )
+        connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at, clock=run_row.clock,
+        scope=scope,
+    )  # fmt: skip
     new = NewTask(
         key=task_key(run_row.id, effect),
         run=run_row.id,
@@ -203,7 +206,6 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
         task,
         effect.owner,
         level=effect.level,
-        account=task["account_key"],
         at=effect.at,
         due=effect.due_at,
     )

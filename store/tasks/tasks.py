@@ -12,11 +12,11 @@ from sqlalchemy import bindparam, func, select, union, update
 from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.definitions.registry import fields_read
 from store.errors import Contended
-from store.outbox import queue as outbox
-from store.outbox.queue import DerivedSignal
+from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_for, now_from_outside
 from store.reads.tasks import get_task
 from store.retry import retry_transaction
 from store.rows import RowDict
@@ -87,12 +87,17 @@ class TaskClosing:
 
 
 async def change_under_lock(
-    database: Database, identity: int, now: datetime, change: Callable[[Connection, RowDict, datetime], Awaitable[T]]
+    database: Database,
+    identity: int,
+    now: datetime,
+    change: Callable[[Connection, RowDict, datetime], Awaitable[T]],
+    *,
+    outside: bool = True,
 ) -> tuple[T, RowDict] | None:
     """Change a task under its locks, at its own clock's instant; the result, and the task afterwards.
 
     None if there is no such task. The lanes of its runs are locked first, as in every step, so that two changes at once
-    wait instead of deadlocking.
+    wait instead of deadlocking. Raises ClockAdvancing for a change from `outside` while the task's clock advances.
     """
 
     async def work(connection: Connection) -> tuple[T, RowDict] | None:
@@ -104,7 +109,7 @@ async def change_under_lock(
         await fetch_one(connection, _LOCK, id=identity)
         if not await _lanes(connection, identity) <= lanes:
             raise Contended  # a run has joined between the read and the lock
-        at = await now_for(connection, row["clock"])
+        at = await (now_from_outside if outside else now_for)(connection, row["clock"])
         task = await get_task(connection, identity, now)
         assert task is not None, "tasks are never deleted"
         result = await change(connection, task, at)
@@ -148,7 +153,9 @@ async def close_within(
 async def _enqueue_closed(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
     name, event_id = f"{ask['action']}.closed", f"{ask['key']}=closed"
     data = {**data, "resolution": data["outcome"]}
-    await outbox.enqueue_derived(connection, DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data))
+    reads = await fields_read(connection, ask["definition"])
+    signal = DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data, reads)
+    await enqueue_derived(connection, signal)
 
 
 async def add_task_note(

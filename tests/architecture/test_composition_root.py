@@ -14,7 +14,6 @@ EXCEPTIONS = {
     "benchmarks/contenders/handwritten_worker.py": "a contender: plain Temporal, without our data converter",
     "benchmarks/stack/rig.py": "a contender's client: plain Temporal, without our data converter",
     "worker/stack/temporal_server.py": "checks that the embedded server is up",
-    "worker/testing/stage.py": "its relay starts runs with a client that omits the store's clock",
 }
 
 

@@ -14,17 +14,16 @@ from pathlib import Path
 
 from temporalio.client import WorkflowHandle
 
+from tests.support.skipped_time import SkippedTime, skipped_time
 from worker.event_loop import run_until_done
 from worker.pytest_plugin import fresh_database, session_servers
 from worker.settings import ROOT
-from worker.testing.rehearsal import Rehearsal
 from worker.testing.replay import write_history
-from worker.testing.stage import rehearsal
 
 HISTORIES = ROOT / "tests" / "histories"
 
 
-async def renewal(stage: Rehearsal) -> None:
+async def renewal(stage: SkippedTime) -> None:
     await stage.identify("cleo", email="cleo@example.com", role="champion")
     await stage.group("cleo", "acme", plan="team", renewal_date=(stage.now + timedelta(days=300)).isoformat())
     await stage.identify("adam", email="adam@example.com", role="admin")
@@ -39,7 +38,7 @@ async def renewal(stage: Rehearsal) -> None:
     await stage.signal(None, "contract_cancelled", account="acme")
 
 
-async def activation(stage: Rehearsal) -> None:
+async def activation(stage: SkippedTime) -> None:
     await stage.identify("ada", email="ada@example.com", first_name="Ada", use_case="reports")
     await stage.signal("ada", "signed_up")
     await stage.forward(days=4)
@@ -49,13 +48,13 @@ async def activation(stage: Rehearsal) -> None:
     await stage.signal("ada", "activated")
 
 
-async def helped(stage: Rehearsal) -> None:
+async def helped(stage: SkippedTime) -> None:
     await stage.identify("bob", email="bob@example.com", account_fit=0.9)
     await stage.signal("bob", "signed_up")
     await stage.forward(days=40)
 
 
-async def ticket(stage: Rehearsal) -> None:
+async def ticket(stage: SkippedTime) -> None:
     await stage.identify("ada", email="ada@example.com", first_name="Ada")
     await stage.signal("ada", "ticket_opened", ticket_id="t1", priority="urgent", subject="Down")
     await stage.forward(hours=9)
@@ -63,7 +62,7 @@ async def ticket(stage: Rehearsal) -> None:
     await stage.forward(days=8)
 
 
-async def shop(stage: Rehearsal) -> None:
+async def shop(stage: SkippedTime) -> None:
     await stage.identify("ada", email="ada@example.com", rhythm_days=21.0, lifetime_value=250.0)
     for days in (20, 25, 95, 30, 10):
         await stage.signal("ada", "order_completed", order_id=f"o{days}", value=30.0)
@@ -74,7 +73,7 @@ async def shop(stage: Rehearsal) -> None:
     await stage.signal("ada", "account_closed")
 
 
-async def confirmed(stage: Rehearsal) -> None:
+async def confirmed(stage: SkippedTime) -> None:
     await stage.identify("ada", email="ada@example.com", first_name="Ada")
     request = {"request": "7", "channel": "email", "topic": "offers"}
     await stage.signal("ada", "consent_requested", link="https://tenure.example/y/t", **request)
@@ -82,7 +81,7 @@ async def confirmed(stage: Rehearsal) -> None:
     await stage.signal("ada", "consent_confirmed", **request)
 
 
-CASES: dict[tuple[str, str], Callable[[Rehearsal], Awaitable[None]]] = {
+CASES: dict[tuple[str, str], Callable[[SkippedTime], Awaitable[None]]] = {
     ("confirm-consent", "confirmed"): confirmed,
     ("renewal-readiness", "moved-twice"): renewal,
     ("setup-and-activation", "activated"): activation,
@@ -95,7 +94,7 @@ CASES: dict[tuple[str, str], Callable[[Rehearsal], Awaitable[None]]] = {
 async def record(postgres: str, temporal: str) -> None:
     for (journey, case), live in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            async with fresh_database(postgres) as url, rehearsal(url, temporal, Path(folder)) as stage:
+            async with fresh_database(postgres) as url, skipped_time(url, temporal, Path(folder)) as stage:
                 await stage.publish(ROOT / "catalog" / "journeys" / f"{journey}.yaml")
                 await live(stage)
                 for number, handle in enumerate(await chain(stage, journey), 1):
@@ -105,7 +104,7 @@ async def record(postgres: str, temporal: str) -> None:
     (HISTORIES / "expected_counts").write_text("".join(f"{name} {count}\n" for name, count in counts.items()))
 
 
-async def chain(stage: Rehearsal, journey: str) -> list[WorkflowHandle[object, object]]:
+async def chain(stage: SkippedTime, journey: str) -> list[WorkflowHandle[object, object]]:
     """The workflow executions of the journey's run, in order."""
     identity = next(run["id"] for run in await stage.runs() if run["journey"] == journey)
     handles: list[WorkflowHandle[object, object]] = []
@@ -123,7 +122,7 @@ async def main() -> None:
         await record(sys.argv[1], sys.argv[2])
         return
     with tempfile.TemporaryDirectory(prefix="tenure-record-") as folder:
-        async with session_servers(Path(folder)) as servers:
+        async with session_servers(Path(folder), time_skipping=True) as servers:
             await record(servers.postgres, servers.temporal)
 
 

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 
@@ -17,11 +18,17 @@ from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.inbound import InboundEvent
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
+from store.clocks import control
+from store.clocks.due import read_state
 from store.database import Database, fetch_all, sql
 from store.definitions import publishing
 from store.events import ingest
+from store.people.test_clocks import ClockStatus, TestClock
 from worker.composition import worker as composition
 from worker.composition.dependencies import dependencies
+from worker.composition.loops import Loop, clock_driver
+from worker.loops.fan_out import fan_out_accounts
+from worker.loops.reminders import Reminder
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
@@ -63,6 +70,28 @@ class LiveStack:
     def identify(self, user: str, **traits: Any) -> InboundEvent:
         self.sent += 1
         return InboundEvent("identify", f"m{self.sent}", "identify", user_id=user, traits=traits)
+
+    async def create_clock(self, clock: str, now: datetime) -> None:
+        async with self.database.transaction() as connection:
+            await control.create_clock(connection, clock, now)
+
+    async def advance(self, clock: str, to: datetime) -> None:
+        async with self.database.transaction() as connection:
+            await control.advance_clock(connection, clock, to)
+
+    async def ready(self, clock: str, *, timeout: float = TIMEOUT_SECONDS) -> TestClock:
+        """Wait until everything on a clock is decided; the clock then."""
+
+        async def state() -> tuple[TestClock, bool]:
+            async with self.database.reading() as connection:
+                found = await read_state(connection, clock, len(self.deps.policy.answered.escalate))
+            assert found is not None
+            return found
+
+        def is_ready(found: tuple[TestClock, bool]) -> bool:
+            return found[0].status is ClockStatus.READY and not found[1]
+
+        return (await until(state, is_ready, waiting_for=f"clock {clock}", timeout=timeout))[0]
 
     async def rows(self, statement: str, **values: Any) -> Sequence[Mapping[str, Any]]:
         async with self.database.reading() as connection:
@@ -116,14 +145,14 @@ async def live_stack(
     task_queue: str,
     folder: Path,
     *,
-    clock: Literal["wall", "workflow"] = "wall",
     catalog: Path | None = None,
     cached: int = 100,
     relaying: bool = True,
+    driving: bool = False,
     faults: MailFaults = MailFaults(),
     near: bool = True,
 ) -> AsyncIterator[LiveStack]:
-    """A worker with its relay and mail sink, for as long as the body runs."""
+    """A worker with its relay, the driver of test clocks if wanted, and its mail sink, for as long as the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
         settings = Settings(
             database_url=database_url,
@@ -138,7 +167,7 @@ async def live_stack(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        deps = dependencies(settings, database, clock=clock)
+        deps = dependencies(settings, database)
         stop = asyncio.Event()
         relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
@@ -147,14 +176,20 @@ async def live_stack(
                 *composition.channel_workers(client, settings, deps),
             ):
                 await running.enter_async_context(temporal_worker)
-            task = asyncio.create_task(relay.run(stop)) if relaying else None
+            loops: list[Loop] = [relay.run, partial(fan_out_accounts, database)] if relaying else []
+            if driving:
+                loops.append(clock_driver(database, client, deps, task_queue, nobody_is_reminded).run)
+            tasks = [asyncio.create_task(loop(stop)) for loop in loops]
             try:
                 yield LiveStack(database, client, deps, settings, Maildir(folder / "mail"))
             finally:
                 stop.set()
-                if task is not None:
-                    await task
+                await asyncio.gather(*tasks)
         await database.close()
+
+
+async def nobody_is_reminded(_: Reminder) -> None:
+    """A sender of reminders that tells nobody."""
 
 
 def utc(day: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from activities.content.tracked_links import ClickLinks
 from activities.outgoing.client import HttpClient
 from activities.ports import Outgoing
 from journeys.tokens.signed_links import Links
+from worker.provider_settings import ProviderSettings
+from worker.settings import ROOT
 from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
 from worker.stack.providers.serving import LocalProvider
 
@@ -121,4 +124,27 @@ def outgoing(channel: HttpChannel, key: str = "journey/j/u_1/-/1#s.1/send.1>u_1"
     """The urgent message to Ada."""
     return Outgoing(
         key, "export/ready", channel.address(ADA, "u_1") or "", ADA, {}, {"webinar_id": "987654321", **data}, "notices"
+    )
+
+
+def catalogue_with_sms(folder: Path) -> Path:
+    """The shipped catalogue in `folder`, with a template for SMS, and a policy that defers nothing."""
+    shutil.copytree(ROOT / "catalog", folder)
+    (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
+    (folder / "templates" / "export").mkdir()
+    (folder / "templates" / "export" / "ready.md").write_text(URGENT)
+    return folder
+
+
+def twilio_at(local: LocalProvider, rates: str = "") -> ProviderSettings:
+    """Settings of SMS through the local provider, tried inside steps."""
+    return ProviderSettings(
+        outgoing_allow=local.origin,
+        providers_near=True,
+        provider_rates=rates,
+        twilio_account="AC1",
+        twilio_token=KEY,
+        twilio_from="+15005550006",
+        twilio_base=f"{local.url}/twilio",
+        twilio_callback="https://x.example/hook",
     )

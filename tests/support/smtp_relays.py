@@ -67,7 +67,7 @@ async def dependencies_by_relay(
     known = load_templates(folder / "templates")
     database = Database(database_url)
     exit_stack.push_async_callback(database.close)
-    deps = Dependencies(database, DefinitionRegistry(), load_policy(POLICY), {}, clock="workflow")
+    deps = Dependencies(database, DefinitionRegistry(), load_policy(POLICY), {})
     for name in JOURNEYS:
         await publish(database, journey(name))
     by_relay = {}

@@ -18,6 +18,7 @@ from store.database import Database
 from tests.support.live_stack import LiveStack
 from worker.composition import worker as composition
 from worker.composition.dependencies import dependencies
+from worker.loops.fan_out import fan_out_accounts
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
@@ -55,15 +56,15 @@ async def stack_without_workers(
 
 @contextlib.asynccontextmanager
 async def running_relay(stack: LiveStack) -> AsyncIterator[None]:
-    """Run a relay for as long as the body runs."""
+    """Run a relay and the fan-out for as long as the body runs."""
     stop = asyncio.Event()
     relay = OutboxRelay(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
-    task = asyncio.create_task(relay.run(stop))
+    tasks = [asyncio.create_task(loop) for loop in (relay.run(stop), fan_out_accounts(stack.database, stop))]
     try:
         yield
     finally:
         stop.set()
-        await task
+        await asyncio.gather(*tasks)
 
 
 def worker(stack: LiveStack, **settings: Any) -> Worker:

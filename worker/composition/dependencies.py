@@ -1,8 +1,6 @@
-"""Dependencies given to every activity: database, definitions, policy, channels, clock and team."""
+"""Dependencies given to every activity: database, definitions, policy, channels and team."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from activities.dependencies import Dependencies
 from store.database import Database
@@ -13,17 +11,8 @@ from worker.provider_settings import ProviderSettings
 from worker.settings import Settings
 
 
-def dependencies(
-    settings: Settings,
-    database: Database,
-    *,
-    clock: Literal["wall", "workflow"] = "wall",
-    providers: ProviderSettings | None = None,
-) -> Dependencies:
-    """The dependencies of one process over this database. Raises SettingsError.
-
-    With `clock="workflow"` activities take the time from the workflow that calls them, as a rehearsal needs it.
-    """
+def dependencies(settings: Settings, database: Database, *, providers: ProviderSettings | None = None) -> Dependencies:
+    """The dependencies of one process over this database. Raises SettingsError."""
     rules, team = policy(settings.catalog), roster(settings.catalog)
     registry = DefinitionRegistry(rules.urgent_ticket, consent_rules(settings), team)
-    return Dependencies(database, registry, rules, configured_channels(settings, providers), clock, team)
+    return Dependencies(database, registry, rules, configured_channels(settings, providers), team)

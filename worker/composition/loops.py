@@ -12,16 +12,21 @@ from temporalio.client import Client
 
 from activities.dependencies import Dependencies
 from store.database import Database
+from worker.clock_driver.group import DriverParts
+from worker.clock_driver.loop import ClockDriver
 from worker.composition.audiences import audience_loop
 from worker.composition.crm import crm_sync
 from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
+from worker.loops.fan_out import fan_out_accounts
+from worker.loops.outbox_pruning import prune_outbox
 from worker.loops.reconciliation import Reconciler
-from worker.loops.reminders import Reminders
+from worker.loops.reminders import Reminders, ReminderSender
 from worker.loops.surge_brake import engage_surge_brake
 from worker.provider_settings import ProviderSettings
 from worker.relay.relay import OutboxRelay
+from worker.relay.signals import WorkflowSignals
 from worker.settings import Settings
 
 Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -40,6 +45,17 @@ class BackgroundLoops:
         return [asyncio.create_task(loop(stop)) for loop in self.loops]
 
 
+def clock_driver(
+    database: Database, client: Client, deps: Dependencies, task_queue: str, send: ReminderSender
+) -> ClockDriver:
+    """The loop that drives test clocks; owners of tasks are reminded by `send`."""
+    signals = WorkflowSignals(client, task_queue)
+    parts = DriverParts(
+        database, deps.catalogue, signals, Reminders(database, send), deps.roster, tuple(deps.policy.answered.escalate)
+    )
+    return ClockDriver(parts)
+
+
 def background_loops(
     settings: Settings, providers: ProviderSettings, database: Database, client: Client, deps: Dependencies
 ) -> BackgroundLoops:
@@ -48,6 +64,9 @@ def background_loops(
     reminders = reminder_mail(settings, providers, deps.roster)
     loops: tuple[Loop, ...] = (
         relay.run,
+        partial(fan_out_accounts, database),
+        partial(prune_outbox, database),
+        clock_driver(database, client, deps, settings.task_queue, reminders).run,
         Reconciler(database, client, relay.signals).run,
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,

@@ -18,6 +18,7 @@ from activities.channels.message_hash import message_hash
 from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
+from store.errors import ClockAdvancing
 from store.events.changes import close_task
 from store.exports import crm_tasks
 from store.locks import Lock, check_lock_held, session_lock
@@ -146,8 +147,8 @@ class CrmSync:
                 now=datetime.now(UTC),
             )
             MIRRORED.labels(crm, "closed_there").inc()
-        except tasks.TaskNotOpen:
-            return
+        except (tasks.TaskNotOpen, ClockAdvancing):
+            return  # of a test clock that advances: closed at the next look
         except tasks.OutcomeNotDeclared as error:
             MIRRORED.labels(crm, "refused").inc()
             log.warning("mirror.outcome_not_declared", mirror=crm, task_id=task)

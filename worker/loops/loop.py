@@ -13,7 +13,19 @@ from store.errors import is_outage
 log = structlog.get_logger()
 
 
-async def run_periodically(name: str, poll: Callable[[], Awaitable[bool]], stop: asyncio.Event, every: float) -> None:
+async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> None:
+    """Sleep that long, or until `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def run_periodically(
+    name: str,
+    poll: Callable[[], Awaitable[bool]],
+    stop: asyncio.Event,
+    every: float,
+    wait: Callable[[asyncio.Event, float], Awaitable[None]] = sleep_or_stop,
+) -> None:
     """Call `poll` every that many seconds until `stop` is set, and at once again while it returns True (there is more).
 
     Raises nothing. An outage of the database is logged as one line; any other error is a bug, and is logged with its trace.
@@ -28,10 +40,4 @@ async def run_periodically(name: str, poll: Callable[[], Awaitable[bool]], stop:
             else:
                 log.exception("rounds.failed", what=name)
         if not more:
-            await sleep_or_stop(stop, every)
-
-
-async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep that long, or until `stop` is set."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+            await wait(stop, every)

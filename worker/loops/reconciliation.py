@@ -204,8 +204,6 @@ class Reconciler:
     async def _nudge(self, run: Mapping[str, Any]) -> None:
         """Signal-with-start: a workflow that runs checks its deadlines, a new one resumes from the run's row."""
         subject = "account" if run["subject_key"].startswith("a_") else "user"
-        async with self.database.reading() as connection:
-            await self.signals.learn_clocks(connection, {run["clock"]})
         await self.signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
 
     async def _close(self, run: str, workflow: WorkflowExecutionDescription) -> None:

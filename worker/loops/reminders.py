@@ -7,9 +7,10 @@ twice, and never loses one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 import structlog
@@ -53,6 +54,14 @@ Raises when it could not be sent now.
 """
 
 
+class ReminderResult(StrEnum):
+    """Results of a reminder: sent, no address to send it to, or to be tried again."""
+
+    SENT = "told"
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+
+
 class Reminders:
     """One of any number of processes that send reminders."""
 
@@ -69,22 +78,26 @@ class Reminders:
         await run_periodically("reminders", poll, stop, every)
 
     async def sweep(self) -> int:
-        """Send every reminder that is due by its own clock; returns how many were sent."""
+        """Send every reminder that is due by the real clock; returns how many were sent."""
         async with self.database.reading() as connection:
-            clocks = await reminders.clocks(connection)
             for item in await reminders.count_tasks(connection):
                 OPEN.labels(item["team"]).set(item["open"])
                 OVERDUE.labels(item["team"]).set(item["overdue"])
-        sent = 0
-        for clock, now in clocks:
-            while (done := await self._next(clock, now)) is not None:
-                sent += done
+        sent, now = 0, datetime.now(UTC)
+        while (result := await self.send_next(now)) is not None:
+            sent += result is ReminderResult.SENT
         return sent
 
-    async def _next(self, clock: str | None, now: datetime) -> bool | None:
-        """Whether the next reminder was sent; None when none is due."""
+    async def send_next(
+        self, now: datetime, *, clock: str | None = None, scopes: Sequence[str] | None = None
+    ) -> ReminderResult | None:
+        """Send the next reminder of a clock, whose instant is `now`; None when none is due.
+
+        `scopes` are the accounts and people whose tasks count; without them all do. On a test clock a failed reminder
+        stays due: the clock waits.
+        """
         async with self.database.transaction() as connection:
-            task = await reminders.next_reminder(connection, clock, now)
+            task = await reminders.next_reminder(connection, clock, now, scopes)
             if task is None:
                 return None
             try:
@@ -92,15 +105,17 @@ class Reminders:
                     unreachable = await self.send(_reminder(task))
             except Exception as error:  # noqa: BLE001 — one owner's failure must not stop the others
                 log.warning("reminders.not_told", task_id=task["id"], error=type(error).__name__)
-                REMINDED.labels("failed").inc()
-                await reminders.postpone_reminder(connection, task, RETRY_AFTER, now)
-                return False
+                REMINDED.labels(ReminderResult.FAILED).inc()
+                if clock is None:
+                    await reminders.postpone_reminder(connection, task, RETRY_AFTER, now)
+                return ReminderResult.FAILED
             if unreachable is None:
                 await reminders.mark_reminded(connection, task, now)
             else:
                 await reminders.mark_unreachable(connection, task, unreachable, now)
-        REMINDED.labels("told" if unreachable is None else "unreachable").inc()
-        return unreachable is None
+        result = ReminderResult.SENT if unreachable is None else ReminderResult.UNREACHABLE
+        REMINDED.labels(result).inc()
+        return result
 
 
 def _reminder(task: Any) -> Reminder:

@@ -1,25 +1,34 @@
-"""Outbox listener: wakes the relay when PostgreSQL notifies of a new outbox row."""
+"""Listener of a PostgreSQL channel: wakes a loop, and keeps the payloads."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from store.notifications import subscribe
-from store.outbox import queue as outbox
 
 
-class OutboxListener:
-    """`notified` is set for a new row, and after every connect: notifications in between are lost."""
+class NotificationListener:
+    """Has an event for each payload, set by its notification and after every connect: those in between are lost.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.notified = asyncio.Event()
+    A notification with another payload sets all of them.
+    """
 
-    async def wait(self, stop: asyncio.Event, seconds: float) -> None:
+    def __init__(self, url: str, channel: str, payloads: Sequence[str] = ("",)) -> None:
+        self.url, self.channel = url, channel
+        self.notified = {payload: asyncio.Event() for payload in payloads}
+        self.payloads: set[str] = set()
+        """Payloads of notifications since `take_payloads`."""
+
+    def take_payloads(self) -> set[str]:
+        """Payloads of notifications since the last call."""
+        payloads, self.payloads = self.payloads, set()
+        return payloads
+
+    async def wait(self, stop: asyncio.Event, seconds: float, payload: str = "") -> None:
         """Until notified, stopped, or that many seconds have passed."""
-        waits = [asyncio.create_task(self.notified.wait()), asyncio.create_task(stop.wait())]
+        waits = [asyncio.create_task(self.notified[payload].wait()), asyncio.create_task(stop.wait())]
         _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -36,5 +45,15 @@ class OutboxListener:
                 await task
 
     async def _listen(self) -> None:
-        notified = self.notified.set
-        await subscribe(self.url, outbox.CHANNEL, on_notify=lambda _: notified(), on_connect=notified)
+        await subscribe(self.url, self.channel, on_notify=self._notify, on_connect=self._notify_all)
+
+    def _notify(self, payload: str) -> None:
+        self.payloads.add(payload)
+        if payload in self.notified:
+            self.notified[payload].set()
+        else:
+            self._notify_all()
+
+    def _notify_all(self) -> None:
+        for event in self.notified.values():
+            event.set()

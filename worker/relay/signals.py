@@ -1,4 +1,4 @@
-"""Signals from the relay to workflows, which are started where none runs.
+"""Signals to workflows from the relay and clock drivers; a missing workflow is started.
 
 A journey's workflow id that has closed is never opened again; every wake may start an outreach again.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from temporalio.client import Client
@@ -17,8 +17,6 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from journeys.protocol import wire
-from store.database import Connection
-from store.people.test_clocks import read_clock
 
 CALLS_AT_ONCE: Final = 24
 """Calls to Temporal in flight at a time; more would only queue inside the server."""
@@ -31,15 +29,21 @@ class WorkflowSignals:
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client, self._task_queue = client, task_queue
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
-        self._clocks: dict[str, wire.ClockSpec] = {}
 
     async def send_events(self, run: Mapping[str, Any], subject: str, envelopes: Sequence[wire.Envelope]) -> None:
         """Signal a run with events. Raises RPCError.
 
         A run that has made a step nearly always runs, and a plain signal costs a third less than signal-with-start.
         """
-        if not (run["resumes"] and await self._signalled(run["id"], envelopes)):
-            await self.start_run(run, subject, wire.SIGNAL_EVENT, envelopes)
+        await self._signal(run, subject, wire.SIGNAL_EVENT, envelopes)
+
+    async def send_tick(self, run: Mapping[str, Any], subject: str, due: datetime) -> None:
+        """Signal a run on a test clock that its deadline has come. Raises RPCError."""
+        await self._signal(run, subject, wire.SIGNAL_TICK, ({"due": due.isoformat()},))
+
+    async def _signal(self, run: Mapping[str, Any], subject: str, name: str, arguments: Sequence[object]) -> None:
+        if not (run["resumes"] and await self._signalled(run["id"], name, arguments)):
+            await self.start_run(run, subject, name, arguments)
 
     async def start_run(self, run: Mapping[str, Any], subject: str, signal: str, arguments: Sequence[object]) -> None:
         """Signal a run; where no workflow runs, start it from nothing or from the state in its row. Raises RPCError."""
@@ -49,36 +53,25 @@ class WorkflowSignals:
             subject_kind=subject,
             subject_key=run["subject_key"],
             entered_at=run["started_at"].isoformat(),
-            clock=self._clocks.get(run["clock"] or ""),
+            clock=run["clock"],
             carried=wire.RESUMES if run["resumes"] else None,
         )
         reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
         await self._signal_with_start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, arguments, reuse)
 
-    async def wake_outreach(self, person: str, clock: str | None) -> None:
-        """Wake the outreach of a person, by the name of their test clock if they have one. Raises RPCError."""
-        start = wire.OutreachInput(person, self._clocks.get(clock or ""))
+    async def wake_outreach(self, person: str) -> None:
+        """Wake the outreach of a person. Raises RPCError."""
+        start = wire.OutreachInput(person)
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         await self._signal_with_start(
             wire.OUTREACH_WORKFLOW, wire.outreach_id(person), start, wire.SIGNAL_WAKE, (), reuse
         )
 
-    async def learn_clocks(self, connection: Connection, names: set[str | None]) -> None:
-        """Read the test clocks that the next starts refer to."""
-        for name in names:
-            clock = await read_clock(connection, name) if name and name not in self._clocks else None
-            if clock is not None:
-                self._clocks[clock.id] = wire.ClockSpec(
-                    clock.id, clock.origin.isoformat(), clock.started.isoformat(), clock.speed
-                )
-
-    async def _signalled(self, run: str, envelopes: Sequence[wire.Envelope]) -> bool:
+    async def _signalled(self, run: str, name: str, arguments: Sequence[object]) -> bool:
         """Whether a workflow was there to take the signal."""
         async with self._slots:
             try:
-                await self._client.get_workflow_handle(run).signal(
-                    wire.SIGNAL_EVENT, args=envelopes, rpc_timeout=RPC_TIMEOUT
-                )
+                await self._client.get_workflow_handle(run).signal(name, args=arguments, rpc_timeout=RPC_TIMEOUT)
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise

@@ -30,6 +30,8 @@ ALWAYS: Mapping[str, Any] = {
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
     "frontend.enableUpdateWorkflowExecution": True,
+    # A run on a test clock may continue as new several times a second; else the server delays the second time.
+    "history.workflowIdReuseMinimalInterval": "0s",
     # One deployment uses one namespace; the default limits protect tenants from each other.
     "frontend.namespaceRPS": 20_000,
     "frontend.namespaceCount": 20_000,
@@ -37,7 +39,6 @@ ALWAYS: Mapping[str, Any] = {
 TIME_SKIPPING: Mapping[str, Any] = {
     "frontend.WorkflowTimeSkippingEnabled": True,
     "history.timerProcessorMaxTimeShift": "50ms",
-    "history.workflowIdReuseMinimalInterval": "0s",
 }
 
 

@@ -1,74 +1,70 @@
-"""Rehearsal: a journey on real servers in virtual time.
+"""Rehearsal: a journey on real servers, on a test clock that the test advances.
 
-Each workflow has a clock that the server can move (`TimeSkipper`). The store's test clock is held and moved with them, from one
-deadline to the next, so that every decision sees the instant that it would have seen.
+The clock's driver decides everything that is due on the way, each at its own instant, as it does for any test clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
-from temporalio.testing import TimeSkipper
+from temporalio.client import Client
 
 from activities.content.templates import template_infos
+from api.events.tracking_plan import EventCheck
 from journeys.checks.checker import PublishableDefinition, publishable, publishable_definition
 from journeys.decision.compiler import load_chart
-from journeys.decision.state import RunState, state_from_json
-from journeys.decision.timers import jitter
 from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
+from journeys.events.validation import InvalidEvent
 from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem
-from journeys.protocol.wire import QUERY_STATE, outreach_id
+from store.clocks import control
+from store.clocks.due import read_state
 from store.database import Database
 from store.definitions import publishing
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
-from store.people.test_clocks import set_clock
+from store.people.test_clocks import ClockStatus
 from store.reads import rehearsal as reads
-from worker.relay.relay import OutboxRelay
 from worker.settings import Settings
 from worker.stack.maildir import Maildir
 
 MAIN: Final = "rehearsal"
-SETTLE_SECONDS: Final = 30.0
-"""Real time within which everything due must be decided."""
-SLACK: Final = timedelta(milliseconds=10)
-AHEAD: Final = timedelta(days=365_000)
-"""The test clock starts this far ahead, so that it always stands at its limit."""
+SILENT_SECONDS: Final = 60.0
+"""Real time after which a clock that does not move has no driver any more."""
+LOOK_SECONDS: Final = 0.005
 
 
 class Unpublishable(AssertionError):
     """The journey fails the checker. The message lists every problem with its place."""
 
 
+class NotPlanned(AssertionError):
+    """An event fails the tracking plan, or cannot be accepted. The message lists every fault."""
+
+
 @dataclass
 class Rehearsal:
-    """Handle of a test: send events, move time, and read what people received and why."""
+    """Handle of a test: send events, advance time, and read what people received and why."""
 
     database: Database
     client: Client
-    skipper: TimeSkipper
     settings: Settings
-    relay: OutboxRelay
+    catalogue: DefinitionRegistry
     mail: Maildir
     plan: TrackingPlan
+    check: EventCheck
     clock: str
     now: datetime
+    levels: int
+    """Length of the policy's chain of escalation."""
     sent_events: int = 0
-
-    def moment(self) -> datetime:
-        """The current virtual instant."""
-        return self.now
 
     # -- events ----------------------------------------------------------------------------------------------
 
@@ -117,97 +113,61 @@ class Rehearsal:
         await self.accept(call)
 
     async def accept(self, *calls: InboundEvent) -> None:
-        """Accept events as the API does, at this instant, and wait until all their consequences are decided."""
-        await ingest.accept(self.database, self.relay.catalogue, list(calls), source=self.clock, clock=self.clock)
+        """Accept events as the API does, at this instant, and wait until all their consequences are decided.
+
+        Raises NotPlanned for events that fail the tracking plan; then none of them is accepted.
+        """
+        planned = [self._planned(call) for call in calls]
+        result = await ingest.accept(self.database, self.catalogue, planned, source=self.clock, clock=self.clock)
+        if result.across:
+            raise NotPlanned("; ".join(fault for event in result.across for fault in event.faults))
         await self.settle()
+
+    def _planned(self, call: InboundEvent) -> InboundEvent:
+        """A call by the tracking plan: its signal, and the properties with their declared types."""
+        planned = self.check.planned(call.kind, call.name, dict(call.data))
+        if isinstance(planned, InvalidEvent):
+            raise NotPlanned(f"{call.name}: {'; '.join(fault.what for fault in planned.faults)}")
+        event = dataclasses.replace(call, name=planned.signal, data=planned.properties)
+        faults = self.check.consent_faults(event)
+        if faults:
+            raise NotPlanned(f"{call.name}: {'; '.join(faults)}")
+        return event
 
     async def apart(self, clock: str) -> Rehearsal:
         """A second test clock on the same servers. People first seen through it are on that clock."""
         async with self.database.transaction() as connection:
-            await set_clock(connection, clock, self.now + AHEAD, 1.0, self.now)
+            await control.create_clock(connection, clock, self.now)
         return dataclasses.replace(self, clock=clock, sent_events=0)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    async def forward(self, until: datetime | timedelta | None = None, /, *, all: bool = True, **span: float) -> None:
-        """Let time pass, as in `forward(days=30)`, or up to an instant, stopping at every deadline on the way.
-
-        With `all=False` the clocks of workflows without a deadline are not moved at the end, which is faster.
-        """
+    async def forward(self, until: datetime | timedelta | None = None, /, **span: float) -> None:
+        """Let time pass, as in `forward(days=30)`, or up to an instant; everything due on the way is decided."""
         target = until if isinstance(until, datetime) else self.now + (until or timedelta(**span))
-        while (due := await self._next_due()) is not None and due <= target:
-            await self._reach(due, all=False)
-            await self.settle()
-        if target > self.now:
-            await self._reach(target, all=all)
-            await self.settle()
+        async with self.database.transaction() as connection:
+            await control.advance_clock(connection, self.clock, max(target, self.now))
+        await self.settle()
+        self.now = max(target, self.now)
 
     async def settle(self) -> None:
-        """Wait until everything due by now is decided and delivered. Raises AssertionError after SETTLE_SECONDS."""
-        deadline = asyncio.get_running_loop().time() + SETTLE_SECONDS
-        quiet = 0
-        while quiet < 2:
-            quiet = 0 if (reason := await self._unsettled()) else quiet + 1
-            if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"not settled after {SETTLE_SECONDS:.0f} s: {reason}")
-            await asyncio.sleep(0.005 if reason else 0)
-
-    async def _unsettled(self) -> str:
-        """The reason why something due is still undecided; empty if nothing is."""
-        async with self.database.reading() as connection:
-            if await reads.count_undelivered(connection, self.clock):
-                return "rows wait in the outbox"
-            unsettled = await reads.people_with_unsettled_messages(connection, self.clock)
-            runs = await reads.open_runs(connection, self.clock)
-        late = [person for person in unsettled if person["sending"] or (person["due"] and person["due"] <= self.now)]
-        if late:
-            return f"{len(late)} people have messages due"
-        if any((due := self._due(run)) is not None and due <= self.now for run in runs):
-            return "a deadline has passed"
-        waiting = await asyncio.gather(*(self._waiting_signals(run["id"]) for run in runs))
-        return "a run has unread signals" if any(waiting) else ""
-
-    async def _waiting_signals(self, run: str) -> int:
-        """Number of signals that wait in a run. The query is answered after the step in hand."""
-        try:
-            state = await self.client.get_workflow_handle(run).query(QUERY_STATE)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return 1  # it has not started yet
-            raise
-        return int(state["inbox"])
-
-    def _due(self, run: Mapping[str, Any]) -> datetime | None:
-        state = _state(run["memory"])
-        due = state.next_due()
-        if due is None:
-            return None
-        return due + jitter(self.relay.catalogue.loaded_charts[run["definition"]], run["id"], state, due)
-
-    async def _next_due(self) -> datetime | None:
-        async with self.database.reading() as connection:
-            runs = [self._due(run) for run in await reads.open_runs(connection, self.clock)]
-            messages = [person["due"] for person in await reads.people_with_unsettled_messages(connection, self.clock)]
-        return min((at for at in (*runs, *messages) if at is not None), default=None)
-
-    async def _reach(self, at: datetime, *, all: bool) -> None:
-        """Move the test clock, then the clock of every workflow with something due by then, or of all."""
-        self.now = max(self.now, at) + SLACK
-        async with self.database.transaction() as connection:
-            await set_clock(connection, self.clock, self.now, 1.0, self.now)
-        async with self.database.reading() as connection:
-            runs = [(run["id"], self._due(run)) for run in await reads.open_runs(connection, self.clock)]
-            people = await reads.people_with_unsettled_messages(connection, self.clock)
-        waiting = [*runs, *((outreach_id(person["recipient"]), person["due"]) for person in people)]
-        names = [name for name, due in waiting if all or (due is not None and due <= self.now)]
-        await asyncio.gather(*(self._skip(self.client.get_workflow_handle(name)) for name in names))
-
-    async def _skip(self, handle: WorkflowHandle[Any, Any]) -> None:
-        """Move one workflow's clock. Continue-as-new on the way resets the target, so the move is repeated."""
-        with contextlib.suppress(RPCError):  # it has ended
-            while (behind := self.now - await self.skipper.get_current_time(handle)) > timedelta(0):
-                with contextlib.suppress(RuntimeError):
-                    await self.skipper.fast_forward(handle, behind)
+        """Wait until everything due by now is decided and delivered. Raises AssertionError for what does not end."""
+        time = asyncio.get_running_loop().time
+        moved, deadline = None, time() + SILENT_SECONDS
+        while True:
+            async with self.database.reading() as connection:
+                state = await read_state(connection, self.clock, self.levels)
+            assert state is not None, "a rehearsal makes its clocks"
+            clock, has_work = state
+            if clock.status is ClockStatus.READY and not has_work:
+                return
+            if clock.error is not None:
+                raise AssertionError(f"not settled: {clock.error}")
+            if clock.progressed_at != moved:
+                moved, deadline = clock.progressed_at, time() + SILENT_SECONDS
+            if time() > deadline:
+                raise AssertionError(f"not settled: the clock {clock.id} does not move on from {clock.now.isoformat()}")
+            await asyncio.sleep(LOOK_SECONDS)
 
     # -- results -------------------------------------------------------------------------------------------
 
@@ -234,8 +194,3 @@ class Rehearsal:
         """Runs with state, outcome and next deadline."""
         async with self.database.reading() as connection:
             return await reads.all_runs(connection, user)
-
-
-def _state(memory: Any) -> RunState:
-    value = json.loads(memory) if isinstance(memory, str) else memory
-    return state_from_json(value) if value else RunState()

@@ -1,46 +1,30 @@
-"""Set-up of a rehearsal: worker, relay and mail sink on time-skipping servers."""
+"""Set-up of a rehearsal: worker, driver of the test clock, and mail sink."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
-from temporalio.testing import TimeSkipper, TimeSkippingConfig
-
-from activities.outgoing.guarded_channel import GuardedChannel
-from journeys.protocol.wire import RunInput
-from store.people.test_clocks import set_clock
+from activities.dependencies import Dependencies
+from api.events.tracking_plan import EventCheck
+from store.clocks import control
+from store.database import Database
 from worker.composition import worker as composition
 from worker.composition.catalog import tracking_plan
 from worker.composition.clients import connect_temporal, open_database
 from worker.composition.dependencies import dependencies
+from worker.composition.loops import clock_driver
+from worker.loops.reminders import Reminder
 from worker.provider_settings import ProviderSettings
-from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.testing.rehearsal import AHEAD, MAIN, Rehearsal
-
-
-class _OwnClocks(Interceptor):
-    """Starts runs without the store's test clock: theirs is the server's clock, which skips time."""
-
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        return _WithoutClock(next)
-
-
-class _WithoutClock(OutboundInterceptor):
-    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
-        input.args = [dataclasses.replace(arg, clock=None) if isinstance(arg, RunInput) else arg for arg in input.args]
-        return await super().start_workflow(input)
+from worker.testing.rehearsal import MAIN, Rehearsal
 
 
 @contextlib.asynccontextmanager
@@ -56,8 +40,49 @@ async def rehearsal(
     providers: ProviderSettings | None = None,
 ) -> AsyncIterator[Rehearsal]:
     """A rehearsal while the body runs. The test clock begins at `begins`, by default now."""
+    async with staged(
+        database_url, temporal_address, folder, catalog=catalog, cached=cached, faults=faults
+    ) as settings:
+        database, client = open_database(settings), await connect_temporal(settings)
+        deps = dependencies(settings, database, providers=providers)
+        now = begins or datetime.now(UTC)
+        async with database.transaction() as connection:
+            await control.create_clock(connection, MAIN, now)
+        driver = clock_driver(database, client, deps, settings.task_queue, _note_only)
+        stop = asyncio.Event()
+        async with composition.worker(client, settings, deps):
+            driving = asyncio.create_task(driver.run(stop))
+            plan = tracking_plan(catalog)
+            try:
+                yield Rehearsal(
+                    database,
+                    client,
+                    settings,
+                    deps.catalogue,
+                    Maildir(folder / "mail"),
+                    plan,
+                    EventCheck(plan, deps.catalogue.consent.rules),
+                    MAIN,
+                    now,
+                    len(deps.policy.answered.escalate),
+                )
+            finally:
+                stop.set()
+                await driving
+        await close_staged(deps, database)
+
+
+async def _note_only(_: Reminder) -> None:
+    """Owners of tasks are reminded in the task's log: the sink's mails are the customers'."""
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    database_url: str, temporal_address: str, folder: Path, *, catalog: Path, cached: int, faults: MailFaults
+) -> AsyncIterator[Settings]:
+    """The settings of a stage, with a mail sink while the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
-        settings = Settings(
+        yield Settings(
             database_url=database_url,
             temporal_address=temporal_address,
             task_queue=f"rehearsal-{uuid.uuid4().hex[:12]}",
@@ -67,29 +92,10 @@ async def rehearsal(
             max_cached_workflows=cached,
             graceful_shutdown_seconds=5,
         )
-        database, client = open_database(settings), await connect_temporal(settings)
-        deps = dependencies(settings, database, clock="workflow", providers=providers)
-        now = begins or datetime.now(UTC)
-        async with database.transaction() as connection:
-            await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
-        plan = tracking_plan(catalog)
-        starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
-        relay = OutboxRelay(database, starting, deps.catalogue, settings.task_queue)
-        skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
-        stop = asyncio.Event()
-        async with composition.worker(client, settings, deps):
-            relaying = asyncio.create_task(relay.run(stop))
-            try:
-                handle = Rehearsal(
-                    database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now
-                )
-                for channel in deps.channels.values():
-                    if isinstance(channel, GuardedChannel):
-                        channel.clock = handle.moment  # a circuit stays open for virtual minutes
-                yield handle
-            finally:
-                stop.set()
-                await relaying
-        for channel in deps.channels.values():
-            await channel.close()
-        await database.close()
+
+
+async def close_staged(deps: Dependencies, database: Database) -> None:
+    """Close what a stage has opened."""
+    for channel in deps.channels.values():
+        await channel.close()
+    await database.close()

@@ -129,7 +129,7 @@ async def test_ids_of_messages_are_a_namespace_of_each_source_and_outlive_a_rota
 
 
 async def test_there_are_no_test_clocks_in_production(module_database_url, api):
-    clock = {"origin": "2026-01-01T00:00:00Z", "limit": "2026-06-01T00:00:00Z"}
+    clock = {"now": "2026-01-01T00:00:00Z"}
     assert (await api.put("/v1/clocks/here", json=clock)).status_code == 200
     production = application(module_database_url, in_production=True)
     async with httpx.AsyncClient(
@@ -138,6 +138,7 @@ async def test_there_are_no_test_clocks_in_production(module_database_url, api):
         for answer in (
             await made.put("/v1/clocks/here", json=clock),
             await made.get("/v1/clocks/here"),
+            await made.post("/v1/clocks/here/advance", json={"to": "2026-02-01T00:00:00Z"}),
             await made.post("/v1/track", json=SIGN_UP, headers={"X-Tenure-Clock": "here"}),
         ):
             assert (answer.status_code, answer.json()["detail"][:39]) == (

@@ -32,7 +32,7 @@ from activities.content.tracked_links import ClickLinks
 from activities.outgoing.client import HttpClient
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.outgoing.rate_limit import Rate
-from activities.ports import Ambiguity, AttemptResult, Prepared, Promise, TemplateFault
+from activities.ports import Ambiguity, AttemptResult, ClockTime, Prepared, Promise, Receipt, TemplateFault
 from journeys.events.tracing import trace_id_of
 from tests.support.provider import ADA, URGENT, VENDORS, channels_at, outgoing, templates
 from worker.stack.providers.environment import KEY as PROVIDER_KEY
@@ -403,7 +403,7 @@ async def test_the_breaker_opens_for_a_provider_that_is_down_and_closes_after_on
     assert guarded.state == "open"
     assert await guarded.find(prepared) is None
     refused = await guarded.deliver(prepared, KEY)
-    assert (refused.left, refused.after) == (False, timedelta(seconds=10))
+    assert (refused.left, refused.pause) == (False, timedelta(seconds=10))
     local.provider.faults.clear()
     moment.now += timedelta(seconds=11)
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
@@ -445,13 +445,31 @@ async def test_twilio_errors_about_one_country_do_not_open_the_breaker(local, ch
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 
+async def test_a_retry_after_on_a_test_clock_passes_by_that_clock_and_pauses_nobody_else(local, channels):
+    guarded, start = GuardedChannel(channels["sms"], clock=ManualClock()), datetime(2027, 1, 1, tzinfo=UTC)
+    prepared = guarded.prepare(outgoing(channels["sms"]))
+
+    async def deliver(clock: str | None, passed: int = 0) -> Receipt:
+        by = ClockTime(clock, start + timedelta(seconds=passed)) if clock is not None else None
+        receipt: Receipt = await guarded.deliver(replace(prepared, clock=by), KEY)
+        return receipt
+
+    local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=429, retry_after=30))
+    assert (await deliver("a")).after == timedelta(seconds=30)
+    local.provider.faults.clear()
+    assert ((held := await deliver("a", 29)).after, held.pause) == (timedelta(seconds=1), None)
+    assert (await deliver("b")).result is AttemptResult.SENT
+    assert (await deliver(None)).result is AttemptResult.SENT
+    assert (await deliver("a", 30)).result is AttemptResult.SENT
+
+
 async def test_attempts_over_the_rate_limit_return_at_once_with_the_time_to_wait(local, channels):
     moment = ManualClock()
     guarded = GuardedChannel(channels["chat"], rate=Rate(1, 2), clock=moment)
     prepared = guarded.prepare(outgoing(channels["chat"]))
     receipts = [await guarded.deliver(prepared, f"journey/a/{n}") for n in range(4)]
     assert [receipt.result for receipt in receipts] == [AttemptResult.SENT] * 2 + [AttemptResult.TRY_AGAIN] * 2
-    assert [round(receipt.after.total_seconds()) for receipt in receipts[2:]] == [1, 2]
+    assert [round(receipt.pause.total_seconds()) for receipt in receipts[2:]] == [1, 2]
     moment.now += timedelta(seconds=1)
     assert (await guarded.deliver(prepared, "journey/a/2")).result is AttemptResult.SENT
 

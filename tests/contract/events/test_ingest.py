@@ -210,19 +210,6 @@ async def test_an_event_that_fails_the_tracking_plan_is_quarantined_with_the_rea
     assert await stored(db, "unplanned") == []
 
 
-async def test_a_test_clock_header_applies_to_new_people_and_must_name_an_existing_clock(api, sender, db):
-    clock = {"origin": "2026-01-01T00:00:00Z", "speed": 1000, "limit": "2026-06-01T00:00:00Z"}
-    assert (await api.put("/v1/clocks/fast", json=clock)).json()["limit"] == "2026-06-01T00:00:00Z"
-    await api.post("/v1/track", json=event("virtual", "v-1"), headers={"X-Tenure-Clock": "fast"})
-    clock_of_person = await db.fetchval(
-        "SELECT clock FROM subjects s JOIN identities i ON i.subject_key = s.key WHERE i.value = 'virtual'"
-    )
-    assert clock_of_person == "fast"
-    unknown = await api.post("/v1/track", json=event("lost"), headers={"X-Tenure-Clock": "slwo"})
-    assert unknown.status_code == 422
-    assert await stored(db, "lost") == []
-
-
 async def test_a_signal_is_stored_once_and_answered_with_its_id(sender, db):
     signal = {"id": "signal-1", "name": "setup_completed", "data": {}}
     for _ in range(2):

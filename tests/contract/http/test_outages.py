@@ -25,7 +25,7 @@ BODIES = {
     "pause": {"by": "dana"},
     "resume": {"by": "dana"},
     "cancel": {"by": "dana", "reason": "test"},
-    "clocks": {"origin": "2026-01-01T00:00:00Z", "limit": "2026-02-01T00:00:00Z"},
+    "clocks": {"now": "2026-01-01T00:00:00Z"},
     "call": {
         "type": "track", "event": "setup_completed", "userId": "u", "groupId": "a", "previousId": "p", "messageId": "m"
     },

@@ -75,7 +75,7 @@ ROUTES: dict[Scope, set[str]] = {
     },
     Scope.PUBLISH: {"PUT /v1/journeys/{key}"},
     Scope.ADMIN: {"GET /v1/keys", "POST /v1/keys", "POST /v1/keys/{id}/revoke", "POST /v1/keys/{id}/rotate"},
-    Scope.CLOCK: {"GET /v1/clocks/{id}", "PUT /v1/clocks/{id}"},
+    Scope.CLOCK: {"GET /v1/clocks/{id}", "POST /v1/clocks/{id}/advance", "PUT /v1/clocks/{id}"},
 }  # fmt: skip
 """By scope, its routes. A new route needs a row."""
 MADE = application(NOWHERE).app.router.routes

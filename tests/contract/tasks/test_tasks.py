@@ -5,8 +5,6 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from journeys.events.tracking_plan import PlannedSignal
 from store.database import Database
 from store.inbox import items as inbox_items
@@ -196,21 +194,3 @@ async def test_a_dead_letter_is_listed_until_it_is_discarded(api, db):
     assert [(item["id"], item["reason"]) for item in listed] == [(number, "unknown")]
     assert (await api.post(f"/v1/dead-letters/{number}/discard")).json()["status"] == "discarded"
     assert (await api.get("/v1/dead-letters", params={"run": "r"})).json()["items"] == []
-
-
-async def test_a_test_clock_keeps_its_origin_and_speed_when_its_limit_moves(api):
-    clock = {"origin": "2026-01-01T00:00:00Z", "speed": 10, "limit": "2026-01-02T00:00:00Z"}
-    await api.put("/v1/clocks/steady", json=clock)
-    moved = {"origin": "2020-01-01T00:00:00Z", "speed": 99, "limit": "2026-03-01T00:00:00Z"}
-    changed = (await api.put("/v1/clocks/steady", json=moved)).json()
-    assert (changed["origin"], changed["speed"], changed["limit"]) == (clock["origin"], 10, moved["limit"])
-    origin, now, limit = (datetime.fromisoformat(changed[name]) for name in ("origin", "now", "limit"))
-    assert origin <= now <= limit
-
-
-@pytest.mark.parametrize(
-    "change", [{"speed": 0}, {"speed": 1e99}, {"origin": 7}, {"limit": "9999-01-01T00:00:00Z"}], ids=str
-)
-async def test_an_invalid_test_clock_is_refused(api, change):
-    clock = {"origin": "2026-01-01T00:00:00Z", "speed": 10, "limit": "2026-01-02T00:00:00Z"}
-    assert (await api.put("/v1/clocks/odd", json={**clock, **change})).status_code == 422

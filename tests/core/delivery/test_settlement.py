@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -133,6 +133,27 @@ def test_an_attempt_counts_unless_it_was_held_back_and_starts_the_time_only_if_i
     settlement = settle(attempt(earlier), Terms(), Receipt(R.TRY_AGAIN, after=after, left=left), NOW)
     assert (settlement.status, settlement.attempts, settlement.first_attempt_at) == (S.DEFERRED, attempts, first)
     assert settlement.due_at == NOW + (after or RETRY.wait(3))
+
+
+@pytest.mark.parametrize(
+    ("receipt", "wait", "made"),
+    [
+        (Receipt(R.TRY_AGAIN), timedelta(0), True),
+        (Receipt(R.TRY_AGAIN, outage=True, left=False), timedelta(0), True),
+        (Receipt(R.TRY_AGAIN, pause=HOUR / 4, left=False), timedelta(0), False),
+        (Receipt(R.TRY_AGAIN, after=HOUR / 4), HOUR / 4, True),
+        (Receipt(R.TRY_AGAIN, after=HOUR / 4, left=False), HOUR / 4, False),
+    ],
+)
+def test_on_a_test_clock_only_a_wait_that_the_provider_names_passes_by_the_clock(
+    receipt: Receipt, wait: timedelta, made: bool
+) -> None:
+    on_clock = replace(attempt(), on_clock=True)
+    settlement = settle(on_clock, Terms(), receipt, NOW)
+    assert (settlement.status, settlement.due_at) == (S.DEFERRED, NOW + wait)
+    assert settlement.attempts == (3 if made else 2)
+    again = settle_found(on_clock, Terms(), False, NOW)
+    assert (again.status, again.due_at) == (S.DEFERRED, NOW)
 
 
 def test_a_deferred_message_has_a_sent_time_only_if_it_may_have_arrived():

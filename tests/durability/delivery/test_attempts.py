@@ -12,8 +12,8 @@ import pytest_asyncio
 from store.database import execute, fetch_all, sql
 from store.messages.resend import resend_message
 from tests.support.live_stack import LiveStack, live_stack
+from tests.support.skipped_time import skipped_time
 from worker.settings import ROOT
-from worker.testing.stage import rehearsal
 
 TWO_MAILS = """
 journey: two-mails
@@ -44,7 +44,7 @@ def catalog(tmp_path: Path) -> Path:
 async def test_a_mail_deferred_for_two_days_is_still_retried_when_its_relay_is_busy(
     database_url: str, temporal_address: str, tmp_path: Path, catalog: Path
 ) -> None:
-    async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog) as stage:
+    async with skipped_time(database_url, temporal_address, tmp_path, catalog=catalog) as stage:
         await stage.publish(TWO_MAILS, checked=False)
         await stage.identify("ada", email="ada@example.com", first_name="Ada")
         await stage.signal("ada", "signed_up")
@@ -63,7 +63,7 @@ async def test_a_mail_deferred_for_two_days_is_still_retried_when_its_relay_is_b
 async def test_a_mail_is_given_up_a_day_after_its_first_attempt(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
-    async with rehearsal(database_url, temporal_address, tmp_path) as stage:
+    async with skipped_time(database_url, temporal_address, tmp_path) as stage:
         await stage.publish(TWO_MAILS, checked=False)
         await stage.identify("ada", email="ada@busy.example", first_name="Ada")
         await stage.signal("ada", "signed_up")

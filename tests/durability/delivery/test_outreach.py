@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest_asyncio
 
 from store.database import execute, fetch_all, sql
-from store.outbox import claims
+from store.outbox.pruning import prune_delivered
 from tests.support.live_stack import LiveStack, live_stack
+from tests.support.skipped_time import SkippedTime, skipped_time
 from worker.stack.mail_sink import MailFaults
-from worker.testing.rehearsal import Rehearsal
-from worker.testing.stage import rehearsal
 
 HELD_BACK = """
 journey: held-back
@@ -30,60 +29,62 @@ states:
 """
 
 
-async def _two_mails(stage: Rehearsal) -> None:
+async def _two_mails(skipped: SkippedTime) -> None:
     """Request two mails; the second within the cooldown between e-mails, 20 hours."""
-    await stage.publish(HELD_BACK, checked=False)
-    await stage.identify("ada", email="ada@example.com", first_name="Ada")
-    await stage.signal("ada", "signed_up")
-    await stage.forward(hours=1)
-    await stage.signal("ada", "setup_completed")
+    await skipped.publish(HELD_BACK, checked=False)
+    await skipped.identify("ada", email="ada@example.com", first_name="Ada")
+    await skipped.signal("ada", "signed_up")
+    await skipped.forward(hours=1)
+    await skipped.signal("ada", "setup_completed")
 
 
-async def test_a_message_held_by_a_cooldown_is_sent_when_it_ends(stage: Rehearsal) -> None:
-    await _two_mails(stage)
-    assert await stage.sent() == ["setup/first-steps"]
-    (held,) = await stage.messages(status="deferred")
-    await stage.forward(hours=18)
-    assert stage.mail.count() == 1
-    await stage.forward(hours=2)
-    assert await stage.sent() == ["setup/first-steps", "setup/checklist"]
-    sent = (await stage.messages())[1]
+async def test_a_message_held_by_a_cooldown_is_sent_when_it_ends(skipped: SkippedTime) -> None:
+    await _two_mails(skipped)
+    assert await skipped.sent() == ["setup/first-steps"]
+    (held,) = await skipped.messages(status="deferred")
+    await skipped.forward(hours=18)
+    assert skipped.mail.count() == 1
+    await skipped.forward(hours=2)
+    assert await skipped.sent() == ["setup/first-steps", "setup/checklist"]
+    sent = (await skipped.messages())[1]
     assert timedelta(0) <= sent["sent_at"] - held["due_at"] < timedelta(minutes=1)
-    assert stage.mail.count() == 2
+    assert skipped.mail.count() == 2
 
 
-async def test_a_message_held_by_a_cooldown_is_withdrawn_when_its_state_is_left(stage: Rehearsal) -> None:
-    await _two_mails(stage)
-    await stage.signal("ada", "activated")
-    await stage.forward(days=3)
-    assert stage.mail.count() == 1
-    assert [message["template"] for message in await stage.messages(status="withdrawn")] == ["setup/checklist"]
+async def test_a_message_held_by_a_cooldown_is_withdrawn_when_its_state_is_left(skipped: SkippedTime) -> None:
+    await _two_mails(skipped)
+    await skipped.signal("ada", "activated")
+    await skipped.forward(days=3)
+    assert skipped.mail.count() == 1
+    assert [message["template"] for message in await skipped.messages(status="withdrawn")] == ["setup/checklist"]
 
 
-async def test_the_outreach_of_a_person_without_due_messages_completes(stage: Rehearsal) -> None:
-    await _two_mails(stage)
-    await stage.forward(days=2)
-    running = [workflow async for workflow in stage.client.list_workflows(_outreach(stage))]
+async def test_the_outreach_of_a_person_without_due_messages_completes(skipped: SkippedTime) -> None:
+    await _two_mails(skipped)
+    await skipped.forward(days=2)
+    running = [workflow async for workflow in skipped.client.list_workflows(_outreach(skipped))]
     assert [workflow.status.name for workflow in running if workflow.status] == ["COMPLETED"] * len(running)
 
 
-def _outreach(stage: Rehearsal) -> str:
-    return f"WorkflowType = 'OutreachWorkflow' AND TaskQueue = '{stage.settings.task_queue}'"
+def _outreach(skipped: SkippedTime) -> str:
+    return f"WorkflowType = 'OutreachWorkflow' AND TaskQueue = '{skipped.settings.task_queue}'"
 
 
 async def test_a_mail_that_a_busy_relay_refused_is_retried_and_arrives_once(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
-    async with rehearsal(database_url, temporal_address, tmp_path, faults=MailFaults(fail_rate=0.6, seed=3)) as stage:
-        await stage.publish(HELD_BACK, checked=False)
+    async with skipped_time(
+        database_url, temporal_address, tmp_path, faults=MailFaults(fail_rate=0.6, seed=3)
+    ) as skipped:
+        await skipped.publish(HELD_BACK, checked=False)
         for n in range(5):
-            await stage.identify(f"u{n}", email=f"u{n}@example.com", first_name="U")
-            await stage.signal(f"u{n}", "signed_up")
-        await stage.forward(days=1)
-        assert len(await stage.sent()) == 5
-        assert stage.mail.count() == 5
-        assert set(stage.mail.message_ids().values()) == {1}
-        async with stage.database.reading() as connection:
+            await skipped.identify(f"u{n}", email=f"u{n}@example.com", first_name="U")
+            await skipped.signal(f"u{n}", "signed_up")
+        await skipped.forward(days=1)
+        assert len(await skipped.sent()) == 5
+        assert skipped.mail.count() == 5
+        assert set(skipped.mail.message_ids().values()) == {1}
+        async with skipped.database.reading() as connection:
             (attempts,) = await fetch_all(connection, sql("SELECT max(attempts) AS n FROM messages"))
         assert attempts["n"] > 1
 
@@ -92,13 +93,13 @@ async def test_a_mail_with_an_unknown_result_is_found_and_not_resent(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
     lossy = MailFaults(close_after_accept_rate=1.0)
-    async with rehearsal(database_url, temporal_address, tmp_path, faults=lossy) as stage:
-        await stage.publish(HELD_BACK, checked=False)
-        await stage.identify("ada", email="ada@example.com", first_name="Ada")
-        await stage.signal("ada", "signed_up")
-        await stage.settle()
-        assert await stage.sent() == ["setup/first-steps"]
-        assert stage.mail.count() == 1
+    async with skipped_time(database_url, temporal_address, tmp_path, faults=lossy) as skipped:
+        await skipped.publish(HELD_BACK, checked=False)
+        await skipped.identify("ada", email="ada@example.com", first_name="Ada")
+        await skipped.signal("ada", "signed_up")
+        await skipped.settle()
+        assert await skipped.sent() == ["setup/first-steps"]
+        assert skipped.mail.count() == 1
 
 
 @pytest_asyncio.fixture
@@ -112,7 +113,7 @@ async def test_outbox_rows_delivered_long_ago_are_pruned(stack: LiveStack) -> No
     await stack.accept(stack.track("ada", "signed_up"))
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
     async with stack.database.transaction() as connection:
-        assert await claims.prune_delivered(connection) == 0
+        assert await prune_delivered(connection) == 0
         await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
-        assert await claims.prune_delivered(connection) >= 1
-        assert await claims.prune_delivered(connection) == 0
+        assert await prune_delivered(connection) >= 1
+        assert await prune_delivered(connection) == 0

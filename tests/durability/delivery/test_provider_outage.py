@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,10 @@ from typing import Any
 import pytest
 
 from store.database import fetch_all, sql
-from tests.support.provider import PHONE, URGENT
-from worker.provider_settings import ProviderSettings
-from worker.settings import ROOT
-from worker.stack.providers.environment import KEY
+from tests.support.provider import PHONE, catalogue_with_sms, twilio_at
+from tests.support.skipped_time import SkippedTime, skipped_time
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
-from worker.testing.rehearsal import Rehearsal
-from worker.testing.stage import rehearsal
 
 BOTH = """
 journey: export-ready
@@ -41,34 +36,14 @@ _WAITING = sql(
     FROM messages WHERE status = 'deferred' AND channel = 'sms'
     """
 )
-FREE = "consent: [{default: granted}]\n"
 
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """The shipped catalogue with a template for SMS, and a policy that defers nothing."""
-    folder = tmp_path / "catalog"
-    shutil.copytree(ROOT / "catalog", folder)
-    (folder / "policy.yaml").write_text(FREE)
-    (folder / "templates" / "export").mkdir()
-    (folder / "templates" / "export" / "ready.md").write_text(URGENT)
-    return folder
+    return catalogue_with_sms(tmp_path / "catalog")
 
 
-def twilio(local: LocalProvider, rates: str = "") -> ProviderSettings:
-    return ProviderSettings(
-        outgoing_allow=local.origin,
-        providers_near=True,
-        provider_rates=rates,
-        twilio_account="AC1",
-        twilio_token=KEY,
-        twilio_from="+15005550006",
-        twilio_base=f"{local.url}/twilio",
-        twilio_callback="https://x.example/hook",
-    )
-
-
-async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
+async def enter(stage: SkippedTime, *numbers: int) -> list[str]:
     """Enter these people; their phone numbers."""
     phones = [f"{PHONE[:-1]}{number}" for number in numbers]
     for number, phone in zip(numbers, phones, strict=True):
@@ -77,7 +52,7 @@ async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
     return phones
 
 
-async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
+async def waiting(stage: SkippedTime) -> Mapping[str, Any]:
     """Counts of deferred SMS: all, their attempts, those held by the breaker, and those never tried."""
     async with stage.database.reading() as connection:
         (counts,) = await fetch_all(connection, _WAITING)
@@ -88,12 +63,14 @@ async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
 async def test_every_message_is_sent_once_after_an_hour_without_the_provider(
     database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: LocalProvider
 ) -> None:
-    async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
+    async with skipped_time(
+        database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio_at(local)
+    ) as stage:
         await stage.publish(BOTH, checked=False)
         down = local.provider.faults
         down.add(ProviderFault(provider="twilio", kind="status", status=503, times=None))
         phones = await enter(stage, *range(PEOPLE))
-        await stage.forward(minutes=30, all=False)
+        await stage.forward(minutes=30)
         phones += await enter(stage, PEOPLE)
         assert [m["channel"] for m in await stage.messages()] == ["email"] * (PEOPLE + 1), (
             "the other channel is not affected"
@@ -102,14 +79,14 @@ async def test_every_message_is_sent_once_after_an_hour_without_the_provider(
         assert (counts["n"], counts["never"]) == (PEOPLE + 1, 1), (
             "a message requested while the breaker was open was never tried"
         )
-        await stage.forward(minutes=30, all=False)
+        await stage.forward(minutes=30)
         counts = await waiting(stage)
         assert counts["n"] == PEOPLE + 1, "none was given up"
         assert counts["alone"] > 0, "the breaker is open"
         assert counts["asked"] == down.happened < 25, "only probes are attempts, with growing waits"
         assert {run["status"] for run in await stage.runs()} == {"open"}
         down.clear()
-        await stage.forward(minutes=20, all=False)  # the message used most often as a probe waits a quarter of an hour
+        await stage.forward(minutes=20)  # the message used most often as a probe waits a quarter of an hour
         assert Counter(item["to"] for item in local.provider.accepted.search(provider="twilio")) == Counter(phones)
         assert len(await stage.messages()) == 2 * (PEOPLE + 1)
         for number in range(PEOPLE + 1):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from tests.support.skipped_time import SkippedTime
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
-from worker.testing.rehearsal import Rehearsal
 
 JOURNEY = """
 journey: counted
@@ -31,9 +31,9 @@ CAUSES = {"WORKFLOW_EXECUTION_STARTED", "WORKFLOW_EXECUTION_SIGNALED", "TIMER_FI
 TASK = ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_COMPLETED"]
 
 
-async def _events(stage: Rehearsal) -> list[str]:
-    (run,) = await stage.runs()
-    history = await stage.client.get_workflow_handle(run["id"]).fetch_history()
+async def _events(skipped: SkippedTime) -> list[str]:
+    (run,) = await skipped.runs()
+    history = await skipped.client.get_workflow_handle(run["id"]).fetch_history()
     named = [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events]
     return _without_queries([name for name in named if name not in OF_THE_TEST])
 
@@ -48,45 +48,45 @@ def _without_queries(names: list[str]) -> list[str]:
     return kept
 
 
-async def _begun(stage: Rehearsal) -> int:
-    await stage.publish(JOURNEY, checked=False)
-    await stage.identify("ada", email="ada@example.com", first_name="Ada")
-    await stage.signal("ada", "signed_up")
-    return len(await _events(stage))
+async def _begun(skipped: SkippedTime) -> int:
+    await skipped.publish(JOURNEY, checked=False)
+    await skipped.identify("ada", email="ada@example.com", first_name="Ada")
+    await skipped.signal("ada", "signed_up")
+    return len(await _events(skipped))
 
 
 @pytest.mark.parametrize(("signal", "channel"), [("setup_completed", "email"), ("activated", "in_app")])
-async def test_a_signal_that_sends_adds_five_events(stage: Rehearsal, signal: str, channel: str) -> None:
-    begun = await _begun(stage)
+async def test_a_signal_that_sends_adds_five_events(skipped: SkippedTime, signal: str, channel: str) -> None:
+    begun = await _begun(skipped)
     for _ in range(4):
-        await stage.signal("ada", signal)
-        await stage.forward(days=2)
-    added = (await _events(stage))[begun:]
-    assert [message["channel"] for message in await stage.messages()].count(channel) == 4
+        await skipped.signal("ada", signal)
+        await skipped.forward(days=2)
+    added = (await _events(skipped))[begun:]
+    assert [message["channel"] for message in await skipped.messages()].count(channel) == 4
     assert Counter(added) == {
         "WORKFLOW_EXECUTION_SIGNALED": 4, "WORKFLOW_TASK_SCHEDULED": 4, "WORKFLOW_TASK_STARTED": 4,
         "WORKFLOW_TASK_COMPLETED": 4, "MARKER_RECORDED": 4,
     }  # fmt: skip
 
 
-async def test_a_timer_that_sends_adds_six_events(stage: Rehearsal) -> None:
-    begun = await _begun(stage)
-    await stage.forward(days=28)
-    added = (await _events(stage))[begun:]
-    assert len(await stage.messages()) == 3
+async def test_a_timer_that_sends_adds_six_events(skipped: SkippedTime) -> None:
+    begun = await _begun(skipped)
+    await skipped.forward(days=28)
+    added = (await _events(skipped))[begun:]
+    assert len(await skipped.messages()) == 3
     assert len(added) == 3 * 6
 
 
-async def test_a_run_reaches_its_first_wait_in_one_workflow_task(stage: Rehearsal) -> None:
-    assert await _begun(stage) <= 8
+async def test_a_run_reaches_its_first_wait_in_one_workflow_task(skipped: SkippedTime) -> None:
+    assert await _begun(skipped) <= 8
 
 
-async def test_timers_that_move_later_are_not_restarted(stage: Rehearsal) -> None:
-    begun = await _begun(stage)
+async def test_timers_that_move_later_are_not_restarted(skipped: SkippedTime) -> None:
+    begun = await _begun(skipped)
     for _ in range(3):
-        await stage.forward(days=2)
-        await stage.signal("ada", "account_closed")
-    added = Counter((await _events(stage))[begun:])
+        await skipped.forward(days=2)
+        await skipped.signal("ada", "account_closed")
+    added = Counter((await _events(skipped))[begun:])
     assert added["TIMER_STARTED"] == added["TIMER_CANCELED"] == 0
     assert sum(added.values()) == 15
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, live_stack, until
-from worker.relay.relay import BATCHES_AT_ONCE, OutboxRelay
+from worker.relay.relay import BATCHES_AT_ONCE, LanePump, OutboxRelay
 
 JOURNEY = """
 journey: waiting
@@ -35,9 +35,9 @@ class RelayWithASilentRun(OutboxRelay):
         self.waiting = 0
         self.polls = 0
 
-    async def deliver_batch(self) -> bool:
+    async def deliver_batch(self, pump: LanePump) -> bool:
         self.polls += 1
-        return await super().deliver_batch()
+        return await super().deliver_batch(pump)
 
     async def _signal(self, run: Mapping[str, Any], subject: str, envelopes: list[wire.Envelope]) -> None:
         if run["lane"] == self.silent:
@@ -67,12 +67,12 @@ async def test_a_run_that_does_not_answer_delays_no_other_lane_and_the_relay_bec
     await stack.accept(stack.track("bob", "done"))
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
     assert relay.waiting == 1, "its lane is still claimed"
-    assert len(relay.batches) <= BATCHES_AT_ONCE
+    assert len(relay.own.batches) <= BATCHES_AT_ONCE
 
     relay.answers.set()
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-    await until(_value(lambda: all(batch.done() for batch in relay.batches)), bool)
+    await until(_value(lambda: all(batch.done() for batch in relay.own.batches)), bool)
     polls = relay.polls
     await asyncio.sleep(QUIET_SECONDS)  # the relay must not poll in this time
     assert relay.polls - polls <= 5

@@ -28,6 +28,7 @@ from journeys.consent.changes import ConsentChange
 from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
 from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
+from store.clocks import control
 from store.database import Database, execute, fetch_all, sql
 from store.events import ingest
 from store.events.changes import change_consents
@@ -49,6 +50,8 @@ _INBOX = sql(
 _RUNS = sql("SELECT id FROM runs WHERE lane = :person ORDER BY id")
 _INSIDE = sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :person")
 _OVER = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
+_ON_NO_CLOCK = sql("UPDATE runs SET clock = NULL")
+_MOVE = sql("UPDATE clocks SET now = :now, target = :now WHERE id = :id AND now < :now")
 _LAPSED = sql("UPDATE messages SET lease_until = clock_timestamp() WHERE recipient = :person AND status = 'sending'")
 
 A_MESSAGE = st.tuples(st.integers(0, 1), st.sampled_from(TOPICS), st.booleans())
@@ -100,8 +103,12 @@ class DeliveryMachine(RuleBasedStateMachine):
             ),
             InboundEvent("track", f"{self.name}-in", "signed_up", user_id=self.name),
         ]
-        await ingest.accept(self.database, deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
+            await control.create_clock(connection, self.name, self.model.now)
+        await ingest.accept(self.database, deps.catalogue, calls, source="test", clock=self.name)
+        async with self.database.transaction() as connection:
+            # The model moves their clock, and their messages are tried as those of people on none.
+            await execute(connection, _ON_NO_CLOCK)
             person = (await find_subjects(connection, [("user_id", self.name)]))["user_id", self.name][0]
             await execute(connection, _INSIDE, person=person)
             rows = await fetch_all(connection, _RUNS, person=person)
@@ -151,6 +158,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _look(self, relay: str) -> None:
         async with self.database.transaction() as connection:
+            await execute(connection, _MOVE, id=self.name, now=self.model.now)
             await execute(connection, _LAPSED, person=self.person)
         await outreach.settle_due(self.by_relay[relay], wire.SettleInput(self.person, self.model.now.isoformat()), {})
 

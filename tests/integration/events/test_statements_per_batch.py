@@ -12,6 +12,7 @@ from journeys.events.inbound import CallKind, InboundEvent
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
+from tests.support.members import READER, Lanes
 
 TRANSACTION = 2
 """BEGIN and COMMIT, which are executed like statements."""
@@ -62,4 +63,21 @@ async def test_a_batch_that_changes_profiles_costs_three_statements_more(
     executed.clear()
     await accept(database, catalogue, events(count, "told", "identify", traits={"plan": "team"}), source="test")
     steps = ["edition", "identities", "lock", "insert", "runs of the lanes", "save"]
+    assert len(executed) == TRANSACTION + len(steps), executed
+
+
+@pytest.mark.parametrize("account", [None, "acme"])
+async def test_members_whose_account_has_nothing_new_cost_no_more(
+    database: Database, executed: list[str], account: str | None
+) -> None:
+    lanes = Lanes(database)
+    await lanes.publish(READER)
+    if account is not None:
+        for n in range(3):
+            await lanes.joins(f"u{n}", account, plan="trial")
+    await accept(database, lanes.catalogue, events(3, "new"), source="test")
+    await lanes.accept(*(lanes.call("track", "signed_up", user=f"u{n}") for n in range(3)))
+    executed.clear()
+    await lanes.accept(*(lanes.call("track", "limit_reached", user=f"u{n}") for n in range(3)))
+    steps = ["edition", "identities", "lock", "insert", "runs of the lanes", "save", "outbox"]
     assert len(executed) == TRANSACTION + len(steps), executed

@@ -63,6 +63,22 @@ async def test_every_lane_gets_a_turn_before_any_gets_a_second(database: Databas
     assert claimed_lanes == ["u_3", "u_4", "a_1", "u_1", "u_2", "u_3", "u_4", "a_1", "u_1", "u_2"]
 
 
+async def test_a_lane_where_something_else_than_a_copy_waits_is_claimed_apart_from_thousands_of_copies(
+    database: Database,
+) -> None:
+    copied = [f"u_copied{n:03}" for n in range(200)]
+    await _insert_rows(database, dict.fromkeys(copied, 1))
+    async with database.transaction() as connection:
+        await execute(connection, sql("UPDATE outbox SET copy_of = 1"))
+    await _insert_rows(database, {"a_1": 1, "u_alone": 1, "u_zoe": 1})
+    async with database.transaction() as connection:
+        assert list(await claims.claim_lanes(connection, "u_b", 64, 32, own=True)) == ["u_zoe", "a_1", "u_alone"]
+    async with database.transaction() as connection:
+        assert list(await claims.claim_lanes(connection, "u_copied150", 64, 32)) == [
+            *copied[151:], "u_zoe", "a_1", "u_alone", *copied[:12]
+        ]  # fmt: skip
+
+
 async def test_the_rows_read_for_a_run_are_limited_in_bytes_and_at_least_one(database: Database) -> None:
     await _insert_rows(database, {"u_a": 40})
     async with database.transaction() as connection:

@@ -6,14 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from store.database import Database, fetch_all, fetch_one, sql
-from store.people.test_clocks import set_clock
-from worker.loops.reminders import Reminder, Reminders
+from worker.loops.reminders import Reminder, ReminderResult, Reminders
 
 NOW = datetime.now(UTC)
 _INSERT = sql(
     """
-    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at, due_at, remind_at, clock, status)
-    VALUES (:key, 'r', 'u_1', 'j', 'call', 'call', 'dana', :at, :due, :remind, :clock, :status) RETURNING id
+    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at, due_at, remind_at, clock, status, scope_key, reason)
+    VALUES (:key, 'r', 'u_1', 'j', 'call', 'call', 'dana', :at, :due, :remind, :clock, :status, 'u_1', :key) RETURNING id
     """
 )
 
@@ -78,13 +77,14 @@ async def test_a_failed_reminder_delays_no_other_and_is_retried_later(database: 
     assert recorder.ids == [second, first]
 
 
-async def test_a_task_on_a_test_clock_is_reminded_by_that_clock(database: Database) -> None:
-    async with database.transaction() as connection:
-        await set_clock(connection, "slow", NOW, 1.0, NOW + timedelta(days=1))
-    number = await insert_task(database, "t", NOW + timedelta(days=2), clock="slow")
-    recorder = ReminderRecorder()
-    assert await Reminders(database, recorder).sweep() == 0
-    async with database.transaction() as connection:
-        await connection.execute("UPDATE clocks SET speed = 1e9, limit_at = limit_at + interval '9 days'")
-    assert await Reminders(database, recorder).sweep() == 1
+async def test_a_task_on_a_test_clock_is_reminded_by_that_clocks_driver_only(database: Database) -> None:
+    due = NOW - timedelta(days=2)
+    number = await insert_task(database, "t", due, clock="slow")
+    recorder = ReminderRecorder(failures=1)
+    reminders = Reminders(database, recorder)
+    assert await reminders.sweep() == 0
+    assert await reminders.send_next(due - timedelta(seconds=1), clock="slow") is None
+    assert await reminders.send_next(due, clock="slow", scopes=["u_2"]) is None
+    assert await reminders.send_next(due, clock="slow", scopes=["u_1"]) is ReminderResult.FAILED
+    assert await reminders.send_next(due, clock="slow", scopes=["u_1"]) is ReminderResult.SENT, "it stayed due"
     assert recorder.ids == [number]

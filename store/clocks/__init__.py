@@ -1,0 +1,1 @@
+"""Test clocks: creation and movement, their groups, due work and progress."""

@@ -1,0 +1,1 @@
+"""Driver of test clocks: settles due work group by group, and moves clocks."""
