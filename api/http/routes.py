@@ -16,18 +16,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.http.auth import ApiKeys, Scope
+from api.http.auth import KEYLESS, KeyRing
 from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.problems import ProblemError, problem_responses, translate
+from journeys.access.callers import KINDS_OF_SCOPE, CallerKind, Scope
 
 SLASH = "\ufdd0"
 """Replaces an encoded slash within a segment (RFC 3986 §2.2), set by `asgi.py`. Unicode never assigns this character."""
 BODY_LIMIT = 512 * 1024
 
-_SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
-    Scope.PUBLIC: [],
-    Scope.WRITE: [{"writeKey": []}, {"bearer": []}],
-    Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
+_SCHEMES: Mapping[CallerKind, str] = {
+    CallerKind.PUBLIC: "publicKey",
+    CallerKind.SECRET: "secretKey",
+    CallerKind.OPERATOR: "operatorKey",
 }
 _USUAL = ("malformed-request", "invalid-request", "store-unavailable")
 _GUARDED = ("unauthenticated", "forbidden")
@@ -80,7 +81,7 @@ class _Bounded(Request):
 class ScopedRoute(APIRoute):
     """A route with its scope. Made by `Routes.add`, which requires one."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: ApiKeys, **options: Any) -> None:
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: KeyRing, **options: Any) -> None:
         self.scope = scope
         self._keys = keys
         self._seconds: float = options.pop("seconds")
@@ -94,8 +95,8 @@ class ScopedRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                self._keys.check(request.headers, self.scope)
                 async with asyncio.timeout(self._seconds):
+                    await self._keys.check(request, self.scope)
                     return await inner(_Bounded(request.scope, request.receive))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
                 return translate(error).response()
@@ -107,8 +108,8 @@ class ScopedRoute(APIRoute):
         request = Request(scope, receive)
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
-            self._keys.check(request.headers, self.scope)
             async with asyncio.timeout(self._seconds):
+                await self._keys.check(request, self.scope)
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = translate(error).response()
@@ -118,7 +119,7 @@ class ScopedRoute(APIRoute):
 class Routes:
     """Collects the routes of one deployment, with their keys and time limit in seconds."""
 
-    def __init__(self, keys: ApiKeys, *, seconds: float) -> None:
+    def __init__(self, keys: KeyRing, *, seconds: float) -> None:
         self._keys = keys
         self._seconds = seconds
         self.made: list[ScopedRoute] = []
@@ -142,7 +143,7 @@ class Routes:
         seconds: float | None = None,
     ) -> None:
         """Add a route. `gives` is the model of its response, `refuses` are kinds of problems beside the usual ones."""
-        kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
+        kinds = (*_USUAL, *(_GUARDED if scope not in KEYLESS else ()), *refuses)
         documented = problem_responses(*kinds)
         success: dict[str, Any] = {"description": "Done"}
         if gives is not None:
@@ -163,7 +164,15 @@ class Routes:
             response_model=None,
             response_class=Response,
             responses={**documented, status: success, **(responses or {})},
-            openapi_extra={"security": _SECURITY[scope], **(extra or {})},
+            openapi_extra={"security": _security(scope), **(extra or {})},
             operation_id=f"{endpoint.__name__}_{tag}".lower().replace(" ", "_"),
         )
         self.made.append(route)
+
+
+def _security(scope: Scope) -> list[dict[str, list[str]]]:
+    """The kinds of keys that open a route, for OpenAPI."""
+    if scope in KEYLESS:
+        return []
+    names = [name for kind, name in _SCHEMES.items() if kind in KINDS_OF_SCOPE[scope]]
+    return [{name: []} for name in (*names, "bearer")]
