@@ -69,8 +69,7 @@ class EventIntake:
 
     def accept_caused(self, signals: Iterable[CausedSignal], at: datetime) -> None:
         """Accept signals that a change has caused, in its transaction."""
-        caused = [AcceptedEvent(person, None, "signal", name, data) for person, name, data in signals]
-        if caused:
+        if caused := [AcceptedEvent(person, None, "signal", name, data) for person, name, data in signals]:
             self.accept(caused, at)
 
     # -- reactions -------------------------------------------------------------------------------------------------
@@ -86,8 +85,7 @@ class EventIntake:
         inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits)
         if event.name == MESSAGE_REPLIED:
             self.reactions.reply(gate, inbound, at)
-        changes = self.reactions.consents_in(gate, inbound)
-        if changes:
+        if changes := self.reactions.consents_in(gate, inbound):
             self.accept_caused(self.reactions.change_consents(gate, changes, at), at)
         self.reactions.suppress(tuple(self.gates.values()), gate, inbound, at)
 
@@ -111,7 +109,7 @@ class EventIntake:
         if account is not None and of_account:
             self._reevaluate_hours(account, of_account, at)
         if event.name in self.scenario.ticket_signals:
-            self._change_tickets(event, {subject: None, **({account: None} if account is not None else {})}, at)
+            self._change_tickets(event, dict.fromkeys(item for item in (subject, account) if item is not None), at)
 
     @staticmethod
     def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[frozenset[str], frozenset[str]]:
@@ -124,9 +122,8 @@ class EventIntake:
         if event.kind == "account":
             has_moved = account is not subject and subject.join(account)
             of_account = account.change_fields(event.data)
-            if account is subject:
-                return changed | of_account, of_account
-            return changed | {ACCOUNT} if has_moved else changed, of_account
+            of_subject = of_account if account is subject else {ACCOUNT} if has_moved else NOTHING
+            return changed | of_subject, of_account
         if event.name == LEFT and subject.leave(account, by_name=event.account is not None):
             changed |= {ACCOUNT}
         return changed, NOTHING
@@ -249,6 +246,5 @@ class EventIntake:
     def reevaluate(self, people: Iterable[SimulatedSubject], codes: frozenset[str], at: datetime) -> None:
         """Make messages of these people due that wait for one of these reasons."""
         for person in people:
-            gate = self.gates.get(person)
-            if gate is not None and gate.queue:
+            if (gate := self.gates.get(person)) is not None and gate.queue:
                 gate.reevaluate(codes, at)
