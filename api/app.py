@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.access.endpoints import KeyRoutes
 from api.consent.double_opt_in import DoubleOptInRoutes
 from api.consent.endpoints import ConsentRoutes
 from api.consent.preference_page import PreferenceRoutes
@@ -17,9 +18,12 @@ from api.consent.suppressions import SuppressionRoutes
 from api.consent.unsubscribe import UnsubscribeRoutes
 from api.content.endpoints import TemplateDesk, TemplateRoutes
 from api.definitions.endpoints import CheckerInputs, JourneyRoutes
+from api.events.front_door import FrontDoor
 from api.events.intake import Intake
+from api.events.permissions import EventPermissions
 from api.events.plays import PlayRoutes
 from api.events.quarantine import QuarantineRoutes
+from api.events.quotas import QuotaKeeper, quotas_of
 from api.events.reader import Reader
 from api.events.segment import SegmentRoutes
 from api.events.signals import SignalRoutes
@@ -30,7 +34,7 @@ from api.explain.why import WhyRoutes
 from api.explain.whynot import WhyNotRoutes
 from api.exports.feed import FeedRoutes, FeedSigner
 from api.http.asgi import AsgiApp
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys, KeyRing
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.openapi import Description
@@ -69,7 +73,7 @@ class Parts:
 
     database: Database
     engine: RunCommands
-    keys: ApiKeys
+    keys: BootstrapKeys
     plan: TrackingPlan
     policy: Policy
     consent: ConsentRuleSet
@@ -81,6 +85,7 @@ class Parts:
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
+    in_production: bool = False
 
 
 def build_app(parts: Parts) -> AsgiApp:
@@ -91,13 +96,15 @@ def build_app(parts: Parts) -> AsgiApp:
     )
     seconds = parts.limits.patience_seconds
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
-    intake = Intake(parts.database, catalogue, parts.limits, metrics, parts.keys)
-    reader = Reader(parts.limits, check)
-    routes = Routes(parts.keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
+    intake = Intake(parts.database, catalogue, parts.limits, metrics)
+    keys, permissions, quotas = _access(parts)
+    reader, door = Reader(parts.limits, check, permissions), FrontDoor(intake, permissions, quotas)
+    routes = Routes(keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
     # Routes are tried in this order: the most frequent come first.
-    SegmentRoutes(intake, reader, parts.limits).routes(routes)
+    SegmentRoutes(intake, reader, door, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
-    SignalRoutes(intake, check).routes(routes)
+    signals = SignalRoutes(intake, check, permissions, door)
+    signals.routes(routes)
     PeopleRoutes(parts.database).routes(routes)
     ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
     UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
@@ -118,14 +125,15 @@ def build_app(parts: Parts) -> AsgiApp:
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
-    QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
+    QuarantineRoutes(parts.database, intake, reader, signals, door).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
-    WebhookRoutes(intake, parts.webhook_secrets, parts.replies).routes(routes)
+    WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
     mails = MailRoutes(intake, parts.replies)
     mails.routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
+    KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
     HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(
@@ -133,12 +141,22 @@ def build_app(parts: Parts) -> AsgiApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(intake, mails),
+        lifespan=_lifespan(intake, quotas, mails),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
     return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
+
+
+def _access(parts: Parts) -> tuple[KeyRing, EventPermissions, QuotaKeeper]:
+    """The keys of the deployment, what they may send, and how much."""
+    rules, links = parts.consent.rules, parts.consent.links
+    return (
+        KeyRing(parts.database, parts.keys, in_production=parts.in_production),
+        EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
+        QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses),
+    )
 
 
 def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
@@ -151,14 +169,16 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
     return owner_of
 
 
-def _lifespan(intake: Intake, mails: MailRoutes) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(
+    intake: Intake, quotas: QuotaKeeper, mails: MailRoutes
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(intake.watch())
+        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune())]
         yield
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         mails.close()
         await intake.database.close()
 

@@ -20,7 +20,7 @@ UrlOption = Annotated[
         "--url", envvar="TENURE_API_URL", help="Address of the API; by default that of `make up` on this machine."
     ),
 ]
-KeyOption = Annotated[str | None, typer.Option("--key", help="Operator key [TENURE_OPERATOR_KEY].")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="An operator's key [TENURE_OPERATOR_KEY].")]
 TIMEOUT = 30.0
 
 

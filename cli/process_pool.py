@@ -11,18 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from journeys.consent.rules import ConsentRules
 from journeys.decision.compiler import load_chart
 from journeys.gate.policy import Policy
 from journeys.simulation.backtest import Comparison, Stream, Tally, backtest, compare
-from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.responder import Responder
 from journeys.simulation.timeline import Scenario
+from journeys.simulation.world import World
+from journeys.tasks.assignment import Roster
 
 SHARES_PER_CORE = 8
 
 
 @dataclass(frozen=True)
 class Job:
-    """Input of every process. `texts` and `against` are artifacts; with `people`, each person's lines are returned too."""
+    """Input of every process. `texts` and `against` are artifacts; with `people`, each group's lines are returned too."""
 
     texts: tuple[str, ...]
     policy: Policy
@@ -31,9 +34,13 @@ class Job:
     until: datetime | None
     against: tuple[str, ...] = ()
     people: bool = False
+    roster: Roster | None = None
+    consent: ConsentRules | None = None
+    responder: Responder | None = None
 
     def scenario(self, texts: tuple[str, ...]) -> Scenario:
-        return Scenario(tuple(load_chart(text) for text in texts), self.policy, self.reachable)
+        charts = tuple(load_chart(text) for text in texts)
+        return Scenario(charts, self.policy, self.reachable, roster=self.roster, consent=self.consent)
 
 
 Share = tuple[Tally | Comparison, list[str]]
@@ -41,7 +48,7 @@ _job: Job | None = None
 
 
 def run_job(job: Job, workers: int | None = None) -> Iterator[Share]:
-    """Counts of each share and, with `people`, the lines of its people as JSON, in the order of the people."""
+    """Counts of each share and, with `people`, the lines of its runs as JSON, in the order of the groups."""
     cores = workers or os.cpu_count() or 1
     size = max(1, -(-len(job.streams) // (cores * SHARES_PER_CORE)))
     shares = [(start, start + size) for start in range(0, len(job.streams), size)]
@@ -90,13 +97,12 @@ def _numbered(share: tuple[int, int]) -> Share:
 def _share(job: Job, part: Job) -> Share:
     scenario = job.scenario(job.texts)
     if job.against:
-        return compare(scenario, job.scenario(job.against), part.streams, job.until), []
+        return compare(scenario, job.scenario(job.against), part.streams, job.until, job.responder), []
     lines: list[str] = []
 
-    def detail(person_id: str, person: SimulatedPerson) -> None:
-        lines.extend(
-            json.dumps({"person": person_id, **line._asdict(), "at": line.at.isoformat()}, ensure_ascii=False)
-            for line in person.lines()
-        )
+    def detail(world: World) -> None:
+        for subject, run, at, kind, about, text in world.lines():
+            values = {"person": subject, "run": run, "at": at.isoformat(), "kind": kind, "about": about, "text": text}
+            lines.append(json.dumps(values, ensure_ascii=False))
 
-    return backtest(scenario, part.streams, job.until, detail if job.people else None), lines
+    return backtest(scenario, part.streams, job.until, detail if job.people else None, job.responder), lines

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.api_client import ApiClient, ApiError, RefusedByApi
+from journeys.access.callers import VIA
 from journeys.language.parsing import read_journey
 
 BY: Final = "catalog"
@@ -20,7 +21,7 @@ def publish_shipped(api: ApiClient, catalog: Path) -> str | None:
     Raises ApiError.
     """
     published_by = {journey["key"]: journey["published_by"] for journey in api.items("/v1/journeys")}
-    if any(author != BY for author in published_by.values()):
+    if any(author.partition(VIA)[0] != BY for author in published_by.values()):
         return None
     published, refused = [], []
     for path in sorted((catalog / "journeys").glob("*.yaml")):

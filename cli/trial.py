@@ -10,31 +10,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import typer
 import yaml
 
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
 from cli.problem_format import as_line
+from journeys.consent.rules import ConsentRules, read_consent_rules
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import EventTable
 from journeys.gate.policy import Policy, load_policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey, read_model
-from journeys.simulation.backtest import Stream
+from journeys.language.source import YamlSource
+from journeys.simulation.backtest import Stream, streams_of
 from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_instant, read_recorded
+from journeys.tasks.assignment import Roster
+from journeys.tasks.team import read_team
 
 CATALOG: Final = Path("catalog")
 CDNOW: Final = "cdnow"
-_WHO: Final = ("userId", "user_id", "user", "customer_id", "customer", "person", "groupId")
+_WHO: Final = ("userId", "user_id", "user", "customer_id", "customer", "person")
+_ACCOUNT: Final = ("groupId", "group_id", "account_id")
+BESIDE_SEGMENT: Final = frozenset({"consent", "operator"})
+"""Types of records whose fields are their own, and neither properties nor traits."""
 _WHEN: Final = ("timestamp", "at", "date", "time")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """People with their events in order; `skipped` lists unusable records with the reason.
+    """Groups with their events in order; `skipped` lists unusable records with the reason.
 
     `reachable` are the channels that every person is assumed to have: e-mail only if the records contain no addresses.
     """
@@ -72,9 +79,7 @@ def read_definition(path: Path) -> Journey:
     """A journey as written, unchecked. Exits with every problem of the text."""
     definition, source = read_journey(path.read_bytes())
     if definition is None:
-        for problem in source.problems:
-            typer.echo(as_line(path, problem), err=True)
-        raise typer.Exit(1)
+        _exit_with_problems(path, source)
     return definition
 
 
@@ -84,11 +89,10 @@ def _keys() -> list[str]:
 
 def read_plan_file(path: Path | None = None) -> TrackingPlan:
     """The tracking plan at `path`, by default the catalogue's. Exits with every problem."""
-    plan, source = read_model((path or CATALOG / "tracking-plan.yaml").read_bytes(), TrackingPlan)
+    path = path or CATALOG / "tracking-plan.yaml"
+    plan, source = read_model(path.read_bytes(), TrackingPlan)
     if plan is None:
-        for problem in source.problems:
-            typer.echo(as_line(path or CATALOG / "tracking-plan.yaml", problem), err=True)
-        raise typer.Exit(1)
+        _exit_with_problems(path, source)
     return plan
 
 
@@ -97,10 +101,34 @@ def read_policy_file(path: Path | None = None) -> Policy:
     return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
 
 
+def read_team_file(path: Path | None = None) -> Roster:
+    """The team at `path`, by default the catalogue's. Exits with every problem."""
+    path = path or CATALOG / "team.yaml"
+    team, source = read_team(path.read_bytes())
+    if team is None:
+        _exit_with_problems(path, source)
+    return Roster(team)
+
+
+def read_consent_file(path: Path | None = None) -> ConsentRules:
+    """The consent rules at `path`, by default the catalogue's. Exits with every problem."""
+    path = path or CATALOG / "consent.yaml"
+    rules, source = read_consent_rules(path.read_bytes())
+    if rules is None:
+        _exit_with_problems(path, source)
+    return rules
+
+
+def _exit_with_problems(path: Path, source: YamlSource) -> NoReturn:
+    for problem in source.problems:
+        typer.echo(as_line(path, problem), err=True)
+    raise typer.Exit(1)
+
+
 def read_events_file(source: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
     """Recorded events: JSON lines of Segment calls, a CSV file with a header, or the word `cdnow`.
 
-    `event` names the event of every row of a CSV file that has no column for it; `person` selects one person.
+    `event` names the event of every row of a CSV file that has no column for it; `person` selects the group of one person.
     """
     with _uncollected():
         return _only(_cdnow() if source == CDNOW else _file(source, plan, event), person)
@@ -121,7 +149,7 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
     if not path.exists():
         raise typer.BadParameter(f"{source} does not exist")
     rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
-    people: dict[str, list[RecordedEvent]] = {}
+    events: list[RecordedEvent] = []
     skipped: list[str] = []
     for number, row in rows:
         try:
@@ -129,10 +157,9 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
         except UnusableRecord as error:
             skipped.append(f"{path.name}:{number}: {error}")
         else:
-            people.setdefault(record.who, []).append(record)
-    streams: list[Stream] = [(who, sorted(events, key=lambda event: event.at)) for who, events in people.items()]
-    reachable = frozenset({"in_app"} if _addressed(streams) else {"in_app", "email"})
-    return Trial(streams, skipped, reachable)
+            events.append(record)
+    reachable = frozenset({"in_app"} if _addressed(events) else {"in_app", "email"})
+    return Trial(streams_of(events), skipped, reachable)
 
 
 def until_instant(text: str | None, source: str) -> datetime | None:
@@ -157,12 +184,13 @@ def _cdnow() -> Trial:
 def _only(trial: Trial, person: str | None) -> Trial:
     if person is None:
         return trial
-    return Trial([stream for stream in trial.streams if stream[0] == person], trial.skipped, trial.reachable)
+    groups = [stream for stream in trial.streams if any(event.who == person for event in stream[1])]
+    return Trial(groups, trial.skipped, trial.reachable)
 
 
-def _addressed(streams: Iterable[Stream]) -> bool:
+def _addressed(events: Iterable[RecordedEvent]) -> bool:
     """Whether any record has a mail address."""
-    return any(event.kind == "profile" and "email" in event.data for _, events in streams for event in events)
+    return any(event.kind == "profile" and "email" in event.data for event in events)
 
 
 def _planned(row: Mapping[str, Any], table: EventTable) -> bool:
@@ -186,19 +214,20 @@ def _csv(path: Path, event: str | None) -> Iterator[tuple[int, Mapping[str, Any]
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or ()
-        who, when = (next((name for name in names if name in columns), None) for names in (_WHO, _WHEN))
-        if who is None or when is None or ("event" not in columns and event is None):
+        who, of, when = (next((name for name in names if name in columns), None) for names in (_WHO, _ACCOUNT, _WHEN))
+        if (who is None and of is None) or when is None or ("event" not in columns and event is None):
             raise typer.BadParameter(
-                f"{path} needs a column for the person ({', '.join(_WHO)}), one for the time ({', '.join(_WHEN)}), "
-                "and a column `event` or the option --event"
+                f"{path} needs a column for the person ({', '.join(_WHO)}) or the account ({', '.join(_ACCOUNT)}), "
+                f"one for the time ({', '.join(_WHEN)}), and a column `event` or the option --event"
             )
         for number, row in enumerate(reader, 2):
             rest = {name: _value(text) for name, text in row.items() if name not in (who, when, "event", "type")}
-            call = {"userId": row[who], "timestamp": row[when], "event": row.get("event") or event}
+            names = {"userId": row[who] if who else None, "groupId": row[of] if of else None}
+            call = {**names, "timestamp": row[when], "event": row.get("event") or event}
             kind = row.get("type") or "track"
             yield (
                 number,
-                {**call, "type": kind, "properties": rest, "traits": rest, **(rest if kind == "consent" else {})},
+                {**call, "type": kind, "properties": rest, "traits": rest, **(rest if kind in BESIDE_SEGMENT else {})},
             )
 
 

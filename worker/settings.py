@@ -114,9 +114,15 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
-    write_key: SecretStr = Field(SecretStr(DEV_WRITE_KEY), description="Key of senders of events.")
+    api_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies before the API, separated by commas: their `X-Forwarded-For` names the client.",
+    )
+    write_key: SecretStr = Field(
+        SecretStr(DEV_WRITE_KEY), description="First secret key, for senders of events; `cli keys` makes others."
+    )
     operator_key: SecretStr = Field(
-        SecretStr(DEV_OPERATOR_KEY), description="Key of operators: reads, publishes and operates."
+        SecretStr(DEV_OPERATOR_KEY), description="First operator's key, with every scope; `cli keys` makes others."
     )
 
     catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policy and tracking plan.")

@@ -15,10 +15,10 @@ from api.consent import hosted_pages
 from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_page import TAG, LinkToken
 from api.consent.preference_view import title_of
-from api.http.auth import Scope
 from api.http.forms import read_form
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from journeys.consent.preferences import channel_label
 from journeys.gate.verdicts import ANY
 from store.consent.double_opt_in import AddressChanged, NothingToConfirm
@@ -53,7 +53,7 @@ class DoubleOptInRoutes:
         add = partial(
             routes.add,
             path="/y/{token}",
-            scope=Scope.PUBLIC,
+            scope=Scope.LINK,
             tag=TAG,
             refuses=("not-found", "gone", "conflict", "clock-advancing"),
             responses=hosted_pages.GIVES,

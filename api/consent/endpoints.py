@@ -20,12 +20,14 @@ from api.consent.schemas import (
     TextMessageIn,
     TextMessageResult,
 )
-from api.http.auth import Scope
+from api.http.auth import RequestKey, forbidden
 from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
 from api.http.routes import Routes
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
+from journeys.access.callers import ApiKey, Scope
+from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
@@ -58,6 +60,7 @@ class ConsentRoutes:
             "GET",
             "/v1/users/{id:id}/consents",
             self.holds,
+            scope=Scope.READ,
             summary="A person's consents",
             gives=ConsentResultView,
         )
@@ -65,6 +68,7 @@ class ConsentRoutes:
             "PUT",
             "/v1/users/{id:id}/consents",
             self.change,
+            scope=Scope.SEND,
             summary="Grant or withdraw",
             gives=ConsentRecorded,
             refuses=("not-found", "clock-advancing"),
@@ -73,6 +77,7 @@ class ConsentRoutes:
             "GET",
             "/v1/users/{id:id}/consents/log",
             self.log,
+            scope=Scope.READ,
             summary="Log of a person's consents",
             gives=Page[ConsentLogEntry],
         )
@@ -103,20 +108,28 @@ class ConsentRoutes:
             del item["address"]
         return json_response({"items": items, "holds": effective, "pending": pending})
 
-    async def change(self, id: RecordId, consent: ConsentIn) -> Response:
-        """Record a statement. A withdrawal withdraws queued messages and ends journeys that have no channel left."""
+    async def change(self, id: RecordId, consent: ConsentIn, caller: RequestKey) -> Response:
+        """Record a statement. With a secret key a grant needs `wording` or `proof`. A withdrawal withdraws queued messages and ends journeys that have no channel left."""
+        self._check_permission(caller, consent)
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
         statement = consent.model_dump(exclude={"ip"})
+        statement["proof"] = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
         if consent.ip is not None:
-            statement["proof"] = {
-                **statement["proof"],
-                "ip_hash": self._catalogue.consent.addresses.digest("ip", consent.ip),
-            }
+            statement["proof"]["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
         result = await change_consents(
             self._database, self._catalogue, self._policy, person.key, [ConsentChange(**statement)]
         )
         return json_response({**await self._changes([result]), "at": result.at, "pending": bool(result.pending)})
+
+    def _check_permission(self, caller: ApiKey, consent: ConsentIn) -> None:
+        """Raise ProblemError for a statement that the key may not make."""
+        waits = bool(consent.granted) and self._catalogue.consent.rules.needs_confirming(consent.channel, consent.topic)
+        proven = bool(consent.wording or consent.proof)
+        stated = StatedConsent(consent.granted, waits=waits, proven=proven, confirmed=consent.confirmed)
+        reason = refusal_of(caller.caller, stated)
+        if reason is not None:
+            raise forbidden(reason)
 
     async def log(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Newest first. No entry is ever deleted."""

@@ -13,12 +13,12 @@ from api.consent import hosted_pages
 from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_view import QUESTION, PreferenceView, preference_view, title_of
 from api.consent.schemas import PreferenceLink
-from api.http.auth import Scope
 from api.http.forms import read_form
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import channel_label, is_stopped, statements_to_make
 from journeys.gate.verdicts import ANY
@@ -65,7 +65,7 @@ class PreferenceRoutes:
         add = partial(
             routes.add,
             path="/p/{token}",
-            scope=Scope.PUBLIC,
+            scope=Scope.LINK,
             tag=TAG,
             refuses=("not-found", "gone", "clock-advancing"),
             responses=hosted_pages.GIVES,

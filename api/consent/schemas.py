@@ -150,7 +150,7 @@ class SuppressIn(AddressIn):
         json_schema_extra={"example": {"channel": "email", "address": "ada@example.com", "by": "dana"}},
     )
 
-    by: ShortText
+    by: ShortText | None = None
 
 
 class LiftIn(BaseModel):
@@ -158,7 +158,7 @@ class LiftIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: ShortText
+    by: ShortText | None = None
 
 
 class SuppressionView(BaseModel):

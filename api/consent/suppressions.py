@@ -14,10 +14,11 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.consent.schemas import AddressIn, AddressSuppressions, LiftIn, SuppressIn, SuppressionResult, SuppressionView
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from journeys.tokens.address_hash import AddressHash, canonical_address
 from store.consent import in_flight, suppressions
 from store.database import Database
@@ -35,7 +36,14 @@ class SuppressionRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        add("GET", "/v1/suppressions", self.list, summary="List suppressions", gives=Page[SuppressionView])
+        add(
+            "GET",
+            "/v1/suppressions",
+            self.list,
+            scope=Scope.READ,
+            summary="List suppressions",
+            gives=Page[SuppressionView],
+        )
         add(
             "POST",
             "/v1/suppressions",
@@ -48,6 +56,7 @@ class SuppressionRoutes:
             "POST",
             "/v1/suppressions:find",
             self.find,
+            scope=Scope.READ,
             summary="Find the suppressions of an address",
             gives=AddressSuppressions,
         )
@@ -70,7 +79,7 @@ class SuppressionRoutes:
             rows = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
         return page_of(rows, limit, lambda item: (item["id"],))
 
-    async def suppress(self, suppression: SuppressIn) -> Response:
+    async def suppress(self, suppression: SuppressIn, caller: RequestKey) -> Response:
         """An address that is already suppressed keeps its reason. Waits up to 5 s for attempts in flight."""
         _check_address(suppression)
         async with self._database.transaction() as connection:
@@ -80,7 +89,7 @@ class SuppressionRoutes:
                 suppression.channel,
                 suppression.address,
                 reason="operator",
-                source=suppression.by,
+                source=caller.acts_for(suppression.by),
                 at=datetime.now(UTC),
             )
         remaining = await in_flight.wait_for_address(self._database, suppression.channel, suppression.address)
@@ -98,10 +107,12 @@ class SuppressionRoutes:
             rows = await suppressions.suppression_history(connection, self._addresses, address.channel, address.address)
         return {"suppressed": any(item["lifted_at"] is None for item in rows), "items": rows}
 
-    async def lift(self, id: RowId, request: LiftIn) -> Response:
+    async def lift(self, id: RowId, request: LiftIn, caller: RequestKey) -> Response:
         """Lift a suppression. If it is lifted twice, the first time counts."""
         async with self._database.transaction() as connection:
-            suppression = await suppressions.lift_one(connection, id, by=request.by, at=datetime.now(UTC))
+            suppression = await suppressions.lift_one(
+                connection, id, by=caller.acts_for(request.by), at=datetime.now(UTC)
+            )
         if suppression is None:
             raise ProblemError("not-found", "There is no suppression with this id.")
         return json_response(suppression)

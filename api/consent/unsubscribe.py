@@ -16,10 +16,10 @@ from api.consent import hosted_pages
 from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_page import SECONDS, TAG, LinkToken
 from api.consent.preference_view import title_of
-from api.http.auth import Scope
 from api.http.forms import read_form
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import channel_label, is_stopped
 from journeys.gate.verdicts import ANY
@@ -57,7 +57,7 @@ class UnsubscribeRoutes:
         add = partial(
             routes.add,
             path="/u/{token}",
-            scope=Scope.PUBLIC,
+            scope=Scope.LINK,
             tag=TAG,
             refuses=("not-found", "clock-advancing"),
             responses=hosted_pages.GIVES,

@@ -19,11 +19,11 @@ from api.content.schemas import (
     TestSendIn,
     TestSent,
 )
-from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from journeys.checks.warnings import templates_sent_by
 from journeys.content.template_info import MissingFields
 from journeys.decision.compiler import load_chart
@@ -60,9 +60,25 @@ class TemplateRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         refuses = ("not-found", "conflict")
-        add("GET", "/v1/templates", self.templates, summary="List templates", gives=TemplateList, refuses=("conflict",))
+        add(
+            "GET",
+            "/v1/templates",
+            self.templates,
+            scope=Scope.READ,
+            summary="List templates",
+            gives=TemplateList,
+            refuses=("conflict",),
+        )
         path = "/v1/templates/{name:template}"
-        add("POST", f"{path}/preview", self.preview, summary="Preview a template", gives=PreviewView, refuses=refuses)
+        add(
+            "POST",
+            f"{path}/preview",
+            self.preview,
+            scope=Scope.READ,
+            summary="Preview a template",
+            gives=PreviewView,
+            refuses=refuses,
+        )
         add("POST", f"{path}/test-send", self.test_send, summary="Send a test mail", gives=TestSent, refuses=refuses)
 
     async def templates(self) -> Response:

@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.definitions.schemas import CheckResultView, JourneyView, PublishedView, VersionView
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.body import read_bytes
 from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import BODY_LIMIT, Routes
+from journeys.access.callers import Scope
 from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.checks.warnings import content_past_review, tasks_without_deadline
 from journeys.content.template_info import TemplateInfos
@@ -59,7 +60,7 @@ class JourneyRoutes:
         self._inputs = inputs
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add = partial(routes.add, scope=Scope.READ, tag=TAG)
         unknown = ("not-found",)
         path = "/v1/journeys/{key}"
         add("GET", "/v1/journeys", self.published, summary="List published journeys", gives=Page[JourneyView])
@@ -77,6 +78,7 @@ class JourneyRoutes:
             "PUT",
             path,
             self.put,
+            scope=Scope.PUBLISH,
             summary="Publish a definition",
             gives=PublishedView,
             refuses=("invalid-journey", "precondition-failed", *_LARGE),
@@ -148,7 +150,8 @@ class JourneyRoutes:
         self,
         request: Request,
         key: JourneyKeyParam,
-        by: Annotated[ShortText, Query(description="Who publishes.")] = "operator",
+        caller: RequestKey,
+        by: Annotated[ShortText | None, Query(description="Name of the person who publishes.")] = None,
     ) -> Response:
         """Publish a definition, as YAML or JSON. Open runs keep their version."""
         text = await read_bytes(request, BODY_LIMIT)
@@ -164,7 +167,9 @@ class JourneyRoutes:
                 fault = {"detail": f"the definition's key is {result.journey.journey}, not {key}", "pointer": "journey"}
                 raise ProblemError("invalid-journey", "The path names another journey.", [fault])
             chart = load_chart(result.artifact_text)
-            version, created = await publish_definition(self._database, chart, result.artifact_text, text.decode(), by)
+            version, created = await publish_definition(
+                self._database, chart, result.artifact_text, text.decode(), caller.acts_for(by)
+            )
         view: dict[str, Any] = {"key": key, "version": version, "hash": result.hash, "created": created}
         view["warnings"] = self._warnings(result)
         headers = {"ETag": f'"{result.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})

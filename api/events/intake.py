@@ -9,11 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from starlette.datastructures import Headers
-
 from api.events.admission_control import AdmissionControl
 from api.events.group_commit import GroupCommit, MergeKey
-from api.http.auth import ApiKeys, Scope
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.problems import ProblemError
@@ -35,11 +32,8 @@ CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 class Intake:
     """Accepts events into the store, for one process."""
 
-    def __init__(
-        self, database: Database, catalogue: DefinitionRegistry, limits: Limits, metrics: Metrics, keys: ApiKeys
-    ) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, limits: Limits, metrics: Metrics) -> None:
         self.database, self.catalogue, self.limits = database, catalogue, limits
-        self._keys = keys
         self.admission = AdmissionControl(limits, metrics)
         self._metrics = metrics
         self._slots = asyncio.Semaphore(limits.commits)
@@ -54,13 +48,9 @@ class Intake:
                 await self.catalogue.current(connection)
         await self.admission.watch(self.database)
 
-    async def clock(self, headers: Headers) -> str | None:
-        """The test clock for new subjects of a request, which only operators may name. Raises ProblemError."""
-        clock_id = headers.get(CLOCK_HEADER)
-        if clock_id is None:
-            return None
-        self._keys.check(headers, Scope.OPERATE)
-        if clock_id in self._clocks:
+    async def clock(self, clock_id: str | None) -> str | None:
+        """The test clock for new subjects of a request. Raises ProblemError if it does not exist."""
+        if clock_id is None or clock_id in self._clocks:
             return clock_id
         if re.fullmatch(CLOCK_ID, clock_id):
             async with self.database.reading() as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -10,69 +12,57 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.events import segment
+from api.events.front_door import FrontDoor
 from api.events.intake import Intake
+from api.events.permissions import UNPROVEN_VISITOR
 from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
-from api.events.signals import SOURCE, event_from_quarantine
-from api.events.tracking_plan import EventCheck
-from api.http.auth import Scope
+from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
 from journeys.events.inbound import InboundEvent, RejectedEvent
-from journeys.events.senders import SenderKind
+from store.access.keys import get_key, key_in_row
 from store.database import Database
 from store.events import dead_letters, quarantine
 
 TAG = "Quarantine"
 AT_ONCE = 500
 REPLAYABLE = frozenset({SOURCE, segment.SOURCE})
-"""Sources whose held items are events; a mail that could not be read is none."""
-HELD_SENDER: SenderKind = "write"
-"""A held event keeps the rights of whoever sent it, which is not the operator who replays it."""
+"""Doors whose held items are events; a mail that could not be read is none."""
+
+
+class StillRefused(ProblemError):
+    """A held event that still may not be accepted: 409."""
+
+    def __init__(self, detail: str, errors: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("conflict", detail, errors)
 
 
 class QuarantineRoutes:
     """Routes of quarantine and dead letters."""
 
-    def __init__(self, database: Database, intake: Intake, reader: Reader, check: EventCheck) -> None:
-        self._database = database
-        self._intake = intake
-        self._reader = reader
-        self._check = check
+    def __init__(
+        self, database: Database, intake: Intake, reader: Reader, signals: SignalRoutes, door: FrontDoor
+    ) -> None:
+        self._database, self._intake = database, intake
+        self._reader, self._signals, self._door = reader, signals, door
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        refuses = ("not-found", "conflict", "clock-advancing")
-        add("GET", "/v1/quarantine", self.held, summary="List quarantined events", gives=Page[QuarantinedEvent])
-        add("GET", "/v1/quarantine/names", self.names, summary="Count held events by name", gives=QuarantinedNames)
-        add(
-            "GET",
-            "/v1/quarantine/{id}",
-            self.one,
-            summary="Get a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=("not-found",),
-        )
-        add(
-            "POST",
-            "/v1/quarantine/{id}/replay",
-            self.replay,
-            summary="Replay a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=refuses,
-        )
-        add(
-            "POST",
-            "/v1/quarantine/{id}/discard",
-            self.discard,
-            summary="Discard a quarantined event",
-            gives=QuarantinedEvent,
-            refuses=refuses,
-        )
-        add(
-            "POST",
+        get = partial(routes.add, "GET", scope=Scope.READ, tag=TAG)
+        get("/v1/quarantine", self.held, summary="List quarantined events", gives=Page[QuarantinedEvent])
+        get("/v1/quarantine/names", self.names, summary="Count held events by name", gives=QuarantinedNames)
+        unknown = ("not-found",)
+        path = "/v1/quarantine/{id}"
+        get(path, self.one, summary="Get a quarantined event", gives=QuarantinedEvent, refuses=unknown)
+        get("/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
+        post = partial(routes.add, "POST", scope=Scope.OPERATE, tag=TAG)
+        settle = partial(post, gives=QuarantinedEvent, refuses=("not-found", "conflict", "clock-advancing"))
+        settle(f"{path}/replay", self.replay, summary="Replay a quarantined event")
+        settle(f"{path}/discard", self.discard, summary="Discard a quarantined event")
+        post(
             "/v1/quarantine:replay",
             self.replay_all,
             summary="Replay all held events of a name",
@@ -80,14 +70,12 @@ class QuarantineRoutes:
             refuses=("clock-advancing",),
             seconds=60,
         )
-        add("GET", "/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
-        add(
-            "POST",
+        post(
             "/v1/dead-letters/{id}/discard",
             self.discard_dead_letter,
             summary="Discard a dead letter",
             gives=DeadLetterView,
-            refuses=("not-found",),
+            refuses=unknown,
         )
 
     async def held(
@@ -114,16 +102,13 @@ class QuarantineRoutes:
         return json_response(await self._get(id))
 
     async def replay(self, id: RowId) -> Response:
-        """Read and check the event as if it arrived now; `409` with its faults if it still fails."""
+        """Read and check the event as if it arrived now with its key; `409` with its faults if it still fails."""
         item = await self._get(id)
         if item["status"] != "held":
             raise ProblemError("conflict", f"The event is already {item['status']}.")
-        event = self._read(item)
-        if isinstance(event, ProblemError):
-            raise event
-        faults = await self._accept(item, event)
+        faults = await self._accept(item, await self._read(item))
         if faults:
-            raise ProblemError("conflict", "It is refused again.", [{"detail": fault} for fault in faults])
+            raise StillRefused("It is refused again.", [{"detail": fault} for fault in faults])
         return json_response(await self._get(id))
 
     async def replay_all(
@@ -134,28 +119,41 @@ class QuarantineRoutes:
             items = await quarantine.list_quarantined(connection, status="held", name=name, after=0, limit=AT_ONCE)
         replayed = 0
         for item in items:
-            event = self._read(item)
-            if isinstance(event, InboundEvent):
-                replayed += not await self._accept(item, event)
+            with contextlib.suppress(StillRefused):
+                replayed += not await self._accept(item, await self._read(item))
         return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
-    def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
-        """The held event, read and checked as if it arrived now; or the reason why it still fails."""
-        raw, message_id = item["event"], item["message_id"]
-        if item["source"] not in REPLAYABLE:
-            return ProblemError("conflict", "This is no event. Read it, act by hand, and discard it.")
-        if item["source"] == SOURCE:
-            event = event_from_quarantine(self._check, raw, message_id, HELD_SENDER)
-        else:
-            kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
-            try:
-                event = replace(self._reader.one(Json(raw, strange=True), kind, HELD_SENDER), message_id=message_id)
-            except ProblemError as refusal:
-                return ProblemError("conflict", "The event is still malformed.", refusal.errors)
+    async def _read(self, item: dict[str, Any]) -> InboundEvent:
+        """The held event, read and checked as if it arrived now with its key. Raises StillRefused."""
+        door = item["source"].partition(":")[0]
+        if door not in REPLAYABLE:
+            raise StillRefused("This is no event. Read it, act by hand, and discard it.", [])
+        raw, message_id, key = item["event"], item["message_id"], await self._key(item["key_id"])
+        try:
+            if door == SOURCE:
+                event = self._signals.from_quarantine(raw, message_id, key)
+            else:
+                kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
+                event = replace(self._reader.one(Json(raw, strange=True), kind, key), message_id=message_id)
+        except ProblemError as refusal:
+            raise StillRefused("The event is still refused.", refusal.errors) from refusal
         if isinstance(event, RejectedEvent):
-            errors = [{"detail": fault} for fault in event.faults]
-            return ProblemError("conflict", "The event still fails the tracking plan.", errors)
+            raise StillRefused(
+                "The event still fails the tracking plan.", [{"detail": fault} for fault in event.faults]
+            )
+        if await self._door.is_unproven(key, event):
+            raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event
+
+    async def _key(self, identity: str) -> ApiKey:
+        """The key that an event came with, also when it is revoked by now; hashes of all its generations count."""
+        for key in (WRITE_KEY, OPERATOR_KEY):
+            if key.id == identity:
+                return key
+        async with self._database.reading() as connection:
+            row = await get_key(connection, identity)
+        assert row is not None, "keys are revoked, never deleted"
+        return replace(key_in_row(row, overlaps=False), generations=tuple(range(1, row["generation"] + 1)))
 
     async def _accept(self, item: dict[str, Any], event: InboundEvent) -> tuple[str, ...]:
         """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id.

@@ -8,46 +8,83 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeGuard
 
 import orjson
 
+from api.events.permissions import EventPermissions, permitted
 from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
-from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.access.callers import ApiKey
+from journeys.access.demands import RefusedPart
+from journeys.events.inbound import ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault, read_call
-from journeys.events.senders import SenderKind
 
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """Every event of a batch, and of each malformed element its index, message id and faults."""
+    """Every event of a batch with its element, and of each refused element its index, message id and faults."""
 
+    key: ApiKey
+    elements: list[Any] = field(default_factory=list)
     events: list[ReceivedEvent] = field(default_factory=list)
-    malformed: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
+    refused: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
+
+    def add(self, element: Any, event: ReceivedEvent | RefusedCall) -> None:
+        """Add the next element as it was read."""
+        self.elements.append(element)
+        if isinstance(event, RefusedCall):
+            self.refuse(len(self.events), event)
+        else:
+            self.events.append(event)
+
+    def refuse(self, index: int, call: RefusedCall) -> None:
+        """Put an element into quarantine with its faults."""
+        rejected = _malformed(self.elements[index], call.faults, self.key)
+        self.refused.append((index, rejected.message_id, call.faults))
+        self.events[index : index + 1] = [rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A call that becomes no event: it is malformed, or its key may not send it."""
+
+    faults: list[FieldFault]
+    is_forbidden: bool = False
+
+    @classmethod
+    def of(cls, parts: Sequence[RefusedPart]) -> RefusedCall:
+        """The refusal of a call for the parts that its key may not send."""
+        return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=True)
+
+    def problem(self) -> ProblemError:
+        """The 400 or 403 for the call, with every fault."""
+        if self.is_forbidden:
+            return ProblemError(
+                "forbidden", "The key may not send this. Nothing was stored.", faults_for_caller(self.faults)
+            )
+        return refused_call(self.faults)
 
 
 class Reader:
-    """Reads events under the limits and checks them against the tracking plan."""
+    """Reads events under the limits, and checks them against the tracking plan and what their key may send."""
 
-    def __init__(self, limits: Limits, check: EventCheck) -> None:
-        self._limits = limits
-        self._check = check
+    def __init__(self, limits: Limits, check: EventCheck, permissions: EventPermissions) -> None:
+        self._limits, self._check, self._permissions = limits, check, permissions
 
-    def one(self, parsed: Json, kind: str, sender: SenderKind, trace: str | None = None) -> ReceivedEvent:
+    def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
         """Read a single call. Raises ProblemError with every fault; then nothing is stored."""
-        event = self._read(parsed.value, kind, None, trace, sender, strange=parsed.strange)
-        if isinstance(event, list):
-            raise refused_call(event)
+        event = self._read(parsed.value, kind, None, trace, key, strange=parsed.strange)
+        if isinstance(event, RefusedCall):
+            raise event.problem()
         return event
 
-    def batch(self, parsed: Json, sender: SenderKind, trace: str | None = None) -> ParsedBatch:
+    def batch(self, parsed: Json, key: ApiKey, trace: str | None = None) -> ParsedBatch:
         """Read all elements of a batch. Raises ProblemError if the body has no batch."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
@@ -56,30 +93,31 @@ class Reader:
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
         sent_at, context = _envelope(body)
-        batch = ParsedBatch()
-        for index, element in enumerate(elements):
+        batch = ParsedBatch(key)
+        for element in elements:
             raw = _with_context(element, context) if context else element
-            event = self._read(raw, None, sent_at, trace, sender, strange=parsed.strange)
-            if isinstance(event, list):
-                faults, event = event, _malformed(raw, event)
-                batch.malformed.append((index, event.message_id, faults))
-            batch.events.append(event)
+            batch.add(raw, self._read(raw, None, sent_at, trace, key, strange=parsed.strange))
         return batch
 
     def _read(
-        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, sender: SenderKind, *, strange: bool
-    ) -> ReceivedEvent | list[FieldFault]:
+        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, key: ApiKey, *, strange: bool
+    ) -> ReceivedEvent | RefusedCall:
         malformed = self._unfit(raw, strange=strange)
         if malformed:
-            return malformed
-        plan = partial(self._check.planned, sender=sender)
-        event = read_call(raw, kind, sent_at, trace, plan=plan, own_id=_own_id)
-        if not isinstance(event, InboundEvent):
-            return event
+            return RefusedCall(malformed)
+        event = read_call(raw, kind, sent_at, trace, plan=self._check.planned, own_id=_own_id)
+        if isinstance(event, list):
+            return RefusedCall(event)
+        if isinstance(event, RejectedEvent):
+            return replace(event, key_id=key.id)
+        forbidden = self._permissions.refused(key, event, raw)
+        if forbidden:
+            return RefusedCall.of(forbidden)
         faults = self._check.faults(event)
         if not faults:
-            return event
-        return RejectedEvent(event.message_id, event.name, faults, raw if kind is None else {**raw, "type": kind})
+            return permitted(key, event)
+        kept = raw if kind is None else {**raw, "type": kind}
+        return RejectedEvent(event.message_id, event.name, faults, kept, key.id)
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
         """Faults that make a call impossible to store: its type, depth, size or values."""
@@ -143,8 +181,8 @@ def _own_id(raw: Mapping[str, Any], timed: bool) -> str:
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
 
-def _malformed(raw: Any, faults: list[FieldFault]) -> RejectedEvent:
-    """A malformed element for quarantine, without loss: as text where JSON cannot hold it."""
+def _malformed(raw: Any, faults: list[FieldFault], key: ApiKey) -> RejectedEvent:
+    """A refused element for quarantine, without loss: as text where JSON cannot hold it."""
     storable = isinstance(raw, dict) and not unstorable_values(raw) and not _deeper(raw, 100)
     text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
     message_id = raw.get("messageId") if isinstance(raw, dict) else None
@@ -154,6 +192,7 @@ def _malformed(raw: Any, faults: list[FieldFault]) -> RejectedEvent:
         name=name if _is_plain(name) else "",
         faults=tuple(_sentence(fault) for fault in faults),
         raw=raw if storable else {"unreadable": text.decode()},
+        key_id=key.id,
     )
 
 

@@ -43,11 +43,12 @@ class EventResult(BaseModel):
 
 
 class QuarantinedEvent(BaseModel):
-    """A quarantined event as it arrived, with its faults."""
+    """A quarantined event as it arrived, with its faults, and the id of the key it came with."""
 
     id: int
     source: str
     message_id: str
+    key_id: str
     name: str
     faults: list[str]
     event: dict[str, Any]
@@ -130,6 +131,6 @@ class PlayIn(BaseModel):
     )
 
     journey: ShortText
-    by: ShortText
+    by: ShortText | None = None
     why: ShortText
     data: dict[str, Any] = Field(default_factory=dict, max_length=100)

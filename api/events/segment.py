@@ -8,17 +8,19 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events.intake import Intake
+from api.events.front_door import FrontDoor
+from api.events.intake import CLOCK_HEADER, Intake
 from api.events.reader import Reader, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
-from api.http.auth import Scope, sender_of
+from api.http.auth import request_key
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from journeys.events.inbound import ReceivedEvent, RejectedEvent
 from journeys.events.segment import KINDS
-from journeys.events.tracing import HEADER, trace_id_of
+from journeys.events.tracing import HEADER
 
 SOURCE = "segment"
 TAG = "Events"
@@ -28,10 +30,8 @@ _SUCCESS = b'{"success":true}'
 class SegmentRoutes:
     """Routes of the Segment spec."""
 
-    def __init__(self, intake: Intake, reader: Reader, limits: Limits) -> None:
-        self._intake = intake
-        self._reader = reader
-        self._limits = limits
+    def __init__(self, intake: Intake, reader: Reader, door: FrontDoor, limits: Limits) -> None:
+        self._intake, self._reader, self._door, self._limits = intake, reader, door, limits
 
     def routes(self, routes: Routes) -> None:
         refuses = (
@@ -46,7 +46,7 @@ class SegmentRoutes:
             "POST",
             "/v1/batch",
             self.batch,
-            Scope.WRITE,
+            Scope.COLLECT,
             summary="Send many events at once",
             tag=TAG,
             gives=BatchResult,
@@ -59,7 +59,7 @@ class SegmentRoutes:
                 "POST",
                 f"/v1/{kind}",
                 self._single(kind),
-                Scope.WRITE,
+                Scope.COLLECT,
                 summary=f"Send one {kind} call",
                 tag=TAG,
                 gives=EventResult,
@@ -69,13 +69,16 @@ class SegmentRoutes:
             )
 
     async def batch(self, request: Request) -> Response:
-        """Valid events are accepted; malformed ones are quarantined and listed in the response."""
-        with self._intake.admission.admitted(_declared(request)):
-            clock = await self._intake.clock(request.headers)
-            body = await read_bytes(request, self._limits.batch_bytes)
-            trace = trace_id_of(request.headers.get("traceparent"))
-            batch = self._reader.batch(parse_json(body), sender_of(request), trace)
-            result = await self._intake.batch(batch.events, source=SOURCE, clock=clock)
+        """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
+        key = request_key(request)
+        async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+            with self._intake.admission.admitted(_declared(request)):
+                body = await read_bytes(request, self._limits.batch_bytes)
+                await self._door.weigh(key, len(body))
+                trace = self._door.trace(request, key)
+                batch = self._reader.batch(parse_json(body), key, trace)
+                await self._door.screen_batch(request, key, batch)
+                result = await self._intake.batch(batch.events, source=key.namespace(SOURCE), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
             "success": True,
@@ -85,29 +88,32 @@ class SegmentRoutes:
         }
         if in_flight:
             answer["in_flight"] = in_flight
-        if batch.malformed:
+        if batch.refused:
             answer["errors"] = [
                 {
                     "index": index,
                     "messageId": message_id,
                     "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", index)],
                 }
-                for index, message_id, faults in batch.malformed
+                for index, message_id, faults in batch.refused
             ]
         return Response(orjson.dumps(answer), headers=_traced(trace), media_type="application/json")
 
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
-            with self._intake.admission.admitted(_declared(request)):
-                clock = await self._intake.clock(request.headers)
-                body = await read_bytes(request, self._limits.event_bytes)
-                # A sender's trace (W3C Trace Context) continues: all events of the request have it.
-                trace = trace_id_of(request.headers.get("traceparent"))
-                event = self._reader.one(parse_json(body), kind, sender_of(request), trace)
-                result = await self._intake.one(event, source=SOURCE, clock=clock)
+            key = request_key(request)
+            source = key.namespace(SOURCE)
+            async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+                with self._intake.admission.admitted(_declared(request)):
+                    body = await read_bytes(request, self._limits.event_bytes)
+                    await self._door.weigh(key, len(body))
+                    # A sender's trace (W3C Trace Context) continues: all events of the request have it.
+                    event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
+                    await self._door.screen(request, key, event)
+                    result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)
             answer = _answer(event, await self._intake.in_flight_after([event]))
-            trace = await self._intake.trace(event, SOURCE, result)
+            trace = await self._intake.trace(event, source, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")
 
         single.__name__ = kind

@@ -11,17 +11,20 @@ from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.events.front_door import FrontDoor
 from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
+from api.events.permissions import EventPermissions
+from api.events.reader import RefusedCall
 from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
 from api.events.tracking_plan import EventCheck
-from api.http.auth import Scope, sender_of
+from api.http.auth import request_key
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import ApiKey, Scope
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.senders import SenderKind
-from journeys.events.tracing import HEADER, trace_id_of
+from journeys.events.tracing import HEADER
 from journeys.events.validation import InvalidEvent
 from journeys.language.signal_names import RESERVED_PREFIX
 
@@ -36,15 +39,14 @@ TraceParentHeader = Annotated[str | None, Header(alias="traceparent", descriptio
 class SignalRoutes:
     """Routes of signals."""
 
-    def __init__(self, intake: Intake, check: EventCheck) -> None:
-        self._intake = intake
-        self._check = check
+    def __init__(self, intake: Intake, check: EventCheck, permissions: EventPermissions, door: FrontDoor) -> None:
+        self._intake, self._check, self._permissions, self._door = intake, check, permissions, door
 
     def routes(self, routes: Routes) -> None:
         post = partial(
             routes.add,
             "POST",
-            scope=Scope.WRITE,
+            scope=Scope.SEND,
             tag=TAG,
             gives=SignalResult,
             status=202,
@@ -58,25 +60,25 @@ class SignalRoutes:
         request: Request,
         id: RecordId,
         signal: SignalIn,
-        clock: ClockHeader = None,  # noqa: ARG002 -- read with the key, from the headers
-        parent: TraceParentHeader = None,
+        clock: ClockHeader = None,
+        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the front door
     ) -> Response:
         """Signal the person's journeys. An unknown person is created."""
-        return await self._accept(request, signal, id, None, parent)
+        return await self._accept(request, signal, id, None, clock)
 
     async def to_account(
         self,
         request: Request,
         id: RecordId,
         signal: SignalIn,
-        clock: ClockHeader = None,  # noqa: ARG002 -- read with the key, from the headers
-        parent: TraceParentHeader = None,
+        clock: ClockHeader = None,
+        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the front door
     ) -> Response:
         """Signal the account's own journeys, and those of its members that react to it."""
-        return await self._accept(request, signal, None, id, parent)
+        return await self._accept(request, signal, None, id, clock)
 
     async def _accept(
-        self, request: Request, signal: SignalIn, user: str | None, account: str | None, parent: str | None
+        self, request: Request, signal: SignalIn, user: str | None, account: str | None, clock: str | None
     ) -> Response:
         if "\x00" in (user or account or ""):
             raise ProblemError("invalid-request", "An id must not contain U+0000.")
@@ -86,50 +88,51 @@ class SignalRoutes:
                 "pointer": "/name",
             }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
+        key = request_key(request)
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
-        message_id, sender = signal.id or uuid.uuid4().hex, sender_of(request)
-        event = _checked(self._check, signal, message_id, raw, sender, trace_id_of(parent))
-        with self._intake.admission.admitted(0):
-            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(request.headers))
+        source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
+        async with self._door.entered(request, key, clock) as test_clock:
+            with self._intake.admission.admitted(0):
+                await self._door.weigh(key, len(await request.body()))
+                event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
+                result = await self._intake.one(event, source=source, clock=test_clock)
         event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
-        trace = await self._intake.trace(event, SOURCE, result)
+        trace = await self._intake.trace(event, source, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()
         answer = {"id": event.message_id, "trace": trace, "quarantined": faults, "in_flight": in_flight}
         return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
+    def from_quarantine(self, raw: dict[str, Any], message_id: str, key: ApiKey) -> ReceivedEvent:
+        """A signal from quarantine, checked again by what its key may send. Raises ProblemError if that is less."""
+        signal = SignalIn.model_validate({name: raw[name] for name in SignalIn.model_fields})
+        return self._checked(signal, message_id, raw, key)
 
-def event_from_quarantine(check: EventCheck, raw: dict[str, Any], message_id: str, sender: SenderKind) -> ReceivedEvent:
-    """A signal from quarantine, checked again."""
-    signal = SignalIn.model_validate({name: raw[name] for name in SignalIn.model_fields})
-    return _checked(check, signal, message_id, raw, sender)
-
-
-def _checked(
-    check: EventCheck,
-    signal: SignalIn,
-    message_id: str,
-    raw: dict[str, Any],
-    sender: SenderKind,
-    trace: str | None = None,
-) -> ReceivedEvent:
-    """The event of a signal, or its rejection. `raw` also has the subject."""
-    planned = check.planned("track", signal.name, signal.data, sender)
-    if isinstance(planned, InvalidEvent):
-        return RejectedEvent(message_id, signal.name, tuple(fault.what for fault in planned.faults), raw)
-    event = InboundEvent(
-        kind="track",
-        message_id=message_id,
-        name=planned.signal,
-        user_id=raw["user"],
-        account_id=raw["account"],
-        data=planned.properties,
-        timestamp=_believable(signal.at),
-        trace=trace,
-        raw=raw,
-    )
-    faults = check.faults(event)
-    return RejectedEvent(message_id, event.name, faults, raw) if faults else event
+    def _checked(
+        self, signal: SignalIn, message_id: str, raw: dict[str, Any], key: ApiKey, trace: str | None = None
+    ) -> ReceivedEvent:
+        """The event of a signal, or its rejection. `raw` also has the subject. Raises ProblemError (403)."""
+        planned = self._check.planned("track", signal.name, signal.data)
+        if isinstance(planned, InvalidEvent):
+            faults = tuple(fault.what for fault in planned.faults)
+            return RejectedEvent(message_id, signal.name, faults, raw, key.id)
+        event = InboundEvent(
+            kind="track",
+            message_id=message_id,
+            name=planned.signal,
+            user_id=raw["user"],
+            account_id=raw["account"],
+            data=planned.properties,
+            timestamp=_believable(signal.at),
+            trace=trace,
+            key_id=key.id,
+            raw=raw,
+        )
+        forbidden = self._permissions.refused(key, event)
+        if forbidden:
+            raise RefusedCall.of(forbidden).problem()
+        faults = self._check.faults(event)
+        return RejectedEvent(message_id, event.name, faults, raw, key.id) if faults else event
 
 
 def _believable(at: datetime | None) -> datetime | None:

@@ -10,11 +10,11 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.http.auth import Scope
 from api.http.pagination import ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
+from journeys.access.callers import Scope
 from journeys.events.tracing import is_trace
 from store.database import Database
 from store.reads import traces
@@ -79,7 +79,7 @@ class TraceRoutes:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, "GET", scope=Scope.OPERATE, tag=TAG)
+        add = partial(routes.add, "GET", scope=Scope.READ, tag=TAG)
         add("/v1/traces", self.traces, summary="Find the trace of an event", gives=TracedEvents)
         add(
             "/v1/traces/{trace}",

@@ -9,11 +9,11 @@ from typing import Literal
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.http.auth import Scope
 from api.http.pagination import RowId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView, ReasonView, TimelineEntry
+from journeys.access.callers import Scope
 from store.database import Database
 from store.exports import feed
 from store.reads import messages, timeline
@@ -57,7 +57,14 @@ class WhyRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
-        add("GET", "/v1/messages/{id}/why", self.why, summary="Why a message was sent or not", gives=WhyView)
+        add(
+            "GET",
+            "/v1/messages/{id}/why",
+            self.why,
+            scope=Scope.READ,
+            summary="Why a message was sent or not",
+            gives=WhyView,
+        )
 
     async def why(self, id: RowId) -> Response:
         """The gate's reasons at each decision, and the run's decisions in the step that requested the message."""

@@ -17,12 +17,12 @@ from starlette.responses import Response
 
 from api.content.endpoints import TemplateDesk
 from api.explain.question import DryRun, Question, QuestionReader
-from api.http.auth import Scope
 from api.http.pagination import RecordId, ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import DeferUntil, MergeInto, Replace, SendNow, Withhold
 from journeys.language.actions import action_name
@@ -87,7 +87,14 @@ class WhyNotRoutes:
     def routes(self, routes: Routes) -> None:
         """Add the route."""
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
-        add("GET", "/v1/users/{id:id}/why-not", self.why_not, summary="Why a message was never sent", gives=WhyNotView)
+        add(
+            "GET",
+            "/v1/users/{id:id}/why-not",
+            self.why_not,
+            scope=Scope.READ,
+            summary="Why a message was never sent",
+            gives=WhyNotView,
+        )
 
     async def why_not(
         self, id: RecordId, template: Annotated[ShortText, Query(description="As journeys name it.")]

@@ -11,10 +11,10 @@ from fastapi import Header, Query
 from starlette.responses import Response
 
 from api.exports.schemas import FeedLine, PushView
-from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from journeys.gate.feed import MOST, feed_page, identity
 from store.database import Database
 from store.exports import feed, feed_push
@@ -83,10 +83,11 @@ class FeedRoutes:
             "GET",
             "/v1/feed",
             self.feed,
+            scope=Scope.READ,
             summary="Decisions and deliveries, in order",
             responses={200: {"content": {"application/json": {"schema": _SCHEMA, "example": EXAMPLE}, NDJSON: _LINES}}},
         )
-        add("GET", "/v1/feed/push", self.push, summary="State of the push", gives=PushView)
+        add("GET", "/v1/feed/push", self.push, scope=Scope.READ, summary="State of the push", gives=PushView)
         add(
             "POST",
             "/v1/feed/push/retry",

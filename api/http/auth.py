@@ -1,71 +1,118 @@
-"""Authentication by key: the scopes of write key and operator key."""
+"""Authentication by key: keys of the settings and of the table.
+
+Only digests are kept. The keys of the table are read again at most every `FRESH_SECONDS`: so long a revoked key may still
+work in another process, and a new one may not work yet.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import binascii
-import hashlib
 import hmac
+import time
 from base64 import b64decode
-from enum import IntEnum
+from typing import Annotated, Final
 
+from fastapi import Depends
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from api.http.problems import ProblemError
-from journeys.events.senders import SenderKind
+from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
+from journeys.access.refusals import REFUSAL_SENTENCES, AccessRefusal
+from journeys.access.rules import RouteCall, refusal_of
+from store.access.keys import key_digest, keys_in_force
+from store.database import Database
+
+FRESH_SECONDS: Final = 2.0
+KEYLESS: Final = frozenset({Scope.ANYONE, Scope.LINK, Scope.TOKEN, Scope.SIGNATURE})
+"""Scopes of routes that read no key: they are open, or their endpoints verify a link, a token or a signature."""
+_KEY: Final = "tenure.key"
+"""The entry of a request's ASGI scope that has its key."""
 
 
-class Scope(IntEnum):
-    """Scope that a route requires; each scope includes those before it."""
-
-    PUBLIC = 0
-    WRITE = 1
-    OPERATE = 2
-
-
-class ApiKeys:
-    """Keys of this deployment. Only digests are kept, and all are compared, so that timing reveals nothing."""
+class BootstrapKeys:
+    """The two keys given by settings: the write key is a secret key, the operator key has every scope."""
 
     def __init__(self, *, write: str, operator: str) -> None:
         if hmac.compare_digest(write.encode(), operator.encode()):
             raise ValueError("the write key and the operator key must differ: a sender of events may not operate")
-        self._digests = ((Scope.WRITE, _digest(write)), (Scope.OPERATE, _digest(operator)))
+        self._digests = ((WRITE_KEY, key_digest(write)), (OPERATOR_KEY, key_digest(operator)))
 
-    def check(self, headers: Headers, needed: Scope) -> Scope:
-        """The scope of the request's key. Raise ProblemError unless it includes the needed one."""
-        if needed is Scope.PUBLIC:
-            return Scope.PUBLIC
-        key = _key_in(headers.get("authorization", ""))
-        if key is None:
-            raise ProblemError("unauthenticated", "Send a key: HTTP Basic with the key as user name, or Bearer.")
-        scope = self.scope_of(key)
-        if scope is Scope.PUBLIC:
-            raise ProblemError("unauthenticated", "This key is unknown.")
-        if scope < needed:
-            raise ProblemError("forbidden", "The write key only sends events; this needs the operator key.")
-        return scope
-
-    def scope_of(self, key: str) -> Scope:
-        """Scope of this key; PUBLIC if it is unknown."""
-        digest = _digest(key)
-        matching = Scope.PUBLIC
-        for scope, known in self._digests:
+    def find(self, digest: bytes) -> ApiKey | None:
+        """The key with this digest. Both are compared, so that timing reveals nothing."""
+        matching = None
+        for key, known in self._digests:
             if hmac.compare_digest(digest, known):
-                matching = scope
+                matching = key
         return matching
 
 
-def sender_of(request: Request) -> SenderKind:
-    """The kind of sender of a request that a route has let in."""
-    return "operator" if request.state.scope is Scope.OPERATE else "write"
+class KeyRing:
+    """Every valid key of one deployment."""
+
+    def __init__(self, database: Database, bootstrap: BootstrapKeys, *, in_production: bool) -> None:
+        self._database, self._bootstrap, self._in_production = database, bootstrap, in_production
+        self._keys: dict[bytes, ApiKey] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def check(self, request: Request, scope: Scope) -> None:
+        """Let a request pass if its key opens this scope, and note the key in it. Raises ProblemError otherwise."""
+        if scope in KEYLESS:
+            return
+        secret = _key_in(request.headers)
+        if secret is None:
+            raise ProblemError("unauthenticated", REFUSAL_SENTENCES[AccessRefusal.NO_KEY])
+        key = await self._find(key_digest(secret))
+        if key is None:
+            raise ProblemError("unauthenticated", "This key is unknown.")
+        reason = refusal_of(key.caller, RouteCall(scope, self._in_production))
+        if reason is not None:
+            raise forbidden(reason, f"The key is {_described(key)}; the route needs {scope}.")
+        request.scope[_KEY] = key
+
+    def forget(self) -> None:
+        """Read the table again before the next request: a key was made, rotated or revoked here."""
+        self._read_at = float("-inf")
+
+    async def _find(self, digest: bytes) -> ApiKey | None:
+        key = self._bootstrap.find(digest)
+        if key is not None:
+            return key
+        async with self._reading:
+            if time.monotonic() - self._read_at > FRESH_SECONDS:
+                async with self._database.reading() as connection:
+                    self._keys = await keys_in_force(connection)
+                self._read_at = time.monotonic()
+        return self._keys.get(digest)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()
+def forbidden(reason: AccessRefusal, detail: str = "") -> ProblemError:
+    """The 403 for a reason."""
+    sentence = _sentence(REFUSAL_SENTENCES[reason])
+    return ProblemError("forbidden", f"{sentence} {detail}".strip())
 
 
-def _key_in(header: str) -> str | None:
-    kind, _, rest = header.partition(" ")
+def request_key(request: Request) -> ApiKey:
+    """The key that a request came with; its route has checked it."""
+    key: ApiKey = request.scope[_KEY]
+    return key
+
+
+RequestKey = Annotated[ApiKey, Depends(request_key)]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
+
+
+def _described(key: ApiKey) -> str:
+    return f"{key.kind} with the scopes {', '.join(sorted(key.scopes))}" if key.scopes else key.kind.value
+
+
+def _key_in(headers: Headers) -> str | None:
+    kind, _, rest = headers.get("authorization", "").partition(" ")
     match kind.lower():
         case "bearer":
             return rest.strip() or None

@@ -33,4 +33,33 @@ class Limits(BaseSettings):
     )
     streams: int = Field(500, gt=0, description="Open inbox streams; more get 429.")
     streams_of_one: int = Field(10, gt=0, description="Open inbox streams of one person; more get 429.")
+
+    public_requests: int = Field(30_000, gt=0, description="Requests of one public key in a minute; more get 429.")
+    public_bytes: int = Field(64 * KB * KB, gt=0, description="Bytes of one public key in a minute; more get 429.")
+    public_people: int = Field(5_000, gt=0, description="New people of one public key in an hour; more get 429.")
+    secret_requests: int = Field(600_000, gt=0, description="Requests of one secret key in a minute; more get 429.")
+    secret_bytes: int = Field(4 * KB * KB * KB, gt=0, description="Bytes of one secret key in a minute; more get 429.")
+    network_requests: int = Field(
+        600, gt=0, description="Requests of one network address with public keys in a minute; more get 429."
+    )
+    network_in_flight: int = Field(
+        8, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."
+    )
+    network_people: int = Field(
+        200, gt=0, description="New people of one network address with public keys in an hour; more get 429."
+    )
+    network_addresses: int = Field(
+        20,
+        gt=0,
+        description="Mail addresses and numbers that one network address gives people in an hour; more get 429.",
+    )
+    person_events: int = Field(
+        240, gt=0, description="Events of one person with public keys in a minute; more get 429."
+    )
+    address_claims: int = Field(
+        5,
+        gt=0,
+        description="Times that public keys give or ask about one mail address or number in a day; more get 429.",
+    )
+
     pool: int = Field(10, gt=0, description="Connections to the database, doubled under load.")

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemDocument
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 
 VERSION = "1"
 DESCRIPTION = """
@@ -21,9 +21,10 @@ Events arrive as Segment calls or direct signals; `200` and `202` mean committed
 commands. Every refusal is `application/problem+json` with a stable `type`; `turn` names who can correct it.
 """
 _SCHEMES = {
-    "writeKey": {"type": "http", "scheme": "basic", "description": "The write key as user name, no password."},
-    "operatorKey": {"type": "http", "scheme": "basic", "description": "The operator key as user name, no password."},
-    "bearer": {"type": "http", "scheme": "bearer", "description": "Either key."},
+    "publicKey": {"type": "http", "scheme": "basic", "description": "A public key as user name, no password."},
+    "secretKey": {"type": "http", "scheme": "basic", "description": "A secret key as user name, no password."},
+    "operatorKey": {"type": "http", "scheme": "basic", "description": "An operator's key as user name, no password."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Any of these keys."},
 }
 
 
@@ -39,7 +40,7 @@ class Description:
             "GET",
             "/openapi.json",
             self.openapi,
-            Scope.PUBLIC,
+            Scope.ANYONE,
             summary="OpenAPI document",
             tag="Health",
             gives=dict[str, Any],

@@ -16,20 +16,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.http.auth import ApiKeys, Scope
+from api.http.auth import KEYLESS, KeyRing
 from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.forms import FORM_LIMIT
 from api.http.problems import ProblemError, problem_responses, translate
 from api.http.wrong_keys import WrongKeys
+from journeys.access.callers import KINDS_OF_SCOPE, CallerKind, Scope
 
 SLASH = "\ufdd0"
 """Replaces an encoded slash within a segment (RFC 3986 §2.2), set by `asgi.py`. Unicode never assigns this character."""
 BODY_LIMIT = 512 * 1024
 
-_SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
-    Scope.PUBLIC: [],
-    Scope.WRITE: [{"writeKey": []}, {"bearer": []}],
-    Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
+_SCHEMES: Mapping[CallerKind, str] = {
+    CallerKind.PUBLIC: "publicKey",
+    CallerKind.SECRET: "secretKey",
+    CallerKind.OPERATOR: "operatorKey",
 }
 _USUAL = ("malformed-request", "too-large", "headers-too-large", "invalid-request", "store-unavailable")
 _GUARDED = ("unauthenticated", "forbidden", "quota-exceeded")
@@ -92,7 +93,7 @@ class ScopedRoute(APIRoute):
         endpoint: Callable[..., Any],
         *,
         scope: Scope,
-        keys: ApiKeys,
+        keys: KeyRing,
         wrong_keys: WrongKeys,
         **options: Any,
     ) -> None:
@@ -107,12 +108,12 @@ class ScopedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
         # A stranger's body is parsed before an endpoint can look at its token.
-        limit = FORM_LIMIT if self.scope is Scope.PUBLIC else BODY_LIMIT
+        limit = FORM_LIMIT if self.scope in KEYLESS else BODY_LIMIT
 
         async def handler(request: Request) -> Response:
             try:
-                request.state.scope = self._keys.check(request.headers, self.scope)
                 async with asyncio.timeout(self._seconds):
+                    await self._keys.check(request, self.scope)
                     return await inner(_Bounded(request.scope, request.receive, limit))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
                 return (await self._wrong_keys.delay(request, translate(error))).response()
@@ -124,8 +125,8 @@ class ScopedRoute(APIRoute):
         request = Request(scope, receive)
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
-            request.state.scope = self._keys.check(request.headers, self.scope)
             async with asyncio.timeout(self._seconds):
+                await self._keys.check(request, self.scope)
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = (await self._wrong_keys.delay(request, translate(error))).response()
@@ -135,7 +136,7 @@ class ScopedRoute(APIRoute):
 class Routes:
     """Collects the routes of one deployment, with their keys, time limit and delay of wrong keys in seconds."""
 
-    def __init__(self, keys: ApiKeys, *, seconds: float, wrong_key_seconds: float = 0) -> None:
+    def __init__(self, keys: KeyRing, *, seconds: float, wrong_key_seconds: float = 0) -> None:
         self._keys, self._wrong_keys = keys, WrongKeys(wrong_key_seconds)
         self._seconds = seconds
         self.made: list[ScopedRoute] = []
@@ -159,7 +160,7 @@ class Routes:
         seconds: float | None = None,
     ) -> None:
         """Add a route. `gives` is the model of its response, `refuses` are kinds of problems beside the usual ones."""
-        kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
+        kinds = (*_USUAL, *(_GUARDED if scope not in KEYLESS else ()), *refuses)
         documented = problem_responses(*kinds)
         success: dict[str, Any] = {"description": "Done"}
         if gives is not None:
@@ -181,7 +182,15 @@ class Routes:
             response_model=None,
             response_class=Response,
             responses={**documented, status: success, **(responses or {})},
-            openapi_extra={"security": _SECURITY[scope], **(extra or {})},
+            openapi_extra={"security": _security(scope), **(extra or {})},
             operation_id=f"{endpoint.__name__}_{tag}".lower().replace(" ", "_"),
         )
         self.made.append(route)
+
+
+def _security(scope: Scope) -> list[dict[str, list[str]]]:
+    """The kinds of keys that open a route, for OpenAPI."""
+    if scope in KEYLESS:
+        return []
+    names = [name for kind, name in _SCHEMES.items() if kind in KINDS_OF_SCOPE[scope]]
+    return [{name: []} for name in (*names, "bearer")]

@@ -1,6 +1,6 @@
 """Delay of answers to wrong keys, so that keys cannot be tried quickly.
 
-Only refusals are delayed: a valid key from the same address is answered at once, for many callers may share a proxy.
+Only refusals are delayed: a valid key from the same network is answered at once, for many callers may share a proxy.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import Final
 
 from starlette.requests import Request
 
+from api.http.networks import network_of
 from api.http.problems import ProblemError
 
 FREE: Final = 20
-"""Refusals of one address within `WINDOW` that are answered at once."""
+"""Refusals of one network within `WINDOW` that are answered at once."""
 WINDOW: Final = 60.0
 MAX_DELAYED: Final = 100
 """Requests that wait at the same time in one process; more are refused without waiting."""
-_MAX_ADDRESSES: Final = 10_000
+_MAX_NETWORKS: Final = 10_000
 
 
 class WrongKeys:
-    """Counts refusals by client address, for one process."""
+    """Counts refusals by the network of the client, for one process."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._now = seconds, now
@@ -32,7 +33,7 @@ class WrongKeys:
 
     async def delay(self, request: Request, refusal: ProblemError) -> ProblemError:
         """The answer to a request: its refusal, later if it is one of many for wrong keys."""
-        if refusal.kind.name != "unauthenticated" or not self._is_one_of_many(_client(request)):
+        if refusal.kind.name != "unauthenticated" or not self._is_one_of_many(network_of(request)):
             return refusal
         if self._delayed >= MAX_DELAYED:
             return ProblemError("quota-exceeded", "Too many requests with wrong keys are waiting for their answers.")
@@ -43,18 +44,12 @@ class WrongKeys:
             self._delayed -= 1
         return refusal
 
-    def _is_one_of_many(self, address: str) -> bool:
+    def _is_one_of_many(self, network: str) -> bool:
         now = self._now()
-        began, count = self._counts.get(address, (now, 0))
+        began, count = self._counts.get(network, (now, 0))
         if now - began > WINDOW:
             began, count = now, 0
-        if len(self._counts) >= _MAX_ADDRESSES and address not in self._counts:
+        if len(self._counts) >= _MAX_NETWORKS and network not in self._counts:
             self._counts.clear()
-        self._counts[address] = began, count + 1
+        self._counts[network] = began, count + 1
         return count >= FREE
-
-
-def _client(request: Request) -> str:
-    """The client's address; of an IPv6 address the network, since one caller has many addresses in it."""
-    host = request.client.host if request.client is not None else ""
-    return ":".join(host.split(":")[:4])

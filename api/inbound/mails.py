@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
-from api.http.auth import Scope
 from api.http.body import read_bytes
 from api.http.pagination import json_response
 from api.http.routes import Routes
@@ -20,6 +19,7 @@ from api.inbound.parser_process import MailParserProcess
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
+from journeys.access.callers import Scope
 from journeys.consent.bounces import bounce_properties
 from journeys.events.inbound import InboundEvent, RejectedEvent
 from journeys.language.signal_names import MESSAGE_REPLIED

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
-from api.http.auth import Scope
+from api.events.permissions import EventPermissions
 from api.http.body import parse_json, read_bytes
 from api.http.forms import FORM_LIMIT
 from api.http.pagination import json_response
@@ -27,6 +27,7 @@ from api.inbound import signatures
 from api.inbound.schemas import WebhookResult
 from api.inbound.signatures import WebhookSecrets
 from api.inbound.vendors import VendorEvent, resend_events, twilio_events, zendesk_events, zoom_events
+from journeys.access.callers import Scope
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.consent.sms_keywords import inbound_text
@@ -50,14 +51,20 @@ _EXAMPLES: Mapping[str, tuple[str, Any]] = {
 class WebhookRoutes:
     """Routes below `/v1/hooks`."""
 
-    def __init__(self, intake: Intake, secrets: WebhookSecrets, replies: ReplyAddresses | None = None) -> None:
-        self._intake, self._secrets, self._replies = intake, secrets, replies
+    def __init__(
+        self,
+        intake: Intake,
+        permissions: EventPermissions,
+        secrets: WebhookSecrets,
+        replies: ReplyAddresses | None = None,
+    ) -> None:
+        self._intake, self._permissions, self._secrets, self._replies = intake, permissions, secrets, replies
 
     def routes(self, routes: Routes) -> None:
         post = partial(
             routes.add,
             "POST",
-            scope=Scope.PUBLIC,
+            scope=Scope.SIGNATURE,
             tag=TAG,
             status=202,
             gives=WebhookResult,
@@ -169,6 +176,7 @@ class WebhookRoutes:
         events = [as_event(identity, vendor_event, message) for message in messages]
         with self._intake.admission.admitted(0):
             for event in events:
+                self._permissions.check_provider(event)
                 await self._intake.one(event, source=f"hook:{provider}", clock=None)
         log.info("hook.taken", provider=provider, signal=vendor_event.signal, people=len(events))
         return json_response({"taken": len(events)}, 202)

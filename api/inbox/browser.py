@@ -11,17 +11,18 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, get_args
+from uuid import UUID
 
 from fastapi import Header, Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, json_response
+from api.http.pagination import Cursor, Limit, Page, RecordId, json_response
 from api.http.problems import ProblemError, translate
 from api.http.routes import Routes
-from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEventId, OnPage
+from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, ItemId, LastEventId, OnPage
 from api.inbox.schemas import InboxItem, InboxTokenIn, InboxTokenView, PreflightResponse, SurveyAnswer
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from journeys.tokens.inbox_tokens import InboxPass, inbox_token, read_inbox_token
 from journeys.tokens.signed_links import MAX_TOKEN, LinkError, LinkExpired
 from store.database import Database
@@ -71,9 +72,10 @@ class BrowserRoutes:
             status=201,
             refuses=("not-found",),
         )
-        add = partial(routes.add, scope=Scope.PUBLIC, tag=TAG, refuses=("unauthenticated", "not-found"))
+        add = partial(routes.add, scope=Scope.TOKEN, tag=TAG, refuses=("unauthenticated", "not-found"))
         add("GET", INBOX_PATH, self.inbox, summary="List one's own in-app messages", gives=Page[InboxItem])
-        add("OPTIONS", INBOX_PATH, self.may_ask, summary="CORS preflight of the list", gives=PreflightResponse)
+        preflight = partial(add, "OPTIONS", scope=Scope.ANYONE, gives=PreflightResponse)
+        preflight(INBOX_PATH, self.may_ask, summary="CORS preflight of the list")
         add(
             "GET",
             f"{INBOX_PATH}/stream",
@@ -82,16 +84,10 @@ class BrowserRoutes:
             refuses=("unauthenticated", "not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
-        add(
-            "OPTIONS",
-            f"{INBOX_PATH}/stream",
-            self.may_stream,
-            summary="CORS preflight of the stream",
-            gives=PreflightResponse,
-        )
+        preflight(f"{INBOX_PATH}/stream", self.may_stream, summary="CORS preflight of the stream")
         path = f"{INBOX_PATH}/{{id}}/answered"
         add("POST", path, self.answered, summary="Answer one's own survey", gives=InboxItem, refuses=_ANSWER_REFUSES)
-        add("OPTIONS", path, self.may_answer, summary="CORS preflight of an answer", gives=PreflightResponse)
+        preflight(path, self.may_answer, summary="CORS preflight of an answer")
         for mark in get_args(Mark):
             path = f"{INBOX_PATH}/{{id}}/{mark}"
             add(
@@ -102,13 +98,7 @@ class BrowserRoutes:
                 gives=InboxItem,
                 refuses=("unauthenticated", "not-found", "clock-advancing"),
             )
-            add(
-                "OPTIONS",
-                path,
-                getattr(self, f"may_mark_{mark}"),
-                summary=f"CORS preflight of marking as {mark}",
-                gives=PreflightResponse,
-            )
+            preflight(path, getattr(self, f"may_mark_{mark}"), summary=f"CORS preflight of marking as {mark}")
 
     async def make(self, id: RecordId, request: InboxTokenIn) -> Response:
         """For the product's back end, which authenticates the person. The token is valid for `minutes`, at most 60."""
@@ -148,24 +138,24 @@ class BrowserRoutes:
         return await self._with_token(authorization, token, work)
 
     async def seen(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "seen", authorization, token, item)
 
     async def acted(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         """The person followed the message's single action."""
         return await self._mark(id, "acted", authorization, token, item)
 
     async def dismissed(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
+        self, id: ItemId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "dismissed", authorization, token, item)
 
     async def answered(
         self,
-        id: RowId,
+        id: ItemId,
         body: SurveyAnswer,
         authorization: Authorization = None,
         token: TokenInQuery = None,
@@ -179,7 +169,7 @@ class BrowserRoutes:
         return await self._with_token(authorization, token, work)
 
     async def _mark(
-        self, id: int, mark: Mark, authorization: str | None, token: str | None, item: str | None
+        self, id: UUID, mark: Mark, authorization: str | None, token: str | None, item: str | None
     ) -> Response:
         async def work(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.mark(id, mark, item, keys)
@@ -228,14 +218,14 @@ class BrowserRoutes:
     async def may_stream(self) -> Response:
         return _preflight()
 
-    async def may_answer(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_answer(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_seen(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_seen(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_acted(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_acted(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()
 
-    async def may_mark_dismissed(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
+    async def may_mark_dismissed(self, id: ItemId) -> Response:  # noqa: ARG002 -- of the path
         return _preflight()

@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.content.endpoints import TemplateDesk
-from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.access.callers import Scope
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.engagement import clicks
@@ -64,7 +64,7 @@ class ClickRoutes:
                 method,
                 "/c/{token}",
                 endpoint,
-                Scope.PUBLIC,
+                Scope.LINK,
                 summary="Follow a link of a message",
                 tag=TAG,
                 status=302,

@@ -8,18 +8,19 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Final
+from uuid import UUID
 
-from fastapi import Header, Query
+from fastapi import Header, Path, Query
 from pydantic import StringConstraints
 from starlette.responses import Response, StreamingResponse
 
-from api.http.auth import Scope
 from api.http.limits import Limits
-from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbox.schemas import InboxItem, SurveyAnswer
 from api.people.endpoints import known_subject
+from journeys.access.callers import Scope
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.engagement import inbox_interactions
@@ -38,6 +39,7 @@ OnPage = Annotated[
 LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Sent by a client that reconnects.")
 ]
+ItemId = Annotated[UUID, Path(description="Id of an in-app message, as the list shows it.")]
 DigestPart = Annotated[ShortText | None, Query(description="Key of one message in a digest.")]
 
 
@@ -54,11 +56,12 @@ class InboxRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
         of_user = "/v1/users/{id:id}/inbox"
-        add("GET", of_user, self.inbox, summary="List in-app messages", gives=Page[InboxItem])
+        add("GET", of_user, self.inbox, scope=Scope.READ, summary="List in-app messages", gives=Page[InboxItem])
         add(
             "GET",
             f"{of_user}/stream",
             self.stream,
+            scope=Scope.READ,
             summary="Stream in-app messages",
             refuses=("not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
@@ -99,7 +102,7 @@ class InboxRoutes:
         self, keys: list[str], *, waiting: bool, on_page: str | None, limit: int, cursor: str | None
     ) -> Response:
         """The messages of one person, under all their keys."""
-        position = decode(cursor, int)
+        position = decode(cursor, str)
         async with self._database.reading() as connection:
             before = position[0] if position else None
             items = await inbox_items.list_inbox(
@@ -135,7 +138,7 @@ class InboxRoutes:
     async def _changes(
         self, keys: list[str], since: int | None, on_page: str | None, until: datetime | None
     ) -> AsyncIterator[bytes]:
-        hashes: dict[int, int] = {}
+        hashes: dict[str, int] = {}
         person = keys[0] if until is not None else ""
         self._open_streams += 1
         self._streams_of[person] += 1
@@ -159,25 +162,25 @@ class InboxRoutes:
             self._open_streams -= 1
             self._streams_of -= Counter((person,))  # subtraction removes counts of zero
 
-    async def seen(self, id: RowId, item: DigestPart = None) -> Response:
+    async def seen(self, id: ItemId, item: DigestPart = None) -> Response:
         return await self.mark(id, "seen", item)
 
-    async def acted(self, id: RowId, item: DigestPart = None) -> Response:
+    async def acted(self, id: ItemId, item: DigestPart = None) -> Response:
         """The person followed the message's single action."""
         return await self.mark(id, "acted", item)
 
-    async def dismissed(self, id: RowId, item: DigestPart = None) -> Response:
+    async def dismissed(self, id: ItemId, item: DigestPart = None) -> Response:
         return await self.mark(id, "dismissed", item)
 
-    async def answered(self, id: RowId, body: SurveyAnswer, item: DigestPart = None) -> Response:
+    async def answered(self, id: ItemId, body: SurveyAnswer, item: DigestPart = None) -> Response:
         """Answer a survey. The signal `survey_answered` has `score` or `choice`, and `comment`. The first answer counts."""
         return await self.answer(id, body, item)
 
-    async def answer(self, id: int, body: SurveyAnswer, item: str | None, of: list[str] | None = None) -> Response:
+    async def answer(self, id: UUID, body: SurveyAnswer, item: str | None, of: list[str] | None = None) -> Response:
         """Answer a survey; `of` restricts it to the messages of a person with these keys."""
         try:
             updated = await inbox_interactions.record_survey_answer(
-                self._database, self._catalogue, id, body.value, body.comment, item, of=of
+                self._database, self._catalogue, str(id), body.value, body.comment, item, of=of
             )
         except LookupError as error:
             raise ProblemError("not-found", "This digest has no message with that key.") from error
@@ -193,12 +196,12 @@ class InboxRoutes:
         return json_response(updated)
 
     async def mark(
-        self, id: int, interaction: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
+        self, id: UUID, interaction: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
     ) -> Response:
         """Mark a message; commits the signal `message_<interaction>` once. `of` restricts it to a person's keys."""
         try:
             updated = await inbox_interactions.record_interaction(
-                self._database, self._catalogue, id, interaction, item, of=of
+                self._database, self._catalogue, str(id), interaction, item, of=of
             )
         except LookupError as error:
             raise ProblemError("not-found", "This digest has no message with that key.") from error

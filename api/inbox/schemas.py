@@ -12,9 +12,9 @@ from journeys.tokens.inbox_tokens import DEFAULT_LIFETIME, MAX_LIFETIME
 
 
 class InboxItem(BaseModel):
-    """An in-app message."""
+    """An in-app message. Its `id` is random: nobody can guess another's."""
 
-    id: int
+    id: str
     content: dict[str, Any]
     created_at: datetime
     seen_at: datetime | None

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
-from api.http.auth import Scope
 from api.http.metrics import Metrics
 from api.http.pagination import json_response
 from api.http.routes import Routes
 from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
+from journeys.access.callers import Scope
 from store.database import Database
 from store.outbox.claims import backlog
 from store.revision import head, revision
@@ -34,13 +34,13 @@ class HealthRoutes:
         self._head = head()
 
     def routes(self, routes: Routes) -> None:
-        public = Scope.PUBLIC
-        routes.add("GET", "/livez", self.live, public, summary="Liveness", tag=TAG, gives=Liveness, fast=True)
+        anyone = Scope.ANYONE
+        routes.add("GET", "/livez", self.live, anyone, summary="Liveness", tag=TAG, gives=Liveness, fast=True)
         routes.add(
             "GET",
             "/readyz",
             self.ready,
-            public,
+            anyone,
             summary="Readiness",
             tag=TAG,
             gives=Readiness,
@@ -51,7 +51,7 @@ class HealthRoutes:
             "GET",
             "/metrics",
             self.metrics,
-            public,
+            anyone,
             summary="Metrics for Prometheus",
             tag=TAG,
             fast=True,

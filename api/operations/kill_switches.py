@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.pagination import Cursor, Limit, Page, RowId, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.operations.schemas import KillSwitchIn, KillSwitchView, ReleaseIn
+from journeys.access.callers import Scope
 from store.database import Database
 from store.messages import kill_switches
 
@@ -34,7 +35,7 @@ class KillSwitchRoutes:
             summary="Stop a channel, journey, template, or everything",
             gives=KillSwitchView,
         )
-        add("GET", "/v1/stops", self.thrown, summary="List kill switches", gives=Page[KillSwitchView])
+        add("GET", "/v1/stops", self.thrown, scope=Scope.READ, summary="List kill switches", gives=Page[KillSwitchView])
         add(
             "POST",
             "/v1/stops/{id}/release",
@@ -44,11 +45,13 @@ class KillSwitchRoutes:
             refuses=("not-found",),
         )
 
-    async def throw(self, switch: KillSwitchIn) -> Response:
+    async def throw(self, switch: KillSwitchIn, caller: RequestKey) -> Response:
         """Engage a kill switch. From its commit on its messages wait; at the release they are decided again."""
         async with self._database.transaction() as connection:
             return json_response(
-                await kill_switches.engage(connection, switch.scope, switch.name, switch.why, switch.by)
+                await kill_switches.engage(
+                    connection, switch.scope, switch.name, switch.why, caller.acts_for(switch.by)
+                )
             )
 
     async def thrown(
@@ -64,9 +67,9 @@ class KillSwitchRoutes:
             switches = await kill_switches.list_stops(connection, all_of_them=all, before=before, limit=limit + 1)
         return page_of(switches, limit, lambda switch: (switch["id"],))
 
-    async def release(self, id: RowId, release: ReleaseIn) -> Response:
+    async def release(self, id: RowId, release: ReleaseIn, caller: RequestKey) -> Response:
         """Release a kill switch. A second release has no effect."""
-        switch = await kill_switches.release_switch(self._database, id, release.by)
+        switch = await kill_switches.release_switch(self._database, id, caller.acts_for(release.by))
         if switch is None:
             raise ProblemError("not-found", "There is no kill switch with this id.")
         return json_response(switch)

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
 from api.people.endpoints import MessageStatus
+from journeys.access.callers import Scope
 from store.database import Database
 from store.messages.resend import resend_message
 from store.reads.messages import get_message, list_messages
@@ -31,7 +31,7 @@ class MessageRoutes:
             "GET",
             "/v1/messages",
             self.messages,
-            scope=Scope.OPERATE,
+            scope=Scope.READ,
             tag=TAG,
             summary="List messages of all people",
             gives=Page[MessageView],

@@ -27,7 +27,7 @@ class KillSwitchIn(BaseModel):
     scope: Literal["all", "channel", "journey", "template"]
     name: SwitchName = ""
     why: SwitchReason
-    by: ShortText
+    by: ShortText | None = None
 
     @model_validator(mode="after")
     def _named(self) -> KillSwitchIn:
@@ -44,7 +44,7 @@ class ReleaseIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: ShortText
+    by: ShortText | None = None
 
 
 class KillSwitchView(BaseModel):

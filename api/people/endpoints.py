@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView, RunView, TimelineEntry
 from api.people.schemas import SubjectView
+from journeys.access.callers import Scope
 from journeys.gate.status import Status
 from store.database import Connection, Database
 from store.reads import people as queries
@@ -43,7 +43,7 @@ class PeopleRoutes:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
-        get = partial(routes.add, "GET", scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
+        get = partial(routes.add, "GET", scope=Scope.READ, tag=TAG, refuses=("not-found",))
         get("/v1/users/{id:id}", self.user, summary="Get a person", gives=SubjectView)
         get("/v1/accounts/{id:id}", self.account, summary="Get an account", gives=SubjectView)
         get("/v1/users/{id:id}/journeys", self.user_journeys, summary="List a person's journeys", gives=Page[RunView])

@@ -14,13 +14,14 @@ from fastapi import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.pagination import Cursor, Limit, Page, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import RunView
 from api.runs.schemas import CancelRequest, ExplanationLine, OperatorRequest, ResumeRequest, RunExplanation
 from api.runs.temporal import RunCommands
+from journeys.access.callers import Scope
 from journeys.protocol import wire
 from store.database import Database
 from store.people.test_clocks import hold_clocks
@@ -47,6 +48,7 @@ class RunRoutes:
             "GET",
             "/v1/runs/{run:run}",
             self.one,
+            scope=Scope.READ,
             summary="State of a run",
             gives=RunView,
             fast=True,
@@ -58,6 +60,7 @@ class RunRoutes:
             "GET",
             f"{below}/timeline",
             self.timeline,
+            scope=Scope.READ,
             summary="Timeline of a run",
             gives=Page[ExplanationLine],
             refuses=("not-found",),
@@ -66,6 +69,7 @@ class RunRoutes:
             "GET",
             f"{below}/explain",
             self.explain,
+            scope=Scope.READ,
             summary="What a run waits for",
             gives=RunExplanation,
             refuses=refuses,
@@ -107,25 +111,25 @@ class RunRoutes:
         await self._row(run)
         return json_response({"lines": await self._engine.explain(run)})
 
-    async def pause(self, run: RunId, request: OperatorRequest) -> Response:
+    async def pause(self, run: RunId, request: OperatorRequest, caller: RequestKey) -> Response:
         """Signals, goal and exit are still decided; timers and effects are held until the run is resumed."""
-        return await self._command(run, wire.UPDATE_PAUSE, request)
+        return await self._command(run, wire.UPDATE_PAUSE, request, caller)
 
-    async def resume(self, run: RunId, request: ResumeRequest) -> Response:
+    async def resume(self, run: RunId, request: ResumeRequest, caller: RequestKey) -> Response:
         """Held effects go to the gate; anchors and the goal's window have not moved."""
-        return await self._command(run, wire.UPDATE_RESUME, request)
+        return await self._command(run, wire.UPDATE_RESUME, request, caller)
 
-    async def cancel(self, run: RunId, request: CancelRequest) -> Response:
+    async def cancel(self, run: RunId, request: CancelRequest, caller: RequestKey) -> Response:
         """Queued messages are withdrawn; sent ones stay in the ledger."""
-        return await self._command(run, wire.UPDATE_CANCEL, request)
+        return await self._command(run, wire.UPDATE_CANCEL, request, caller)
 
-    async def _command(self, run: str, update: str, request: OperatorRequest) -> Response:
+    async def _command(self, run: str, update: str, request: OperatorRequest, caller: RequestKey) -> Response:
         """It is decided at the clock's now, so not while that moves."""
         clock = (await self._row(run))["clock"]
         if clock is not None:
             async with self._database.reading() as connection:
                 await hold_clocks(connection, [clock])
-        await self._engine.command(run, update, request.model_dump())
+        await self._engine.command(run, update, {**request.model_dump(), "by": caller.acts_for(request.by)})
         return json_response(await self._row(run))
 
 

@@ -55,7 +55,7 @@ class OperatorRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: ShortText
+    by: ShortText | None = None
 
 
 class ResumeRequest(OperatorRequest):

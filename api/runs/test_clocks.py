@@ -9,11 +9,11 @@ from fastapi import Path
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID
-from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.runs.schemas import TestClockAdvance, TestClockIn, TestClockView
+from journeys.access.callers import Scope
 from store.clocks import control
 from store.clocks.due import read_state
 from store.database import Connection, Database
@@ -31,7 +31,7 @@ class TestClockRoutes:
         self._database, self._levels = database, levels
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=TestClockView)
+        add = partial(routes.add, scope=Scope.CLOCK, tag=TAG, gives=TestClockView)
         add("PUT", "/v1/clocks/{id}", self.create, summary="Create a test clock", refuses=("conflict",))
         add("GET", "/v1/clocks/{id}", self.show, summary="Get a test clock", refuses=("not-found",))
         add(

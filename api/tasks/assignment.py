@@ -7,13 +7,14 @@ from functools import partial
 
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.metrics import Metrics
 from api.http.pagination import RowId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.tasks.endpoints import NO_TASK, TAG, task_view
 from api.tasks.schemas import AssignmentIn, SnoozeIn, TaskNoteIn, TaskView
+from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.rows import RowDict
@@ -41,14 +42,14 @@ class AssignmentRoutes:
         add("/v1/tasks/{id}/snooze", self.snooze, summary="Snooze a task")
         add("/v1/tasks/{id}/notes", self.note, summary="Add a note to a task")
 
-    async def assign(self, id: RowId, request: AssignmentIn) -> Response:
+    async def assign(self, id: RowId, request: AssignmentIn, caller: RequestKey) -> Response:
         """Reassign a task. Its log keeps by whom and why."""
         try:
             task = await reassignment.reassign_task(
                 self._database,
                 id,
                 to=request.to,
-                by=request.by,
+                by=caller.acts_for(request.by),
                 why=request.why,
                 roster=self._roster,
                 now=datetime.now(UTC),
@@ -57,12 +58,18 @@ class AssignmentRoutes:
             raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
         return await self._answer(task)
 
-    async def snooze(self, id: RowId, request: SnoozeIn) -> Response:
+    async def snooze(self, id: RowId, request: SnoozeIn, caller: RequestKey) -> Response:
         """Snooze a task until a future instant. What was left of its working time begins again then."""
         now = datetime.now(UTC)
         try:
             task = await reassignment.snooze_task(
-                self._database, id, until=request.until, by=request.by, why=request.why, roster=self._roster, now=now
+                self._database,
+                id,
+                until=request.until,
+                by=caller.acts_for(request.by),
+                why=request.why,
+                roster=self._roster,
+                now=now,
             )
         except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
@@ -72,9 +79,11 @@ class AssignmentRoutes:
             raise ProblemError("invalid-request", "The task cannot be snoozed until then.", [fault]) from error
         return await self._answer(task)
 
-    async def note(self, id: RowId, note: TaskNoteIn) -> Response:
+    async def note(self, id: RowId, note: TaskNoteIn, caller: RequestKey) -> Response:
         """Add a note. Closed and withdrawn tasks can have notes too."""
-        noted = await tasks.add_task_note(self._database, id, text=note.text, by=note.by, now=datetime.now(UTC))
+        noted = await tasks.add_task_note(
+            self._database, id, text=note.text, by=caller.acts_for(note.by), now=datetime.now(UTC)
+        )
         if noted is not None and noted[0]:
             self._metrics.task_acted(noted[1])
         return await self._answer(noted[1] if noted is not None else None)

@@ -9,12 +9,13 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
 from api.tasks.schemas import ConversationClosingIn, ConversationView
+from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.events.changes import close_task
@@ -37,6 +38,7 @@ class ConversationRoutes:
             "GET",
             "/v1/conversations",
             self.listed,
+            scope=Scope.READ,
             summary="List conversations",
             gives=Page[ConversationView],
             refuses=("not-found",),
@@ -73,7 +75,7 @@ class ConversationRoutes:
             )
         return page_of(items, limit, lambda item: (item["id"],))
 
-    async def close(self, id: RowId, closing: ConversationClosingIn) -> Response:
+    async def close(self, id: RowId, closing: ConversationClosingIn, caller: RequestKey) -> Response:
         """Close a conversation and its task; closing the task does the same. If it is closed twice, the first time counts."""
         async with self._database.reading() as connection:
             conversation = await conversations.get_conversation(connection, id)
@@ -85,7 +87,7 @@ class ConversationRoutes:
                     self._database,
                     conversation["task_id"],
                     resolution=closing.resolution,
-                    by=closing.by,
+                    by=caller.acts_for(closing.by),
                     note="",
                     roster=self._roster,
                     now=datetime.now(UTC),

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.metrics import Metrics
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
 from api.tasks.schemas import TaskClosingIn, TaskLine, TaskView
+from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.events.changes import close_task
@@ -39,9 +40,25 @@ class TaskRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         unknown = ("not-found",)
-        add("GET", "/v1/tasks", self.tasks, summary="List tasks", gives=Page[TaskView], refuses=unknown)
-        add("GET", "/v1/tasks/{id}", self.task, summary="Get a task", gives=TaskView, refuses=unknown)
-        add("GET", "/v1/tasks/{id}/log", self.log, summary="Log of a task", gives=Page[TaskLine], refuses=unknown)
+        add(
+            "GET",
+            "/v1/tasks",
+            self.tasks,
+            scope=Scope.READ,
+            summary="List tasks",
+            gives=Page[TaskView],
+            refuses=unknown,
+        )
+        add("GET", "/v1/tasks/{id}", self.task, scope=Scope.READ, summary="Get a task", gives=TaskView, refuses=unknown)
+        add(
+            "GET",
+            "/v1/tasks/{id}/log",
+            self.log,
+            scope=Scope.READ,
+            summary="Log of a task",
+            gives=Page[TaskLine],
+            refuses=unknown,
+        )
         closing = ("not-found", "conflict", "clock-advancing")
         add("POST", "/v1/tasks/{id}/close", self.close, summary="Close a task", gives=TaskView, refuses=closing)
 
@@ -100,14 +117,14 @@ class TaskRoutes:
             lines = await task_log.read_task_log(connection, id, after=position[0] if position else 0, limit=limit + 1)
         return page_of(lines, limit, lambda line: (line["id"],))
 
-    async def close(self, id: RowId, closing: TaskClosingIn) -> Response:
+    async def close(self, id: RowId, closing: TaskClosingIn, caller: RequestKey) -> Response:
         """Close a task. The signal of its closing is committed in the same transaction."""
         try:
             result = await close_task(
                 self._database,
                 id,
                 resolution=closing.resolution,
-                by=closing.by,
+                by=caller.acts_for(closing.by),
                 note=closing.note,
                 roster=self._roster,
                 now=datetime.now(UTC),

@@ -9,18 +9,19 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.auth import Scope
+from api.http.auth import RequestKey
 from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
 from api.tasks.schemas import HoldIn, HoldView
+from journeys.access.callers import Scope
 from store.database import Database
 from store.messages import holds
 from store.reads.people import SubjectKind
 
 TAG = "Holds and plays"
-HolderParam = Annotated[ShortText, Query(description="Name of the person who releases it.")]
+HolderParam = Annotated[ShortText | None, Query(description="Name of the person who releases it.")]
 
 
 class HoldRoutes:
@@ -31,7 +32,7 @@ class HoldRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        add("GET", "/v1/holds", self.listed, summary="List holds", gives=Page[HoldView])
+        add("GET", "/v1/holds", self.listed, scope=Scope.READ, summary="List holds", gives=Page[HoldView])
         for kind in ("user", "account"):
             path = f"/v1/{kind}s/{{id:id}}/hold"
             hold, release = getattr(self, f"hold_{kind}"), getattr(self, f"release_{kind}")
@@ -64,26 +65,31 @@ class HoldRoutes:
             )
         return page_of(items, limit, lambda item: (item["id"],))
 
-    async def hold_user(self, id: RecordId, request: HoldIn) -> Response:
+    async def hold_user(self, id: RecordId, request: HoldIn, caller: RequestKey) -> Response:
         """Hold one person. The rest of their account is not held."""
-        return await self._hold("user", id, request)
+        return await self._hold("user", id, request, caller)
 
-    async def hold_account(self, id: RecordId, request: HoldIn) -> Response:
+    async def hold_account(self, id: RecordId, request: HoldIn, caller: RequestKey) -> Response:
         """Hold everyone in the account. The holder changes the end with another request."""
-        return await self._hold("account", id, request)
+        return await self._hold("account", id, request, caller)
 
-    async def release_user(self, id: RecordId, by: HolderParam) -> Response:
-        return await self._release("user", id, by)
+    async def release_user(self, id: RecordId, caller: RequestKey, by: HolderParam = None) -> Response:
+        return await self._release("user", id, caller.acts_for(by))
 
-    async def release_account(self, id: RecordId, by: HolderParam) -> Response:
+    async def release_account(self, id: RecordId, caller: RequestKey, by: HolderParam = None) -> Response:
         """Release the account. Messages that waited are decided again at once."""
-        return await self._release("account", id, by)
+        return await self._release("account", id, caller.acts_for(by))
 
-    async def _hold(self, kind: SubjectKind, value: str, request: HoldIn) -> Response:
+    async def _hold(self, kind: SubjectKind, value: str, request: HoldIn, caller: RequestKey) -> Response:
         key = await self._key(kind, value)
         try:
             hold = await holds.place_hold(
-                self._database, key, until=request.until, by=request.by, why=request.why, now=datetime.now(UTC)
+                self._database,
+                key,
+                until=request.until,
+                by=caller.acts_for(request.by),
+                why=request.why,
+                now=datetime.now(UTC),
             )
         except holds.HeldByOther as error:
             raise ProblemError("conflict", f"{error}: {error.held.why}") from error

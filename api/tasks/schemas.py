@@ -109,7 +109,7 @@ class ConversationClosingIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
 
-    by: ShortText
+    by: ShortText | None = None
     resolution: ShortText = "answered"
 
 
@@ -121,7 +121,7 @@ class TaskClosingIn(BaseModel):
     )
 
     resolution: ShortText
-    by: ShortText
+    by: ShortText | None = None
     note: TaskNoteText = ""
 
 
@@ -133,7 +133,7 @@ class AssignmentIn(BaseModel):
     )
 
     to: ShortText
-    by: ShortText
+    by: ShortText | None = None
     why: ShortText
 
 
@@ -148,7 +148,7 @@ class SnoozeIn(BaseModel):
     )
 
     until: Instant
-    by: ShortText
+    by: ShortText | None = None
     why: ShortText
 
 
@@ -158,7 +158,7 @@ class TaskNoteIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"text": "left a message", "by": "dana"}})
 
     text: TaskNoteText
-    by: ShortText
+    by: ShortText | None = None
 
 
 class HoldIn(BaseModel):
@@ -172,5 +172,5 @@ class HoldIn(BaseModel):
     )
 
     until: Instant
-    by: ShortText
+    by: ShortText | None = None
     why: ShortText

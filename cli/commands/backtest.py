@@ -13,11 +13,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.commands.simulate import EventName, Events, PlanFile, PolicyFile, Until
+from cli.commands.simulate import ConsentFile, EventName, Events, PlanFile, PolicyFile, TeamFile, Until
 from cli.process_pool import Job, comparison, run_job
 from cli.terminal import harmless
-from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
+from cli.trial import (
+    journey_text,
+    read_consent_file,
+    read_events_file,
+    read_plan_file,
+    read_policy_file,
+    read_team_file,
+    until_instant,
+)
 from journeys.simulation.backtest import Comparison, Tally
+from journeys.simulation.responder import Responder
 
 GroupKey = TypeVar("GroupKey")
 
@@ -30,11 +39,17 @@ def command(
         str | None, typer.Option(help="Definition to compare with: who would get more, less, earlier?")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write every person's decisions and verdicts to this file, as JSON lines.")
+        Path | None, typer.Option(help="Write every decision and verdict to this file, as JSON lines.")
     ] = None,
     event: EventName = None,
     policy: PolicyFile = None,
     plan: PlanFile = None,
+    team: TeamFile = None,
+    consent: ConsentFile = None,
+    respond: Annotated[
+        str | None,
+        typer.Option(help="Seed: people click, reply and opt out, and the team closes tasks.", metavar="SEED"),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes; by default one for each core.")
     ] = None,
@@ -57,6 +72,9 @@ def command(
         until_instant(until, events),
         others,
         people=out is not None,
+        roster=read_team_file(team),
+        consent=read_consent_file(consent),
+        responder=Responder(respond) if respond is not None else None,
     )
     console = Console()
     if others:
@@ -64,7 +82,7 @@ def command(
     else:
         show_tally(console, _counted(job, workers, out))
     seconds = time.perf_counter() - began
-    console.print(f"{len(trial.streams):,} people, {len(trial.skipped):,} records skipped, {seconds:.1f} s")
+    console.print(f"{len(trial.streams):,} groups, {len(trial.skipped):,} records skipped, {seconds:.1f} s")
 
 
 def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:
@@ -91,6 +109,8 @@ def show_tally(console: Console, tally: Tally) -> None:
 def rows_of(tally: Tally) -> Iterable[tuple[str, str, int]]:
     """Rows of the summary: what is counted, which, how many."""
     yield "people", "", tally.people
+    if tally.accounts:
+        yield "accounts", "", tally.accounts
     yield "events", "", tally.events
     yield from (("entered", journey, number) for journey, number in _sorted(tally.entered))
     moved = Counter({f"{before} → {to}": n for (_, before, to), n in tally.moves.items() if before})

@@ -1,4 +1,4 @@
-"""`python -m cli simulate`: a journey in memory on one person's recorded events."""
+"""`python -m cli simulate`: journeys in memory on recorded events of a group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from cli.terminal import harmless
-from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
+from cli.trial import (
+    journey_text,
+    read_consent_file,
+    read_events_file,
+    read_plan_file,
+    read_policy_file,
+    read_team_file,
+    until_instant,
+)
 from journeys.decision.compiler import load_chart
 from journeys.simulation.simulator import simulate, timeline_table
 from journeys.simulation.timeline import Scenario
@@ -24,6 +32,10 @@ PolicyFile = Annotated[
     Path | None, typer.Option("--policy", exists=True, help="Policy file instead of the catalogue's.")
 ]
 PlanFile = Annotated[Path | None, typer.Option("--plan", exists=True, help="Tracking plan instead of the catalogue's.")]
+TeamFile = Annotated[Path | None, typer.Option("--team", exists=True, help="Team file instead of the catalogue's.")]
+ConsentFile = Annotated[
+    Path | None, typer.Option("--consent", exists=True, help="Consent rules instead of the catalogue's.")
+]
 
 
 def command(
@@ -34,8 +46,10 @@ def command(
     event: EventName = None,
     policy: PolicyFile = None,
     plan: PlanFile = None,
+    team: TeamFile = None,
+    consent: ConsentFile = None,
 ) -> None:
-    """Run journeys on one person's recorded events and print the timeline with reasons. Nothing is sent."""
+    """Run journeys on the recorded events of a person and their account, and print the timeline. Nothing is sent."""
     tracking = read_plan_file(plan)
     texts = [journey_text(journey, tracking) for journey in journeys]
     trial = read_events_file(events, tracking, event, person)
@@ -43,8 +57,15 @@ def command(
         raise typer.BadParameter(f"{events} has no events" + (f" of {person}" if person else ""))
     for line in trial.skipped:
         typer.echo(harmless(f"skipped {line}"), err=True)
-    person_id, recorded = trial.streams[0]
+    group, recorded = trial.streams[0]
     if len(trial.streams) > 1:
-        typer.echo(harmless(f"{len(trial.streams)} people; this is {person_id}. Use --person for another."), err=True)
-    scenario = Scenario(tuple(load_chart(text) for text in texts), read_policy_file(policy), trial.reachable)
-    typer.echo(harmless(timeline_table(simulate(scenario, recorded, until_instant(until, events)))))
+        text = f"{len(trial.streams)} people or accounts; this is {group}. Use --person for another."
+        typer.echo(harmless(text), err=True)
+    scenario = Scenario(
+        tuple(load_chart(text) for text in texts),
+        read_policy_file(policy),
+        trial.reachable,
+        roster=read_team_file(team),
+        consent=read_consent_file(consent),
+    )
+    typer.echo(harmless(timeline_table(simulate(scenario, recorded, until_instant(until, events), person))))

@@ -22,13 +22,15 @@ def command(
     overdue: Annotated[bool, typer.Option("--overdue", help="Only tasks past their deadline.")] = False,
     close: Annotated[str | None, typer.Option(help="Close the task with this outcome.")] = None,
     note: Annotated[str, typer.Option(help="Note for the task's log.")] = "",
-    by: Annotated[str | None, typer.Option(help="Name of the person who closes it.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Name of the person who closes it; recorded before the key's name.")
+    ] = None,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
     """List open tasks, show one with its log, or close it."""
-    if close is not None and (number is None or by is None):
-        raise typer.BadParameter("--close needs the task's number and --by")
+    if close is not None and number is None:
+        raise typer.BadParameter("--close needs the task's number")
     query = {"status": "open", "owner": owner, "team": team, "overdue": "true" if overdue else None}
     try:
         with remote(url, key) as api:

@@ -11,7 +11,7 @@ from typing import Final
 from journeys.decision.effects import LogLine
 from journeys.gate.status import MEANINGS, Status
 from journeys.simulation.backtest import Stream
-from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.simulator import play_group
 from journeys.simulation.timeline import MessageOutcome, Scenario
 from store.database import Connection
 from store.reads import demonstration as reads
@@ -76,13 +76,10 @@ def backtested(
     lines: dict[str, list[DecisionLine]] = {}
     verdicts: dict[tuple[str, str, str], str] = {}
     for customer, events in streams:
-        person = SimulatedPerson(scenario)
-        for event in events:
-            person.accept(event)
-        person.until(until)
+        world = play_group(scenario, events, until)
         name = f"customer-{customer}"
         lines[name] = []
-        for run, item in person.timeline:
+        for run, item in world.timeline:
             if run is None:
                 continue
             if isinstance(item, MessageOutcome):

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
 from journeys.consent import statements
 from journeys.consent.preferences import ChannelTopic
 from journeys.consent.rules import ConsentRules, ConsentRuleSet
 from journeys.events.inbound import StoredEvent
 from journeys.gate.verdicts import ANY, Consents
+
+REQUESTED: Final = "consent_requested"
+"""The signal that has the link of a pending grant sent."""
+CONFIRMED: Final = "consent_confirmed"
+REPEAT_AFTER: Final = timedelta(minutes=10)
+"""Another request within this time sends no second link: a public form must not flood somebody's mailbox."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,20 +42,25 @@ from journeys.decision.state import RunState
 
 def decide(chart: Chart, state: RunState, occurrence: Occurrence) -> Decision:
     """Decide one occurrence. Never raises for a chart that compiled; equal inputs give equal decisions."""
-    if not state.is_open or _already_seen(state, occurrence):
-        return Decision(state)
     draft = RunDraft(chart, state)
-    at = occurrence.at if state.last_at is None else max(occurrence.at, state.last_at)
+    return draft.decision() if decide_in(draft, occurrence) else Decision(state)
+
+
+def decide_in(draft: RunDraft, occurrence: Occurrence) -> bool:
+    """Decide one occurrence in a draft, which keeps effects and log; False if the occurrence changes nothing."""
+    if not draft.is_open or _already_seen(draft, occurrence):
+        return False
+    at = occurrence.at if draft.last_at is None else max(occurrence.at, draft.last_at)
     fire_due_timers(draft, at)
-    if draft.is_open and not isinstance(occurrence, TimerDue):
+    if draft.outcome is None and not isinstance(occurrence, TimerDue):
         draft.last_at = at
         _take(draft, occurrence)
         fire_due_timers(draft, at)
-    return draft.decision()
+    return True
 
 
-def _already_seen(state: RunState, occurrence: Occurrence) -> bool:
-    return isinstance(occurrence, LaneOccurrence) and 0 < occurrence.seq <= state.seqs.get(occurrence.lane, 0)
+def _already_seen(draft: RunDraft, occurrence: Occurrence) -> bool:
+    return isinstance(occurrence, LaneOccurrence) and 0 < occurrence.seq <= draft.seqs.get(occurrence.lane, 0)
 
 
 def _take(draft: RunDraft, occurrence: Occurrence) -> None:

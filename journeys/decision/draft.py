@@ -123,9 +123,13 @@ class RunDraft:
         """Replace the known fields of each scope given by those that the definition reads; whether any changed."""
         if facts is None:
             return False
-        merged = {name: value for name, value in self.facts.items() if name.partition(".")[0] not in facts}
+        scopes = tuple([f"{scope}." for scope in facts])
+        merged = {name: value for name, value in self.facts.items() if not name.startswith(scopes)}
         for scope, values in facts.items():
-            merged |= {f"{scope}.{name}": value for name, value in self.chart.known(scope, values).items()}
+            read = self.chart.fields.get(scope, ())
+            for name, value in values.items():
+                if value is not None and name in read:
+                    merged[f"{scope}.{name}"] = value
         changed = merged != self.facts
         if changed:
             self.facts = merged
@@ -152,4 +156,8 @@ class RunDraft:
 
     def decision(self) -> Decision:
         """The draft as a frozen state, with its effects and log."""
-        return Decision(RunState(*_state_values(self)), tuple(self.effects), tuple(self.log))
+        return Decision(self.as_state(), tuple(self.effects), tuple(self.log))
+
+    def as_state(self) -> RunState:
+        """The draft as a frozen state, which later changes of the draft leave alone."""
+        return RunState(*_state_values(self))

@@ -5,16 +5,17 @@ The step's activity applies each effect exactly once; every instant is aware UTC
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
 from journeys.decision.state import RunState
+from journeys.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendMessage:
     """A message for the gate. `stands`: sent on entering a final state, so the run's end does not withdraw it."""
 
@@ -34,7 +35,7 @@ class SendMessage:
     kind: Literal["send"] = "send"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenedTask:
     """A task for a person, due at `due_at`, or once its assignee has worked for `within` (ISO 8601)."""
 
@@ -52,7 +53,7 @@ class OpenedTask:
     kind: Literal["task"] = "task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClosedTask:
     """Close an open task: its state was left, the run ended, or a `close` action ran."""
 
@@ -62,7 +63,7 @@ class ClosedTask:
     kind: Literal["close_task"] = "close_task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EscalatedTask:
     """Give an overdue task to `owner`, with a new deadline if there is one (C10); `level` counts from 1."""
 
@@ -74,7 +75,7 @@ class EscalatedTask:
     kind: Literal["escalate_task"] = "escalate_task"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangedAudience:
     """Add the subject to an audience, or remove them."""
 
@@ -84,7 +85,7 @@ class ChangedAudience:
     kind: Literal["audience"] = "audience"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EmittedSignal:
     """A signal for the subject; `key` is its idempotency key within the run."""
 
@@ -95,7 +96,7 @@ class EmittedSignal:
     kind: Literal["emit"] = "emit"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WithdrawnMessages:
     """Withdraw queued messages: of one visit, or of the whole run when `visit` is None."""
 
@@ -106,7 +107,7 @@ class WithdrawnMessages:
     kind: Literal["withdraw"] = "withdraw"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """The run has ended with this outcome."""
 
@@ -146,7 +147,7 @@ LogKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogLine:
     """One sentence of the explanation: what was decided at `at`, and why. `about` is the state, signal or action."""
 
@@ -156,7 +157,7 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """The next state, the effects to apply, and the explanation."""
 

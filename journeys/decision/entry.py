@@ -7,14 +7,16 @@ the runs as they are when the event is accepted, timers due by then included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from journeys.decision.chart import Chart
-from journeys.decision.occurrences import Facts
+from journeys.decision.decide import decide
+from journeys.decision.occurrences import Facts, Occurrence, TimerDue
+from journeys.decision.state import RunState
+from journeys.frozen import frozen
 from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
@@ -24,7 +26,7 @@ MAX_CASE = 200
 """Characters of a case; a longer value is no case."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PastRun:
     """An earlier run of this subject and case, open or ended."""
 
@@ -33,7 +35,7 @@ class PastRun:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryAllowed:
     """A new run begins; `case` is empty for a journey without cases."""
 
@@ -41,12 +43,22 @@ class EntryAllowed:
     case: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryRefused:
     """No run begins, for this reason; `guards` are the sources of the entry's conditions that were false."""
 
     reason: str
     guards: tuple[str, ...] = ()
+
+
+def past_run_as_of(
+    chart: Chart, state: RunState, epoch: int, occurrences: Iterable[Occurrence], at: datetime
+) -> PastRun:
+    """A run as it is at `at`, after the `occurrences` that it has not decided yet and its timers until then."""
+    for occurrence in occurrences:
+        state = decide(chart, state, occurrence).state
+    state = decide(chart, state, TimerDue(at)).state
+    return PastRun(epoch, state.is_open, None if state.is_open else state.last_at)
 
 
 def enters_on(chart: Chart, name: str) -> bool:

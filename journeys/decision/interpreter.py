@@ -35,6 +35,8 @@ MAX_UNCONSUMED = 16
 
 def fire_due_timers(draft: RunDraft, until: datetime) -> None:
     """Fire every timer due at or before `until`, each at its own due instant, ties in document order."""
+    if not draft.timers or min(draft.timers.values()) > until:
+        return
     for count in range(2 * MAX_FIRINGS):
         timer_id = None if draft.paused_at is not None else first_due(draft, until)
         if timer_id is None:
@@ -206,7 +208,7 @@ def _enter(draft: RunDraft, to: str, cause: str, actions: tuple[CompiledAction, 
 
 def _leave(draft: RunDraft, reason: str) -> None:
     """End the visit: withdraw its messages, close its tasks, drop its held effects and timers."""
-    if any(name in draft.chart.sends for name in draft.firings):
+    if not draft.chart.sends.isdisjoint(draft.firings):
         draft.emit(WithdrawnMessages(reason, draft.at, draft.state, draft.visit))
     close_tasks(draft, reason)
     drop_held_effects(draft, reason, draft.state, draft.visit)

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal
+
+from journeys.frozen import frozen
 
 Facts = Mapping[str, Mapping[str, Any]]
 """By scope (`profile`, `account`), every known field that the definition reads, as JSON values."""
@@ -16,7 +18,7 @@ Facts = Mapping[str, Mapping[str, Any]]
 ResumeMode = Literal["shift", "catch_up", "expire"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaneOccurrence:
     """An occurrence of a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
 
@@ -29,7 +31,7 @@ class LaneOccurrence:
     seen: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entered(LaneOccurrence):
     """The run begins, by the signal that opened it."""
 
@@ -38,7 +40,7 @@ class Entered(LaneOccurrence):
     facts: Facts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signal(LaneOccurrence):
     """An accepted event of the subject; `data` has the properties that the definition reads."""
 
@@ -47,14 +49,14 @@ class Signal(LaneOccurrence):
     facts: Facts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldsChanged(LaneOccurrence):
     """Fields that the definition reads have changed, dates of its anchors among them."""
 
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeadlineSet(LaneOccurrence):
     """A task's deadline, known once its assignee's working hours are, or moved by an operator (C10).
 
@@ -66,29 +68,29 @@ class DeadlineSet(LaneOccurrence):
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OptedOut(LaneOccurrence):
     """The person has opted out of the last channel of the journey's topic (C5)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Merged(LaneOccurrence):
     """The visitor was merged into a known user who is in this journey already (U2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Erased(LaneOccurrence):
     """The person's data is erased."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimerDue:
     """A timer is due: `at` is the due instant, however late the clock fires."""
 
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paused:
     """An operator pauses the run; `by` is empty if their name is not given."""
 
@@ -96,7 +98,7 @@ class Paused:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resumed:
     """An operator ends the pause; `mode` decides about the timers that did not fire (`operator.resume`)."""
 
@@ -105,7 +107,7 @@ class Resumed:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancelled:
     """An operator ends the run."""
 

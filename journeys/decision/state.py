@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
+
+from journeys.frozen import frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class UnconsumedSignal:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunState:
     """Position, timers and memory of a run; under 2 KB as JSON for a shipped journey.
 
@@ -67,9 +69,25 @@ class RunState:
 
     def next_due(self) -> datetime | None:
         """The earliest deadline, or None; a paused run's timers do not fire."""
-        return (
-            None if self.paused_at is not None or self.outcome is not None else min(self.timers.values(), default=None)
-        )
+        return next_deadline(self)
+
+
+class TimedRun(Protocol):
+    """A run, as far as its deadlines go."""
+
+    @property
+    def timers(self) -> dict[str, datetime]: ...
+    @property
+    def paused_at(self) -> datetime | None: ...
+    @property
+    def outcome(self) -> str | None: ...
+
+
+def next_deadline(run: TimedRun) -> datetime | None:
+    """The earliest deadline of a run, or None; a paused run's timers do not fire."""
+    if run.paused_at is not None or run.outcome is not None or not run.timers:
+        return None
+    return min(run.timers.values())
 
 
 _ADAPTER: TypeAdapter[RunState] = TypeAdapter(RunState)

@@ -29,7 +29,8 @@ class InboundEvent:
     """An event that can be accepted; `name` is its signal.
 
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
-    event that caused it; without one it gets its own when it is stored. `raw` is a sender's JSON, for the quarantine.
+    event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
+    public one, so what it says is the word of a stranger. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind
@@ -46,17 +47,20 @@ class InboundEvent:
     timestamp: datetime | None = None
     sent_at: datetime | None = None
     trace: str | None = None
+    key_id: str = "write"
+    claimed: bool = False
     raw: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event for the quarantine: `raw` as it arrived, with its `faults`."""
+    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`."""
 
     message_id: str
     name: str
     faults: tuple[str, ...]
     raw: Mapping[str, Any]
+    key_id: str = "write"
 
 
 ReceivedEvent = InboundEvent | RejectedEvent

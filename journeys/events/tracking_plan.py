@@ -6,17 +6,19 @@ It types conditions at publication, and gives ingestion the table that every eve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from journeys.events.validation import EventTable, ValidatedEvent
-from journeys.language.actions import Model, Name, Scalar, Text
+from journeys.language.actions import Model, Name, Scalar, Text, listed
 from journeys.language.definition import Journey
 from journeys.language.outcome_signals import outcome_fields
 from journeys.language.parsing import read_model
 from journeys.language.problems import Path, Problem, problem, sorted_problems
+from journeys.language.signal_names import PLATFORM_SIGNALS, PROVIDER_SIGNALS
 from journeys.language.source import YamlSource
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -25,6 +27,22 @@ PropertyType = Literal["string", "int", "double", "bool", "timestamp", "strings"
 SignalKind = Literal["behaviour", "intent", "support", "decline", "commercial", "people", "feedback", "journey"]
 MAX_PLAN_BYTES = 1024 * 1024
 RawName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Writers = Annotated[tuple[Name, ...], BeforeValidator(listed, json_schema_input_type=Name | list[Name])]
+"""Sources whose keys alone may write a signal or field; of none, every key that may write it at all."""
+PLATFORM_SOURCES: Final = frozenset({"tenure", "consent", "journeys"})
+"""Sources of signals that Tenure and its journeys emit."""
+PROVIDER_SOURCE: Final = "provider"
+"""The source of signals that providers report by webhook."""
+ROLE: Final = "role"
+"""The field of a person's role in their account."""
+
+
+class Origin(StrEnum):
+    """The senders of a signal: the platform alone, providers' webhooks (and operators), or the company's own tools."""
+
+    PLATFORM = "platform"
+    PROVIDER = "provider"
+    COMPANY = "company"
 
 
 def _property(value: Any) -> Any:
@@ -63,7 +81,10 @@ Properties = dict[FieldName, Annotated[Property, BeforeValidator(_property, json
 
 
 class PlannedSignal(Model):
-    """A signal (S1–S7): its kind, source, raw events and properties."""
+    """A signal (S1–S7): its kind, source, raw events and properties.
+
+    `public`: a public key may send it. `writers`: sources whose keys alone may send it.
+    """
 
     description: Text | None = None
     kind: SignalKind = "behaviour"
@@ -74,13 +95,17 @@ class PlannedSignal(Model):
         Field(alias="from"),
     ] = ()
     properties: Properties = {}
+    public: bool = False
+    writers: Writers = ()
 
 
 class PlannedField(Model):
-    """A field of profiles or accounts; `personal` marks data about a person."""
+    """A field of profiles or accounts; `personal` marks data about a person, `public` and `writers` as for a signal."""
 
     type: PropertyType
     personal: bool = False
+    public: bool = False
+    writers: Writers = ()
     source: Name | None = None
     description: Text | None = None
 
@@ -111,6 +136,14 @@ class TrackingPlan(Model):
         """The vocabulary, with the properties of a journey's outcome signals (`event.call.closed.outcome`, …)."""
         return {**self.vocabulary, **(outcome_fields(journey) if journey is not None else {})}
 
+    def origin(self, signal: str) -> Origin:
+        """Who sends a signal. The names that Tenure emits or reads from webhooks have one origin in every plan."""
+        planned = self.signals.get(signal)
+        source = planned.source if planned is not None else ""
+        if signal in PLATFORM_SIGNALS or source in PLATFORM_SOURCES:
+            return Origin.PLATFORM
+        return Origin.PROVIDER if signal in PROVIDER_SIGNALS or source == PROVIDER_SOURCE else Origin.COMPANY
+
     @cached_property
     def events(self) -> EventTable:
         """The precompiled table that events are validated against."""
@@ -134,7 +167,8 @@ def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, YamlSource]:
     """A tracking plan from YAML or JSON, or None with every problem at its line in `source.problems`."""
     plan, source = read_model(text, TrackingPlan, MAX_PLAN_BYTES)
     if plan is not None:
-        source.problems = sorted_problems([*_ambiguous_events(plan, source), *_undeclared_sources(plan, source)])
+        checks = (_ambiguous_events, _undeclared_sources, _wrong_marks)
+        source.problems = sorted_problems([found for check in checks for found in check(plan, source)])
     return (plan if not source.problems else None), source
 
 
@@ -152,9 +186,37 @@ def _ambiguous_events(plan: TrackingPlan, source: YamlSource) -> Iterator[Proble
 
 
 def _undeclared_sources(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
-    named: list[tuple[Path, str | None]] = [(("signals", name, "source"), s.source) for name, s in plan.signals.items()]
-    for scope, fields in (("profile", plan.profile), ("account", plan.account)):
-        named += [((scope, name, "source"), field.source) for name, field in fields.items()]
+    named: list[tuple[Path, str | None]] = []
+    for path, marked in _marked(plan):
+        named.append(((*path, "source"), marked.source))
+        named += [((*path, "writers"), writer) for writer in marked.writers]
     for path, name in named:
         if name is not None and name not in plan.sources:
             yield problem("T702", path, f"{name} is not one of the sources", at=source.position(path))
+
+
+def _marked(plan: TrackingPlan) -> Iterator[tuple[Path, PlannedSignal | PlannedField]]:
+    yield from ((("signals", name), signal) for name, signal in plan.signals.items())
+    yield from ((("profile", name), field) for name, field in plan.profile.items())
+    yield from ((("account", name), field) for name, field in plan.account.items())
+
+
+def _wrong_marks(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
+    """`public` on what no public key may write, and a signal of Tenure's own with a source that means other senders."""
+    for path, marked in _marked(plan):
+        section, name = str(path[0]), str(path[1])
+        at = (*path, "public")
+        if marked.public and (section == "account" or (section, name) == ("profile", ROLE)):
+            yield problem("T703", at, f"{name} is not a field that a public key may write", at=source.position(at))
+        if section != "signals":
+            continue
+        origin = plan.origin(name)
+        if marked.public and origin is not Origin.COMPANY:
+            yield problem("T703", at, f"{name} is a signal of the {origin}", at=source.position(at))
+        at = (*path, "source")
+        if name in PLATFORM_SIGNALS and marked.source not in PLATFORM_SOURCES:
+            text = f"Tenure emits {name}; its source is one of {', '.join(sorted(PLATFORM_SOURCES))}"
+            yield problem("T704", at, text, at=source.position(at))
+        elif name in PROVIDER_SIGNALS and marked.source != PROVIDER_SOURCE:
+            text = f"webhooks report {name}; its source is {PROVIDER_SOURCE}"
+            yield problem("T704", at, text, at=source.position(at))

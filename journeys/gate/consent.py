@@ -15,12 +15,12 @@ def consent_refusal(
 ) -> Reason | None:
     """The reason why consent forbids this topic by this channel, or None."""
     about = topic or ANY
-    scopes = _scopes(channel, about, general=priority not in PRESSING)
+    scopes = _scopes(channel, about, general=priority not in PRESSING) if consents else ()
     withdrawn = next((scope for scope in scopes if consents.get(scope) is False), None)
     if withdrawn is not None:
         text = f"the person opted out of {_topic_text(about)} by {channel}"
         return Reason("consent_withdrawn", text, about=ConsentScope(*withdrawn))
-    rule = _default(policy.consent, channel, about)
+    rule = _default(policy, channel, about)
     granted = any(consents.get(scope) for scope in scopes)
     if granted or rule is None or rule.default == "granted" or priority in rule.exempt:
         return None
@@ -55,11 +55,15 @@ def _scopes(channel: str, topic: str, *, general: bool) -> tuple[tuple[str, str]
     return (*own, (channel, ANY), (ANY, ANY)) if general else own
 
 
-def _default(rules: tuple[ConsentDefault, ...], channel: str, topic: str) -> ConsentDefault | None:
-    fitting = [rule for rule in rules if rule.channel in (None, channel) and rule.topic in (None, topic)]
-    if len(fitting) < 2:
-        return fitting[0] if fitting else None
-    return max(fitting, key=lambda rule: (rule.topic is not None, rule.channel is not None))
+def _default(policy: Policy, channel: str, topic: str) -> ConsentDefault | None:
+    key = ("consent", channel, topic)
+    if key not in policy.memo:
+        fitting = [rule for rule in policy.consent if rule.channel in (None, channel) and rule.topic in (None, topic)]
+        policy.memo[key] = max(
+            fitting, key=lambda rule: (rule.topic is not None, rule.channel is not None), default=None
+        )
+    default: ConsentDefault | None = policy.memo[key]
+    return default
 
 
 def _topic_text(topic: str) -> str:

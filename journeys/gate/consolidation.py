@@ -17,8 +17,10 @@ MAX_PARTS = 10
 
 def consolidation(policy: Policy, priority: str, channel: str) -> Consolidation | None:
     """The rule that combines messages of this priority and channel, or None."""
-    fitting = (rule for rule in policy.consolidate if rule.channel == channel and priority in rule.priorities)
-    return next(fitting, None)
+    for rule in policy.consolidate:
+        if rule.channel == channel and priority in rule.priorities:
+            return rule
+    return None
 
 
 def head_to_join(

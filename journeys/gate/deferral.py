@@ -30,18 +30,53 @@ class Deferral:
         return self.until is None or (self.known and deadline is not None and self.until >= deadline)
 
 
+@dataclass(frozen=True, slots=True)
+class ApplicableRules:
+    """The rules that apply to messages of one channel, topic, journey and priority."""
+
+    cooldowns: tuple[Cooldown, ...]
+    caps: tuple[Cap, ...]
+    hours: tuple[HoursRule, ...]
+
+
 def deferrals_for(
     policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime
 ) -> tuple[Deferral, ...]:
     """All reasons to wait before this channel may be used. Hours are checked at the end of the other waits."""
     name = context.zone if request.zone is None else request.zone
     zone = zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
-    deferrals = [
-        *_stops(policy, request, context, channel, now),
-        *_counted(policy, request, context, channel, zone, now),
-    ]
-    begin = max((deferral.until for deferral in deferrals if deferral.until is not None), default=now)
-    return (*deferrals, *_hours(policy, request, channel, zone, begin, now))
+    rules = rules_for(policy, request, channel)
+    deferrals = list[Deferral]()
+    if context.stops or context.held or context.urgent_open:
+        deferrals += _stops(policy, request, context, channel, now)
+    for cooldown in rules.cooldowns:
+        deferrals += _cooldown(cooldown, context, now)
+    for cap in rules.caps:
+        deferrals += _cap(cap, context, zone, now)
+    if rules.hours:
+        begin = max((deferral.until for deferral in deferrals if deferral.until is not None), default=now)
+        deferrals += _hours(rules.hours, zone, begin, now)
+    return tuple(deferrals)
+
+
+def rules_for(policy: Policy, request: SendRequest, channel: str) -> ApplicableRules:
+    """The rules of a policy that a message has to keep."""
+    topic, journey, priority = request.topic, request.journey, request.priority
+    key = ("rules", channel, topic or "", journey, priority)
+    rules: ApplicableRules | None = policy.memo.get(key)
+    if rules is None:
+        hours: tuple[HoursRule, ...] = (*policy.quiet_hours, *policy.send_windows)
+        rules = policy.memo[key] = ApplicableRules(
+            tuple(
+                rule for rule in policy.cooldowns
+                if rule_applies(rule, channel, topic, journey) and priority not in rule.exempt
+            ),
+            tuple(
+                rule for rule in policy.caps if rule_applies(rule, channel, topic, journey) and priority in rule.priorities
+            ),
+            tuple(rule for rule in hours if rule_applies(rule, channel, topic, journey) and priority in rule.priorities),
+        )  # fmt: skip
+    return rules
 
 
 def counts_for(rule: Cap | Cooldown, sent: SentMessage) -> bool:
@@ -81,17 +116,6 @@ def _stops(
 
 
 # -- cooldowns and caps ------------------------------------------------------------------------------------------------
-
-
-def _counted(
-    policy: Policy, request: SendRequest, context: RecipientContext, channel: str, zone: ZoneInfo, now: datetime
-) -> Iterator[Deferral]:
-    for cooldown in policy.cooldowns:
-        if rule_applies(cooldown, channel, request.topic, request.journey) and request.priority not in cooldown.exempt:
-            yield from _cooldown(cooldown, context, now)
-    for cap in policy.caps:
-        if rule_applies(cap, channel, request.topic, request.journey) and request.priority in cap.priorities:
-            yield from _cap(cap, context, zone, now)
 
 
 def _cooldown(rule: Cooldown, context: RecipientContext, now: datetime) -> Iterator[Deferral]:
@@ -151,17 +175,7 @@ def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: Zo
 # -- quiet hours and send windows --------------------------------------------------------------------------------------
 
 
-def _hours(
-    policy: Policy, request: SendRequest, channel: str, zone: ZoneInfo, begin: datetime, now: datetime
-) -> Iterator[Deferral]:
-    all_hours: tuple[HoursRule, ...] = (*policy.quiet_hours, *policy.send_windows)
-    rules = [
-        rule
-        for rule in all_hours
-        if rule_applies(rule, channel, request.topic, request.journey) and request.priority in rule.priorities
-    ]
-    if not rules:
-        return
+def _hours(rules: Sequence[HoursRule], zone: ZoneInfo, begin: datetime, now: datetime) -> Iterator[Deferral]:
     until = opens_at(rules, zone, begin)
     if until is None:
         yield Deferral(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time to send"))

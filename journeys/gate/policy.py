@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -193,6 +194,11 @@ class Policy(Model):
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
     link_domains: tuple[LinkDomain, ...] | None = None
+
+    @cached_property
+    def memo(self) -> dict[tuple[str, ...], Any]:
+        """Results that depend on the policy and a few words alone, kept by their owners."""
+        return {}
 
     @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")
     @classmethod

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
-from journeys.decision.state import RunState
 from journeys.gate.status import OutcomeName
 from journeys.gate.verdicts import SendRequest
 
@@ -69,7 +68,7 @@ def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
 
 def request_of(
     message: SendMessage,
-    run: RunState,
+    run: RunPosition,
     *,
     key: str = "",
     journey: str = "",

@@ -17,10 +17,11 @@ Messages are decided one after another, in the given order. Each decision counts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from journeys.frozen import frozen
 from journeys.gate.consolidation import MAX_PARTS, outranked_by
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import Policy
@@ -42,7 +43,7 @@ from journeys.gate.verdicts import (
 Content = TypeVar("Content")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CannotSend:
     """The message cannot be sent: the status it ends with, and why. `reasons` come before those of the verdict."""
 
@@ -55,7 +56,7 @@ CanBeMade = Callable[[SendRequest, str], Content | CannotSend]
 """Makes the content of a message for a channel. It has no side effects: the message may have to wait after all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GaveWay:
     """A queued message that ends because one of higher priority takes its place."""
 
@@ -63,7 +64,7 @@ class GaveWay:
     verdict: Replace
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageDecision(Generic[Content]):
     """The decision on one message. `content` is made if the verdict sends it, alone or in a digest.
 
@@ -79,7 +80,7 @@ class MessageDecision(Generic[Content]):
     gave_way: tuple[GaveWay, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan(Generic[Content]):
     """The decisions of one pass, in the order of its requests. A message that gave way before its turn has none.
 
@@ -90,7 +91,7 @@ class Plan(Generic[Content]):
     together: tuple[tuple[MessageDecision[Content], ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GateSession:
     """A pass over one person's messages at one instant; `context` is the person's before it."""
 

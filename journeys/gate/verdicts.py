@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from journeys.frozen import frozen
 from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
@@ -14,7 +15,7 @@ Consents = Mapping[tuple[str, str], bool]
 """A person's consents by (channel, topic): True is a grant, False an opt-out."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendRequest:
     """A request to send one message.
 
@@ -65,7 +66,7 @@ class SendRequest:
         return (self.tried_by,) if self.tried_by else self.channels
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentMessage:
     """A message that was sent, or is reserved to be.
 
@@ -84,7 +85,7 @@ class SentMessage:
     is_part: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueuedMessage:
     """A message to this person that waits. `rules` are the names of the policy rules that it waits for."""
 
@@ -99,7 +100,7 @@ class QueuedMessage:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KillSwitch:
     """An engaged kill switch: it stops messages by `scope` (`all`, `channel`, `journey`, `template`) and `name`."""
 
@@ -113,7 +114,7 @@ class KillSwitch:
         return "all messages" if self.scope == "all" else f"{self.scope} {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """`by`, a person of the company, looks after this person or account: automated messages wait until then."""
 
@@ -122,7 +123,7 @@ class Hold:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenConversation:
     """The person has replied to a message of this run: the run sends nothing until then, while `owner` answers."""
 
@@ -131,14 +132,14 @@ class OpenConversation:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelAddress:
     """The person's address for a channel: missing, or suppressed."""
 
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConsentScope:
     """A channel and a topic that consent is given or withdrawn for; `*` (`ANY`) stands for all of them."""
 
@@ -150,7 +151,7 @@ ReasonFact = KillSwitch | Hold | OpenConversation | ChannelAddress | ConsentScop
 """The facts that a reason can be about."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reason:
     """One reason of a verdict: `code` is stable, for programs; `text` is for people and may change.
 
@@ -165,7 +166,7 @@ class Reason:
     about: ReasonFact | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientContext:
     """The facts about a person that the gate reads.
 
@@ -194,7 +195,7 @@ class RecipientContext:
     role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendNow:
     """The message is sent by this channel; `reasons` explain why preferred channels were skipped."""
 
@@ -202,7 +203,7 @@ class SendNow:
     reasons: tuple[Reason, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeferUntil:
     """The message waits and is decided again at `until`."""
 
@@ -210,7 +211,7 @@ class DeferUntil:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MergeInto:
     """The message becomes a part of the message with this key, and is sent by its channel."""
 
@@ -219,7 +220,7 @@ class MergeInto:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replace:
     """The message is never sent: the message with the key `by` has a higher priority and takes its place."""
 
@@ -227,7 +228,7 @@ class Replace:
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Withhold:
     """The message is never sent."""
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from cel_expr_python import cel
 
+from journeys.frozen import frozen
 from journeys.language.values import coerce
 
 FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
@@ -65,7 +66,7 @@ class ConditionError(ValueError):
         self.source, self.faults = source, faults
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evaluation:
     """The result of an evaluation: `ok` with its value, or not with the reason."""
 

@@ -216,14 +216,12 @@ CODES: Final[Mapping[str, Code]] = {
     ),
     # -- the tracking plan --------------------------------------------------------------------------------------------
     "T701": Code(
-        "Raw event for two signals",
-        "Only the first signal would be received.",
-        "Distinguish them with `where`, or keep one.",
+        "Raw event for two signals", "Only the first signal would be received.", "Distinguish them with `where`."
     ),
-    "T702": Code(
-        "Undeclared source",
-        "Nobody could be asked when its events stop.",
-        "Add it under `sources`, or correct its name.",
+    "T702": Code("Undeclared source", "Nobody could be asked when its events stop.", "Add it under `sources`."),
+    "T703": Code("Public mark where none may be", "Any visitor of a page could write it.", "Remove `public: true`."),
+    "T704": Code(
+        "Reserved signal under another source", "Events of your tools are refused.", "Give it the source named here."
     ),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(

@@ -12,33 +12,32 @@ RESERVED_PREFIX: Final = "tenure."
 MESSAGE_REPLIED: Final = "message_replied"
 """The recipient has replied to a message: its run sends nothing until `CONVERSATION_CLOSED`."""
 CONVERSATION_CLOSED: Final = "conversation_closed"
-
 PLATFORM_SIGNALS: Final = frozenset(
     {
-        "message_clicked",
-        "message_seen",
-        "message_acted",
-        "message_dismissed",
         "checklist_completed",
-        "survey_answered",
-        "consent_requested",
         "consent_confirmed",
+        "consent_requested",
         CONVERSATION_CLOSED,
+        "message_acted",
+        "message_clicked",
+        "message_dismissed",
+        "message_seen",
+        "survey_answered",
     }
 )
-"""Signals that only Tenure emits: what people do with a message, with a consent, with an answer."""
+"""Signals that Tenure alone emits, whatever source a tracking plan gives them."""
 PROVIDER_SIGNALS: Final = frozenset(
     {
-        "message_delivered",
         "message_bounced",
         "message_complained",
+        "message_delivered",
         MESSAGE_REPLIED,
-        "webinar_registered",
         "webinar_attended",
         "webinar_missed",
+        "webinar_registered",
     }
 )
-"""Signals that a provider's webhook or an inbound mail reports."""
+"""Signals that providers' webhooks report."""
 
 
 def play_signal(journey: str) -> str:

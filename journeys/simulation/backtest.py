@@ -1,24 +1,30 @@
-"""Backtest: recorded events of many people through one journey, or through two.
+"""Backtest: recorded events of many groups through one journey, or through two.
 
-Pure, in one process: `cli/process_pool.py` gives each core its share of the people and adds the tallies.
+A group is everybody whom accounts connect, or one person alone: groups do not affect each other. Pure, in one process:
+`cli/process_pool.py` gives each core its share of the groups and adds the tallies.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from journeys.decision.effects import LogLine
 from journeys.gate.status import Status
-from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
-from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, SimulatedRun
+from journeys.simulation.responder import Responder
+from journeys.simulation.simulator import play_group
+from journeys.simulation.subjects import SimulatedRun
+from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, TaskChange
+from journeys.simulation.world import World
 
 Stream = tuple[str, Sequence[RecordedEvent]]
-"""A person and their events, in the order in which they were accepted."""
-Detail = Callable[[str, SimulatedPerson], None]
+"""A group, named after whom its first event is about, and its events in the order in which they were accepted."""
+Detail = Callable[[World], None]
+NamedAs = tuple[str, str]
+"""A kind of name (`user`, `visitor`, `account`) and the name."""
 
 
 @dataclass(slots=True)
@@ -26,6 +32,7 @@ class Tally:
     """Counts: `moves` by (journey, from, to), entry from `""`; messages by action and channel or reason code."""
 
     people: int = 0
+    accounts: int = 0
     events: int = 0
     entered: Counter[str] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -38,30 +45,35 @@ class Tally:
     queued: int = 0
     tasks: int = 0
 
-    def count(self, person: SimulatedPerson, events: int) -> None:
-        """Count one person's timeline."""
-        self.people += 1
+    def count(self, world: World, events: int) -> None:
+        """Count the timeline of a group."""
         self.events += events
-        self.tasks += person.tasks
-        self.queued += len(person.gate.queue)
-        for run, item in person.timeline:
+        self.tasks += world.board.opened
+        self.queued += sum(len(gate.queue) for gate in world.gates.values())
+        places: dict[SimulatedRun, str] = {}
+        for run, item in world.timeline:
             match item:
                 case LogLine():
                     if run is not None:
-                        self._line(run, item)
+                        self._line(run, item, places)
                 case MessageOutcome():
                     self._outcome(item)
                 case NotEntered():
                     self.refused[item.journey, item.reason] += 1
-        for run in person.open:
-            self.open_in[run.chart.key, run.state.state] += 1
+                case TaskChange():
+                    pass
+        for subject in world.subjects:
+            self.people += subject.kind == "user"
+            self.accounts += subject.kind == "account"
+            for run in subject.open:
+                self.open_in[run.chart.key, run.draft.state] += 1
 
-    def _line(self, run: SimulatedRun, line: LogLine) -> None:
+    def _line(self, run: SimulatedRun, line: LogLine, places: dict[SimulatedRun, str]) -> None:
         key = run.chart.key
         match line.kind:
             case "moved":
-                self.moves[key, run.place, line.about] += 1
-                run.place = line.about
+                self.moves[key, places.get(run, ""), line.about] += 1
+                places[run] = line.about
             case "entered":
                 self.entered[key] += 1
             case "finished":
@@ -76,10 +88,10 @@ class Tally:
                 self.sent[action, outcome.channel] += 1
             case Status.MERGED:
                 self.sent[action, f"{outcome.channel}, in one with others"] += 1
-            case Status.WITHHELD | Status.REPLACED:
-                self.withheld[action, outcome.reasons[0].code] += 1
             case Status.DEFERRED:
-                self.deferred[action, outcome.reasons[0].code] += 1
+                self.deferred[action, outcome.reasons[0].code] += not outcome.again
+            case Status.FAILED | Status.WITHHELD | Status.WITHDRAWN | Status.REPLACED:
+                self.withheld[action, outcome.reasons[0].code] += 1
 
     def add(self, other: Tally) -> None:
         """Add the counts of another process."""
@@ -95,35 +107,56 @@ class Tally:
         return into
 
 
-def play_person(scenario: Scenario, events: Sequence[RecordedEvent], until: datetime | None) -> SimulatedPerson:
-    """A person after all their events and timers up to `until`, inclusive."""
-    person = SimulatedPerson(scenario)
-    for event in events:
-        if until is not None and event.at > until:
-            break
-        person.accept(event)
-    if until is not None:
-        person.until(until)
-    return person
+def streams_of(events: Iterable[RecordedEvent]) -> list[Stream]:
+    """Events by group, each group's in order of their instants; a group is connected by the accounts and names of events."""
+    parents: dict[NamedAs, NamedAs] = {}
+
+    def root(identity: NamedAs) -> NamedAs:
+        parent = parents.setdefault(identity, identity)
+        while parent != parents[parent]:
+            parents[identity] = parent = parents[parent]
+        return parent
+
+    recorded = list(events)
+    for event in recorded:
+        first, *others = _identities(event)
+        for other in others:
+            parents[root(other)] = root(first)
+    groups: dict[NamedAs, list[RecordedEvent]] = {}
+    for event in recorded:
+        groups.setdefault(root((event.subject, event.who)), []).append(event)
+    return [(of_group[0].who, sorted(of_group, key=lambda event: event.at)) for of_group in groups.values()]
+
+
+def _identities(event: RecordedEvent) -> Iterator[NamedAs]:
+    yield event.subject, event.who
+    if event.visitor:
+        yield "visitor", event.visitor
+    if event.account or event.kind == "account":
+        yield "account", event.account or event.who
 
 
 def backtest(
-    scenario: Scenario, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None
+    scenario: Scenario,
+    streams: Iterable[Stream],
+    until: datetime | None,
+    detail: Detail | None = None,
+    responder: Responder | None = None,
 ) -> Tally:
-    """The counts of all people; `detail` is called with each person."""
+    """The counts of all groups; `detail` is called with each."""
     tally = Tally()
-    for who, events in streams:
-        person = play_person(scenario, events, until)
-        tally.count(person, len(events))
+    for _, events in streams:
+        world = play_group(scenario, events, until, responder)
+        tally.count(world, len(events))
         if detail is not None:
-            detail(who, person)
+            detail(world)
     return tally
 
 
 # -- two definitions ---------------------------------------------------------------------------------------------------
 
-Received = dict[tuple[str, str], list[datetime]]
-"""When a person received each message, by template and role."""
+Received = dict[str, list[datetime]]
+"""When a person received each message, by template."""
 
 
 @dataclass(slots=True)
@@ -146,42 +179,50 @@ class Comparison:
             self.examples[kind] = (self.examples.get(kind, []) + names)[:5]
 
 
-def compare(before: Scenario, after: Scenario, streams: Iterable[Stream], until: datetime | None) -> Comparison:
+def compare(
+    before: Scenario,
+    after: Scenario,
+    streams: Iterable[Stream],
+    until: datetime | None,
+    responder: Responder | None = None,
+) -> Comparison:
     """The same people under both definitions."""
     result = Comparison()
-    for who, events in streams:
-        first, second = play_person(before, events, until), play_person(after, events, until)
+    for _, events in streams:
+        first, second = (play_group(scenario, events, until, responder) for scenario in (before, after))
         result.before.count(first, len(events))
         result.after.count(second, len(events))
-        for kind in differences(messages_received(first), messages_received(second), result.messages) or {"same"}:
-            result.people[kind] += 1
-            if kind != "same" and len(result.examples.setdefault(kind, [])) < 5:
-                result.examples[kind].append(who)
+        old, new = messages_received(first), messages_received(second)
+        for person in old:
+            for kind in differences(old[person], new.get(person, {}), result.messages) or {"same"}:
+                result.people[kind] += 1
+                if kind != "same" and len(result.examples.setdefault(kind, [])) < 5:
+                    result.examples[kind].append(person)
     return result
 
 
-def messages_received(person: SimulatedPerson) -> Received:
-    """The messages sent to this person."""
-    received: Received = {}
-    for _, item in person.timeline:
+def messages_received(world: World) -> dict[str, Received]:
+    """The messages sent to each person of a group."""
+    received: dict[str, Received] = {subject.name: {} for subject in world.subjects if subject.kind == "user"}
+    for _, item in world.timeline:
         if isinstance(item, MessageOutcome) and item.kind in {Status.SENT, Status.MERGED}:
-            received.setdefault((item.message.template, item.to), []).append(item.at)
+            received.setdefault(item.to, {}).setdefault(item.message.template, []).append(item.at)
     return received
 
 
 def differences(before: Received, after: Received, messages: Counter[tuple[str, str]]) -> set[str]:
     """`more`, `less`, `earlier`, `later`: message by message, the n-th with the n-th; also counted by template."""
     kinds: set[str] = set()
-    for key in dict.fromkeys((*before, *after)):
-        old, new = before.get(key, []), after.get(key, [])
+    for template in dict.fromkeys((*before, *after)):
+        old, new = before.get(template, []), after.get(template, [])
         more = len(new) - len(old)
         if more:
             kind = "more" if more > 0 else "less"
             kinds.add(kind)
-            messages[key[0], kind] += abs(more)
+            messages[template, kind] += abs(more)
         for was, now in zip(old, new, strict=False):
             if was != now:
                 kind = "earlier" if now < was else "later"
                 kinds.add(kind)
-                messages[key[0], kind] += 1
+                messages[template, kind] += 1
     return kinds

@@ -6,203 +6,236 @@ joins only a digest of its own pass; one of an earlier pass has been sent alread
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
-from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
-from journeys.gate.reason_codes import ReasonCode
-from journeys.gate.requests import MESSAGES_PER_PASS, outcome_signal, request_of, withdraws
-from journeys.gate.session import CannotSend, GateSession, MessageDecision
+from journeys.decision.effects import SendMessage, message_key
+from journeys.frozen import frozen
+from journeys.gate.requests import MESSAGES_PER_PASS, request_of
+from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status
-from journeys.gate.verdicts import DeferUntil, MergeInto, QueuedMessage, Reason, Replace, SendNow, SendRequest, Withhold
-from journeys.language.actions import PRESSING, PRIORITIES
-from journeys.language.signal_names import CONVERSATION_CLOSED
+from journeys.gate.verdicts import DeferUntil, MergeInto, Reason, Replace, SendNow, SendRequest, Withhold
+from journeys.language.actions import PRIORITIES
+from journeys.simulation.lanes import MESSAGE
+from journeys.simulation.messages import GONE, INSIDE, DeferredMessage, MessageQueue, deferred_outcome
 from journeys.simulation.recipient import RecipientState
-from journeys.simulation.timeline import (
-    DeferredMessage,
-    MessageInPass,
-    MessageOutcome,
-    Scenario,
-    SimulatedRun,
-    Timeline,
-)
+from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
+from journeys.simulation.timeline import MessageOutcome, SimulatedStatus
+
+
+@frozen
+class MessageInPass:
+    """A message that is decided in a pass of its recipient's gate; `queued` if it has waited until now."""
+
+    run: SimulatedRun
+    message: SendMessage
+    gate: InMemoryGate
+    request: SendRequest
+    queued: DeferredMessage | None = None
 
 
 @dataclass(slots=True)
+class DecidedPass:
+    """What a pass decided: outcomes by the messages' keys, queued messages that gave way, and attempts to make, in order."""
+
+    outcomes: dict[str, MessageOutcome] = field(default_factory=dict)
+    gave_way: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)
+    attempts: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)
+
+
 class InMemoryGate:
-    """The queue of one person. Verdicts go to `timeline`, outcome signals to `signals`, each with its run."""
+    """The queue and the history of one person."""
 
-    scenario: Scenario
-    timeline: Timeline = field(default_factory=list)
-    recipient: RecipientState = field(init=False)
-    queue: list[DeferredMessage] = field(default_factory=list)
-    signals: deque[tuple[SimulatedRun | None, str, Mapping[str, Any]]] = field(default_factory=deque)
-    waits: int = 0
+    def __init__(self, shared: MessageQueue, person: SimulatedSubject) -> None:
+        self.shared, self.person, self.scenario = shared, person, shared.scenario
+        self.recipient = RecipientState(shared.scenario, shared.operations, person)
+        self.queue: list[DeferredMessage] = []
+        self.sent: list[tuple[SimulatedRun, MessageOutcome]] = []
+        """Every message that was sent, alone or in a digest, with its run."""
 
-    def __post_init__(self) -> None:
-        """Begin with a person without fields."""
-        self.recipient = RecipientState(self.scenario)
+    def has_sent(self, key: object) -> bool:
+        """Whether a message with this key was sent."""
+        return any(outcome.key == key for _, outcome in self.sent)
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
-    def settle_due(self, due: datetime) -> None:
+    def settle_due(self, now: datetime) -> None:
         """One pass over due messages, higher priority first (C6), then the older; as many as in a live pass."""
-        waiting = sorted(
-            (message for message in self.queue if message.due <= due),
-            key=lambda message: (PRIORITIES.index(message.message.priority), message.due, message.number),
+        due = sorted(
+            (deferred for deferred in self.queue if deferred.due <= now),
+            key=lambda deferred: (PRIORITIES.index(deferred.message.priority), deferred.due, deferred.number),
         )
-        messages = [
-            self.message_in_pass(queued.run, queued.message, queued.to, queued)
-            for queued in waiting[:MESSAGES_PER_PASS]
-        ]
-        decisions = self.decide(messages, due)
-        for message in messages:
-            self.follow(message, decisions.get(message.request.key), due)
+        for deferred in due[MESSAGES_PER_PASS:]:
+            self.shared.agenda.add(deferred.due, MESSAGE, deferred.number, deferred)
+        messages = [self.message_in_pass(each.run, each.message, each) for each in due[:MESSAGES_PER_PASS]]
+        settle_passes([(self, messages)], messages, now)
 
     def message_in_pass(
-        self, run: SimulatedRun, message: SendMessage, to: str, queued: DeferredMessage | None = None
+        self, run: SimulatedRun, message: SendMessage, queued: DeferredMessage | None = None
     ) -> MessageInPass:
         """A message with its request to the gate as of now; `queued` if it has waited."""
-        facts = self.recipient.facts
+        person, about = self.person, run.subject if run.subject.kind == "account" else None
+        account = about or person.account
+        fields = account.profile if account is not None else {}
         request = request_of(
             message,
-            run.state,
-            key=message_key(run.name, message, to),
+            run.draft,
+            key=message_key(run.identity, message, person.name),
             journey=run.chart.key,
-            name=run.name,
-            missing=run.chart.missing(message.action, facts["profile"], facts["account"]),
+            name=run.identity,
+            missing=run.chart.missing(message.action, person.profile, fields) if run.chart.needs else (),
             ready_at=queued.ready_at if queued is not None else None,
         )
-        return MessageInPass(run, message, to, request, queued)
+        if about is not None:
+            roles = run.chart.roles_for(message.state, message.action)
+            request = replace(request, account=about.name, roles=roles, zone=self.recipient.zone(about.profile))
+        return MessageInPass(run, message, self, request, queued)
 
-    def decide(
-        self, messages: Sequence[MessageInPass], now: datetime, withdrawn: Container[DeferredMessage] = ()
-    ) -> dict[str, MessageDecision[None]]:
-        """Decide one pass for each role; the decisions by key. Messages `withdrawn` in this step are left out."""
-        decisions: dict[str, MessageDecision[None]] = {}
-        for to in dict.fromkeys(message.to for message in messages):
-            context = self.recipient.context(to, now, self.queued_for(to, withdrawn))
-            session = GateSession(self.scenario.policy, context, now)
-            requests = [message.request for message in messages if message.to == to]
-            for decision in session.decide(requests, self.can_be_made).decisions:
-                decisions[decision.request.key] = decision
-        return decisions
+    def decide(self, messages: Sequence[MessageInPass], now: datetime) -> DecidedPass:
+        """Decide one pass, and apply what it means for queue and history."""
+        context = self.recipient.context(now, [deferred.waiting for deferred in self.queue])
+        session = GateSession(self.scenario.policy, context, now)
+        plan = session.decide([message.request for message in messages], self._can_be_made)
+        by_key = {message.request.key: message for message in messages}
+        digests = {part.request.key for parts in plan.together if len(parts) > 1 for part in parts}
+        decided = DecidedPass()
+        outcomes = decided.outcomes
+        for decision in plan.decisions:
+            key = decision.request.key
+            outcomes[key] = self._apply(by_key[key], decision, now, in_digest=key in digests)
+            if decision.gave_way:
+                decided.gave_way += self._give_way(decision.gave_way, now)
+        for parts in plan.together:
+            for part in parts:
+                key = part.request.key
+                if outcomes[key].channel not in INSIDE:
+                    decided.attempts.append((by_key[key].run, outcomes[key]))
+        return decided
 
-    def can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:
+    def _can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:
         """Nothing is rendered here: a message cannot be sent only if an operator has retired its template."""
-        fault = self.recipient.operations.unsendable.get(request.template)
-        return CannotSend(Status.WITHHELD, fault, (Reason("template", fault),)) if fault is not None else None
+        fault = self.shared.operations.unsendable.get(request.template)
+        return CannotSend(Status.FAILED, fault, (Reason("template", fault),)) if fault is not None else None
 
     # -- effects of verdicts ---------------------------------------------------------------------------------------
 
-    def follow(self, item: MessageInPass, decision: MessageDecision[None] | None, now: datetime) -> None:
-        """Apply the decision on a message; without one it gave way to a message before it."""
-        if decision is None:
-            return
+    def _apply(
+        self, item: MessageInPass, decision: MessageDecision[None], now: datetime, *, in_digest: bool
+    ) -> MessageOutcome:
         if item.queued is not None:
-            self.queue.remove(item.queued)
-        if decision.gave_way:
-            self.replaced({gone.key: gone.verdict.reasons for gone in decision.gave_way}, now)
+            self.shared.remove(item.queued)
         if decision.sent is not None:
-            self.recipient.add_sent(item.to, decision.sent)
-        run, message, to, fault = item.run, item.message, item.to, decision.content
-        verdict = decision.verdict if fault is None else Withhold(fault.reasons)
-        match verdict:
-            case SendNow(channel, reasons):
-                self.settle(run, MessageOutcome(now, Status.SENT, message, to, reasons, channel))
-            case MergeInto(_, channel, reasons):
-                self.settle(run, MessageOutcome(now, Status.MERGED, message, to, reasons, channel))
-            case DeferUntil():
-                self.wait(item, verdict, decision, now)
+            self.recipient.add_sent(decision.sent)
+        fault = decision.content
+        match decision.verdict:
+            case SendNow(channel, reasons) | MergeInto(_, channel, reasons):
+                if fault is not None:
+                    return _outcome(item, Status.FAILED, (*fault.reasons, *reasons), now, channel)
+                return _outcome(item, Status.MERGED if in_digest else Status.SENT, reasons, now, channel)
+            case DeferUntil() as verdict:
+                return self._defer(item, verdict, decision, now)
             case Replace(_, reasons):
-                self.settle(run, MessageOutcome(now, Status.REPLACED, message, to, reasons))
+                return _outcome(item, Status.REPLACED, reasons, now)
             case Withhold(reasons):
-                self.settle(run, MessageOutcome(now, Status.WITHHELD, message, to, reasons))
+                return _outcome(item, Status.WITHHELD, reasons, now)
 
-    def wait(self, item: MessageInPass, verdict: DeferUntil, decision: MessageDecision[None], now: datetime) -> None:
-        """Queue a message; a deferral for the same reasons as before adds no line to the timeline."""
+    def _defer(
+        self, item: MessageInPass, verdict: DeferUntil, decision: MessageDecision[None], now: datetime
+    ) -> MessageOutcome:
         assert decision.queued is not None
-        codes = tuple(reason.code for reason in verdict.reasons)
-        self.waits += item.queued is None
-        number = self.waits if item.queued is None else item.queued.number
-        self.queue.append(
-            DeferredMessage(
-                item.run, item.message, item.to, verdict.until, codes, decision.queued, number, decision.ready_at
-            )
+        queued = item.queued
+        self.shared.numbers += queued is None
+        number = self.shared.numbers if queued is None else queued.number
+        deferred = DeferredMessage(
+            item.run,
+            item.message,
+            self,
+            verdict.until,
+            verdict.reasons,
+            decision.queued,
+            number,
+            now,
+            decision.ready_at,
         )
-        if item.queued is None or item.queued.codes != codes:
-            outcome = MessageOutcome(now, Status.DEFERRED, item.message, item.to, verdict.reasons, until=verdict.until)
-            self.timeline.append((item.run, outcome))
+        self.shared.add(deferred)
+        again = queued is not None and queued.codes == deferred.codes
+        return replace(_outcome(item, Status.DEFERRED, verdict.reasons, now), until=verdict.until, again=again)
 
-    def replaced(self, reasons: Mapping[str, tuple[Reason, ...]], now: datetime) -> None:
-        """End queued messages that are replaced; `reasons` by their keys."""
-        for queued in [message for message in self.queue if message.waiting.key in reasons]:
-            self.queue.remove(queued)
-            outcome = MessageOutcome(now, Status.REPLACED, queued.message, queued.to, reasons[queued.waiting.key])
-            self.settle(queued.run, outcome)
-
-    def settle(self, run: SimulatedRun, outcome: MessageOutcome) -> None:
-        """Record how a message ended, and queue its outcome signal if its run's chart reads it."""
-        self.timeline.append((run, outcome))
-        sent = outcome.kind in {Status.SENT, Status.MERGED}
-        name = outcome_signal(outcome.message, "sent" if sent else "withheld")
-        if name in run.chart.signals and run.state.is_open:
-            carries = {"channel": outcome.channel} if sent else {"reason": outcome.reasons[0].code}
-            self.signals.append((run, name, {**carries, "template": outcome.message.template}))
-
-    def reevaluate(self, code: ReasonCode, at: datetime) -> None:
-        """Make messages due at once that were deferred for a reason that has ended."""
-        for queued in self.queue:
-            if code in queued.codes:
-                queued.due = min(queued.due, at)
-                queued.waiting = replace(queued.waiting, due=queued.due)
-
-    def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages) -> None:
-        """Withdraw the queued messages that an effect names."""
-        for queued in self.withdrawn_by(run, effect):
-            reason = Reason("state_left", effect.reason)
-            self.queue.remove(queued)
-            self.timeline.append(
-                (run, MessageOutcome(effect.at, Status.WITHHELD, queued.message, queued.to, (reason,)))
+    def _give_way(self, gone: Iterable[GaveWay], now: datetime) -> list[tuple[SimulatedRun, MessageOutcome]]:
+        """End queued messages that are replaced; what each has waited for is kept beside it."""
+        reasons = {message.key: message.verdict.reasons for message in gone}
+        outcomes = []
+        for deferred in [deferred for deferred in self.queue if deferred.waiting.key in reasons]:
+            self.shared.remove(deferred)
+            outcome = deferred_outcome(
+                deferred, Status.REPLACED, (*deferred.reasons, *reasons[deferred.waiting.key]), now
             )
+            outcomes.append((deferred.run, outcome))
+        return outcomes
 
-    def withdrawn_by(self, run: SimulatedRun, effect: WithdrawnMessages) -> list[DeferredMessage]:
-        """The queued messages of a run that an effect withdraws."""
-        return [queued for queued in self.queue if queued.run is run and withdraws(effect, queued.message)]
+    # -- what ends a wait ------------------------------------------------------------------------------------------
 
-    def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Apply a reply or the end of a conversation to the run that it names, else to the one that sent last."""
-        if name == CONVERSATION_CLOSED and any(
-            conversation.run == data.get("run") for conversation in self.recipient.operations.talks
-        ):
-            self.recipient.operations.closed(str(data["run"]))
-            return
-        run, _ = self.last_sent(data)
-        if run is None:
-            return
-        if name == CONVERSATION_CLOSED:
-            self.recipient.operations.closed(run.name)
-            return
-        self.recipient.operations.answered(run.name, self.scenario.policy.answered.quiet.after(at), at)
-        reason = Reason("in_conversation", "the person has replied")
-        ending = [queued for queued in self.queue if queued.run is run and queued.message.priority not in PRESSING]
-        for queued in ending:
-            self.queue.remove(queued)
-            self.settle(run, MessageOutcome(at, Status.WITHHELD, queued.message, queued.to, (reason,)))
+    def reevaluate(self, codes: frozenset[str], at: datetime | None) -> None:
+        """Make messages due that wait for a reason that has ended or changed: at `at`, or as of their last decision."""
+        for deferred in self.queue:
+            due = at or deferred.decided_at
+            if deferred.due > due and not codes.isdisjoint(deferred.codes):
+                deferred.due, deferred.waiting = due, replace(deferred.waiting, due=due)
+                self.shared.agenda.add(due, MESSAGE, deferred.number, deferred)
 
-    def last_sent(self, data: Mapping[str, Any]) -> tuple[SimulatedRun | None, str]:
-        """The run that sent last, of the named template if there is one, and the channel."""
-        about = data.get("template")
-        sent = (
-            (run, item.channel) for run, item in reversed(self.timeline)
-            if run is not None and isinstance(item, MessageOutcome) and item.kind in {Status.SENT, Status.MERGED}
-            and about in (None, item.message.template)
-        )  # fmt: skip
-        return next(sent, (None, ""))
+    def withdraw(
+        self,
+        reasons_for: Callable[[DeferredMessage], tuple[Reason, ...] | None],
+        at: datetime,
+        ended: frozenset[SimulatedRun] = frozenset(),
+    ) -> None:
+        """Withdraw the queued messages for which there are reasons, and tell their runs, except those that have `ended`."""
+        for deferred in tuple(self.queue):
+            reasons = reasons_for(deferred)
+            if reasons is None:
+                continue
+            self.shared.remove(deferred)
+            outcome = deferred_outcome(deferred, Status.WITHDRAWN, reasons, at)
+            self.shared.timeline.append((deferred.run, outcome))
+            if deferred.run not in ended:
+                self.shared.tell(deferred.run, outcome)
 
-    def queued_for(self, role: str, withdrawn: Container[DeferredMessage] = ()) -> Iterator[QueuedMessage]:
-        """The queue of a role, without what is `withdrawn` in the same step."""
-        return (message.waiting for message in self.queue if message.to == role and message not in withdrawn)
+
+def settle_passes(
+    passes: Sequence[tuple[InMemoryGate, Sequence[MessageInPass]]],
+    messages: Sequence[MessageInPass],
+    now: datetime,
+    between: Callable[[], None] | None = None,
+) -> None:
+    """Decide the passes of one transaction in their order, and tell the runs; then make the attempts.
+
+    First all passes decide. Then each of the `messages` is told, then those that gave way; `between` is what the transaction
+    does at its end. The attempts come after its commit.
+    """
+    decided = {gate: gate.decide(of_gate, now) for gate, of_gate in passes}
+    shared = passes[0][0].shared
+    for message in messages:
+        outcome = decided[message.gate].outcomes.get(message.request.key)
+        if outcome is not None:  # without one it gave way to a message before it
+            shared.timeline.append((message.run, outcome))
+            if outcome.kind in GONE:
+                message.gate.sent.append((message.run, outcome))
+            is_inside = outcome.channel in INSIDE
+            if is_inside or outcome.kind not in GONE:
+                shared.tell(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
+    for of_pass in decided.values():
+        for run, outcome in of_pass.gave_way:
+            shared.timeline.append((run, outcome))
+            shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
+    if between is not None:
+        between()
+    for of_pass in decided.values():
+        for run, outcome in of_pass.attempts:
+            shared.tell(run, outcome, "sent")
+
+
+def _outcome(
+    item: MessageInPass, status: SimulatedStatus, reasons: tuple[Reason, ...], now: datetime, channel: str = ""
+) -> MessageOutcome:
+    return MessageOutcome(now, status, item.message, item.gate.person.name, reasons, channel, key=item.request.key)

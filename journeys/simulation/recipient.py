@@ -1,82 +1,181 @@
-"""RecipientState: one person's fields, consents and history for the in-memory gate.
+"""State of a recipient in memory: consents, replies, suppressions, history, switches.
 
-Consents, addresses, tickets and the time zone are the person's; each role has its own history of messages.
+The simulator changes it by recorded events; the gate and why-not read it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from journeys.calendar.timezones import zone_of
-from journeys.gate.verdicts import QueuedMessage, RecipientContext, SentMessage
-from journeys.simulation.operations import OperatorState
+from journeys.consent.rules import SoftBounces
+from journeys.consent.statements import ADDRESS_FIELDS
+from journeys.gate.verdicts import ANY, Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from journeys.simulation.recording import UnusableRecord, read_instant
+from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
 
-CONTEXT_FIELDS = frozenset({"email", "phone", "timezone"})
-"""Fields that decide a person's addresses and time zone."""
+Since = dict[tuple[str, ...], datetime]
+"""Since when a fact holds, by the fact: `("consent", "email", "offers")`."""
+
+
+NONE_SUPPRESSED: dict[str, str] = {}
+NO_ACCOUNTS: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class OperatorState:
+    """Switches that are thrown, and templates that cannot be sent with the reason; they apply to everybody."""
+
+    stops: tuple[KillSwitch, ...] = ()
+    unsendable: dict[str, str] = field(default_factory=dict)
+    since: Since = field(default_factory=dict)
+
+    def apply(self, operation: str, data: Mapping[str, Any], at: datetime) -> None:
+        """Apply an operation on switches or content (`recording.OPERATOR`); any other changes nothing."""
+        scope, name, template = (str(data.get(key) or "") for key in ("scope", "name", "template"))
+        match operation:
+            case "stop":
+                self.stops = (*self._other_stops(scope, name), KillSwitch(scope, name, str(data.get("why") or "")))
+                self.since["stop", scope, name] = at
+            case "release_stop":
+                self.stops = self._other_stops(scope, name)
+            case "retire_content":
+                self.unsendable[template] = str(data.get("why") or f"{template} is retired")
+                self.since["content", template] = at
+            case "mend_content":
+                self.unsendable.pop(template, None)
+            case _:
+                pass
+
+    def _other_stops(self, scope: str, name: str) -> tuple[KillSwitch, ...]:
+        return tuple(switch for switch in self.stops if (switch.scope, switch.name) != (scope, name))
+
+
+def hold_in(data: Mapping[str, Any]) -> Hold | None:
+    """The hold that an operation places; None without an end."""
+    try:
+        until = read_instant(data.get("until"))
+    except UnusableRecord:
+        return None
+    return Hold(until, str(data.get("by") or "somebody"), str(data.get("why") or ""))
 
 
 @dataclass(slots=True)
 class RecipientState:
-    """A person's fields, consents, urgent tickets and operator state; `contexts` by role, without the queue."""
+    """What the gate knows of a person beside their fields. `pending` are opt-ins that wait for a confirmation, since when.
+
+    `since` is when these facts began, for explanations.
+    """
 
     scenario: Scenario
-    facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"profile": {}, "account": {}})
+    operations: OperatorState
+    person: SimulatedSubject
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
-    tickets: frozenset[str] = frozenset()
-    operations: OperatorState = field(default_factory=OperatorState)
-    contexts: dict[str, RecipientContext] = field(default_factory=dict)
-
-    def change_fields(self, scope: Literal["profile", "account"], traits: Mapping[str, Any]) -> set[str]:
-        """Take over the fields of a profile or an account; the names of those that changed."""
-        known = self.facts[scope]
-        changed = {name for name, value in traits.items() if known.get(name) != value}
-        if changed:
-            self.facts = {**self.facts, scope: {**known, **traits}}
-        if changed & CONTEXT_FIELDS:
-            self._update(addresses=self._addresses(), zone=self._zone())
-        return changed
-
-    def change_tickets(self, signal: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Open or resolve an urgent ticket, by a signal of the policy."""
-        self.tickets = self.scenario.policy.urgent_ticket.open_after(self.tickets, signal, data)
-        for ticket in self.tickets:
-            self.operations.since.setdefault(("ticket", ticket), at)
-        self._update(urgent_open=bool(self.tickets))
+    pending: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    suppressed: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    """Reasons by channel and address; None is the address of a channel by which everybody is assumed to be reached."""
+    soft_bounces: dict[str, list[datetime]] = field(default_factory=dict)
+    talks: tuple[OpenConversation, ...] = ()
+    sent: tuple[SentMessage, ...] = ()
+    since: Since = field(default_factory=dict)
 
     def change_consent(self, place: tuple[str, str], granted: bool | None, at: datetime) -> None:
         """Grant or refuse a (channel, topic); None takes a statement back."""
-        others = {other: consent for other, consent in self.consents.items() if other != place}
-        self.consents = others if granted is None else {**self.consents, place: granted}
-        self.operations.since["consent", *place] = at
-        self._update(consents=self.consents)
+        self.consents = {other: consent for other, consent in self.consents.items() if other != place}
+        if granted is not None:
+            self.consents[place] = granted
+        self.since["consent", *place] = at
 
-    def add_sent(self, role: str, sent: SentMessage) -> None:
-        """Add a message to a role's history, and drop those that no rule counts any more."""
-        context = self.contexts[role]
-        recent = (message for message in context.sent if message.at + self.scenario.horizon > sent.at)
-        self.contexts[role] = replace(context, sent=(*recent, sent))
+    def drop_pending(self, place: tuple[str, str]) -> None:
+        """Refuse every pending grant that a refusal covers, or that covers it."""
+        for other in [other for other in self.pending if _overlap(place, other)]:
+            del self.pending[other]
 
-    def context(self, role: str, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
-        """The gate's context of the person in a role, with the role's queue."""
-        context = self.contexts.get(role)
-        if context is None:
-            context = RecipientContext(self._addresses(), self.consents, (), bool(self.tickets), zone=self._zone())
-            self.contexts[role] = context
-        queued = tuple(queue)
-        if queued:
-            context = replace(context, queue=queued)
-        return self.operations.added_to(context, now)
+    def suppress(self, channel: str, reason: str, at: datetime, address: str | None = None) -> None:
+        """Send nothing more to an address for a channel, by default the person's own."""
+        self.suppressed = {**self.suppressed, (channel, address or self._address(channel)): reason}
+        self.since["suppressed", channel] = at
 
-    def _update(self, **changes: Any) -> None:
-        self.contexts = {role: replace(context, **changes) for role, context in self.contexts.items()}
+    def lift_suppression(self, channel: str) -> None:
+        """Allow messages to the person's address for a channel again."""
+        own = (channel, self._address(channel))
+        self.suppressed = {place: reason for place, reason in self.suppressed.items() if place != own}
+        self.soft_bounces.pop(channel, None)
 
-    def _zone(self) -> str:
-        return zone_of(self.facts["profile"], self.facts["account"], self.scenario.policy.timezone)
+    def count_soft_bounce(self, channel: str, at: datetime, rules: SoftBounces) -> int:
+        """Count a soft bounce; the number within the rules' time."""
+        begin = at - rules.within.at_most()
+        recent = [bounce for bounce in self.soft_bounces.get(channel, ()) if bounce > begin]
+        self.soft_bounces[channel] = [*recent, at]
+        return len(recent) + 1
+
+    def open_conversation(self, conversation: OpenConversation, at: datetime) -> None:
+        """The person has replied to a message of a run, or has written again."""
+        self.close_conversation(conversation.run, keep_since=True)
+        self.talks = (*self.talks, conversation)
+        self.since.setdefault(("talk", conversation.run), at)
+
+    def close_conversation(self, run: str, *, keep_since: bool = False) -> None:
+        """The conversation of a run is closed."""
+        self.talks = tuple(conversation for conversation in self.talks if conversation.run != run)
+        if not keep_since:
+            self.since.pop(("talk", run), None)
+
+    def add_sent(self, sent: SentMessage) -> None:
+        """Add a message to the history, and drop those that no rule counts any more."""
+        begin = sent.at - self.scenario.horizon
+        self.sent = (*(message for message in self.sent if message.at > begin), sent)
+
+    def context(self, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
+        """The gate's context of the person."""
+        person = self.person
+        profile, account, held, urgent = person.profile, person.account, person.held, bool(person.tickets)
+        for other in person.accounts:
+            held, urgent = (*held, *other.held), urgent or bool(other.tickets)
+        return RecipientContext(
+            self._addresses(),
+            self.consents,
+            self.sent,
+            urgent,
+            tuple(queue),
+            stops=self.operations.stops,
+            suppressed=self._suppressed() if self.suppressed else NONE_SUPPRESSED,
+            held=tuple([hold for hold in held if hold.until > now]) if held else (),
+            talks=tuple([each for each in self.talks if each.until > now]) if self.talks else (),
+            zone=self.zone(account.profile if account is not None else NO_FIELDS),
+            accounts=frozenset([each.name for each in person.accounts]) if person.accounts else NO_ACCOUNTS,
+            role=str(profile.get("role") or ""),
+        )
+
+    def zone(self, account: dict[str, object]) -> str:
+        """The person's time zone, with the fields of an account."""
+        return zone_of(self.person.profile, account, self.scenario.policy.timezone)
+
+    def _address(self, channel: str) -> str | None:
+        name = ADDRESS_FIELDS.get(channel)
+        value = self.person.profile.get(name) if name is not None else None
+        return value if isinstance(value, str) and value else None
+
+    def _suppressed(self) -> dict[str, str]:
+        """The channels whose present address is suppressed, with the reason."""
+        return {
+            channel: reason for (channel, address), reason in self.suppressed.items()
+            if address == self._address(channel)
+        }  # fmt: skip
 
     def _addresses(self) -> dict[str, bool]:
-        reachable = dict.fromkeys(self.scenario.reachable, True)
-        return {**reachable, "email": True} if self.facts["profile"].get("email") else reachable
+        """Whether the person has an address, by channel."""
+        addresses, profile = self.scenario.addresses, self.person.profile
+        for channel, name in ADDRESS_FIELDS.items():
+            if profile.get(name) and channel not in addresses:
+                addresses = {**addresses, channel: True}
+        return addresses
+
+
+def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two channels and topics, either of which may be `ANY`, have a place in common."""
+    return all(mine in (ANY, its) or its == ANY for mine, its in zip(one, other, strict=True))

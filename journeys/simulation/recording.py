@@ -1,26 +1,31 @@
 """Recorded events: Segment calls or rows of a table.
 
-Source: the Segment spec. Beside its calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
-allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records an
-operation of an operator (`OPERATOR`).
+Source: the Segment spec. An account is the `groupId` of a call or of its `context`; a call with a `groupId` alone is the
+account's own. Beside Segment's calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
+allowed, as the consent API does; `*` stands for every channel or topic, and `"confirmed": true` is a double opt-in's
+second yes. `{"type": "operator", "do": …}` records an operation of an operator (`OPERATOR`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
+from journeys.consent.changes import ConsentChange
 from journeys.events.validation import EventTable, ValidEvent
+from journeys.gate.verdicts import ANY
 
 RecordedKind = Literal["signal", "profile", "account", "consent", "operator"]
+RecordedSubject = Literal["user", "visitor", "account"]
+"""Whom `who` identifies: by a user id, an anonymous id or an account's id."""
 OPERATOR = (
     "stop", "release_stop", "hold", "release_hold", "suppress", "lift_suppression", "retire_content", "mend_content",
-    "cancel_run",
+    "cancel_run", "close_task",
 )  # fmt: skip
-"""Operations of operators; `data` has their object: `scope` and `name`, `channel`, `template`, `journey`."""
+"""Operations of operators; `data` has their object: `scope` and `name`, `channel`, `template`, `journey`, `task`."""
 _KINDS: Mapping[str, RecordedKind] = {
     "identify": "profile",
     "group": "account",
@@ -34,37 +39,69 @@ class UnusableRecord(ValueError):
     """A record cannot be used. The message says what is missing. The caller's turn: correct the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedEvent:
-    """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant."""
+class RecordedEvent(NamedTuple):
+    """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant.
+
+    `account` is the account that the event names. `visitor` is the anonymous id that comes with a user id: both are one person.
+    """
 
     at: datetime
     who: str
     kind: RecordedKind
     name: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = MappingProxyType({})
+    account: str = ""
+    visitor: str = ""
+    subject: RecordedSubject = "user"
 
 
 def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> RecordedEvent:
     """A Segment call as recorded. Raises UnusableRecord without a person, event or instant, or if it fails the plan."""
     kind = raw.get("type", "track")
-    who = raw.get("userId") or raw.get("groupId") or raw.get("anonymousId")
-    if not isinstance(who, str | int):
-        raise UnusableRecord("the person is missing: userId, groupId or anonymousId is needed")
+    who, subject = _who(raw)
     if kind == "operator" and raw.get("do") not in OPERATOR:
         raise UnusableRecord(f"`do` is one of {', '.join(OPERATOR)}")
     at = read_instant(raw.get("timestamp") or raw.get("originalTimestamp") or raw.get("receivedAt"))
+    account = _id(raw.get("groupId") or _mapping(raw.get("context")).get("groupId"))
+    before = raw.get("previousId") if kind == "alias" else raw.get("anonymousId")
+    names: dict[str, Any] = {
+        "account": account, "visitor": _id(before) if subject == "user" else "", "subject": subject,
+    }  # fmt: skip
     if kind == "operator":
-        return RecordedEvent(at, str(who), "operator", str(raw["do"]), _mapping(raw))
+        return RecordedEvent(at, who, "operator", str(raw["do"]), _mapping(raw), **names)
     if kind in _KINDS:
-        return RecordedEvent(
-            at, str(who), _KINDS[kind], kind, _mapping(raw if kind == "consent" else raw.get("traits"))
-        )
+        data = _mapping(raw if kind == "consent" else raw.get("traits"))
+        return RecordedEvent(at, who, _KINDS[kind], kind, data, **names)
     name = raw.get("event") if kind == "track" else kind
     if not isinstance(name, str) or not name:
         raise UnusableRecord("a track call names its event")
     signal, data = signal_of(name, _mapping(raw.get("properties")), plan)
-    return RecordedEvent(at, str(who), "signal", signal, data)
+    return RecordedEvent(at, who, "signal", signal, data, **names)
+
+
+def _who(raw: Mapping[str, Any]) -> tuple[str, RecordedSubject]:
+    """The subject of a call: its user, else its visitor, else its account."""
+    keys: Mapping[str, RecordedSubject] = {"userId": "user", "anonymousId": "visitor", "groupId": "account"}
+    for key, subject in keys.items():
+        if who := _id(raw.get(key)):
+            return who, subject
+    raise UnusableRecord("the person is missing: userId, groupId or anonymousId is needed")
+
+
+def _id(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else ""
+
+
+def recorded_consent(data: Mapping[str, Any]) -> ConsentChange:
+    """The change of consent that a record states; `granted: null` takes a statement back."""
+    taken_back = "granted" in data and data["granted"] is None
+    return ConsentChange(
+        str(data.get("channel") or ANY),
+        str(data.get("topic") or ANY),
+        None if taken_back else data.get("granted") is True,
+        "recorded",
+        confirmed=data.get("confirmed") is True,
+    )
 
 
 def signal_of(name: str, data: Mapping[str, Any], plan: EventTable | None) -> tuple[str, Mapping[str, Any]]:

@@ -12,11 +12,10 @@ from dataclasses import replace
 import orjson
 
 from journeys.consent.bound_addresses import current_addresses
-from journeys.consent.changes import ConsentChange
+from journeys.consent.changes import CONFIRMED, ConsentChange
 from journeys.tokens.signed_links import Link
 from store.consent import consents, requests
 from store.consent.consents import ConsentChangeResult
-from store.consent.requests import CONFIRMED
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects

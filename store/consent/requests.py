@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Text, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.consent.changes import ConsentChange
+from journeys.consent.changes import REPEAT_AFTER, REQUESTED, ConsentChange
 from journeys.events.inbound import InboundEvent
 from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import CONFIRM_WITHIN
@@ -19,10 +19,6 @@ from store.schema import consent_requests
 
 SOURCE_CONSENT: Final = "consent"
 """The source of the events that a change of consent causes."""
-REQUESTED: Final = "consent_requested"
-CONFIRMED: Final = "consent_confirmed"
-REPEAT_AFTER: Final = timedelta(minutes=10)
-"""Another request within this time sends no second link: a public form must not flood somebody's mailbox."""
 
 
 def _overlaps(like: ColumnElement[str], name: str) -> ColumnElement[bool]:

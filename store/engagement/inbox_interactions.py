@@ -19,7 +19,7 @@ from store.events import ingest
 from store.events.reactions import reaction
 from store.expressions import THIS_TRANSACTION
 from store.inbox import checklists
-from store.inbox.items import CHANNEL, item_of
+from store.inbox.items import CHANNEL, ITEM_ID, item_of
 from store.people.test_clocks import now_from_outside
 from store.retry import retry_transaction
 from store.rows import RowDict
@@ -29,9 +29,9 @@ from store.schema.base import TextArray, Timestamp
 Mark = Literal["seen", "acted", "dismissed"]
 
 _CLOCK = sql(select(subjects.c.clock).where(subjects.c.key == bindparam("key")))
-_ITEM = ("id", "key", "recipient", "content", "created_at", "seen_at", "acted_at", "dismissed_at")
-_GET = sql(select(*inbox.c[_ITEM], checklists.ticks_of(inbox.c.key)).where(inbox.c.id == bindparam("id")))
-_changed = update(inbox).where(inbox.c.id == bindparam("id")).values(changed=THIS_TRANSACTION)
+_COLUMNS = ("key", "recipient", "content", "created_at", "seen_at", "acted_at", "dismissed_at")
+_GET = sql(select(ITEM_ID, *inbox.c[_COLUMNS], checklists.ticks_of(inbox.c.key)).where(inbox.c.ref == bindparam("id")))
+_changed = update(inbox).where(inbox.c.ref == bindparam("id")).values(changed=THIS_TRANSACTION)
 
 
 def _first(column: Column[Any]) -> ColumnElement[Any]:
@@ -40,7 +40,11 @@ def _first(column: Column[Any]) -> ColumnElement[Any]:
 
 
 def _mark(*columns: Column[Any]) -> SqlStatement:
-    marked = _changed.values({column: _first(column) for column in columns}).returning(*inbox.c[_ITEM]).cte("marked")
+    marked = (
+        _changed.values({column: _first(column) for column in columns})
+        .returning(ITEM_ID, *inbox.c[_COLUMNS])
+        .cte("marked")
+    )
     notified = func.pg_notify(CHANNEL, marked.c.recipient).label("notified")
     return sql(select(marked, checklists.ticks_of(marked.c.key), notified))
 
@@ -56,7 +60,7 @@ _MARK: Mapping[Mark, SqlStatement] = {
 async def record_interaction(
     database: Database,
     catalogue: DefinitionRegistry,
-    identity: int,
+    identity: str,
     mark: Mark,
     item: str | None = None,
     *,
@@ -113,7 +117,7 @@ class AnsweredDifferently(Exception):
 async def record_survey_answer(
     database: Database,
     catalogue: DefinitionRegistry,
-    identity: int,
+    identity: str,
     value: int | str,
     comment: str | None,
     item: str | None = None,

@@ -9,6 +9,7 @@ from datetime import datetime
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
 from journeys.events.inbound import StoredEvent
+from store.access.claimed_fields import take_claims
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
@@ -70,6 +71,9 @@ async def _link(
     """Join the identities of an event; the merge that this causes, by the key that is gone."""
     pair = await link_identities(connection, item.event, known, locked)
     if pair is None:
+        if item.event.user_id is not None:
+            visitor = locked[item.subject_key]
+            visitor.merge(dict.fromkeys(await take_claims(connection, visitor.key)))
         return {}
     gone, into = pair
     await merges.merge_subjects(connection, admission, gone, into, at=item.at, event_id=item.event.message_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from store.access.claimed_fields import take_claims
 from store.consent import records, requests
 from store.database import Connection
 from store.events import tickets
@@ -54,7 +55,7 @@ async def merge_subjects(
         await move_to(connection, gone.key, into.key)
     await holds.move_to(connection, gone.key, into.key, at)
     await records.move_to(connection, gone.key, into.key, at)
-    _merge_profiles(gone, into)
+    _merge_profiles(gone, into, await take_claims(connection, gone.key))
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
@@ -62,13 +63,15 @@ async def merge_subjects(
     await admission.end_duplicates(into, stay, at, event_id)
 
 
-def _merge_profiles(gone: Subject, into: Subject) -> None:
-    """The user's values win. To the runs that move all fields have changed."""
+def _merge_profiles(gone: Subject, into: Subject, claimed: frozenset[str]) -> None:
+    """The user's values win, and claimed ones are left behind. To the runs that move all fields have changed."""
     if into.account_key != gone.account_key:
         into.changed.add("account")
         if into.account_key is None:
             into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
-    into.merge({name: value for name, value in gone.profile.items() if name not in into.profile})
+    into.merge(
+        {name: value for name, value in gone.profile.items() if name not in into.profile and name not in claimed}
+    )
     into.changed |= set(into.profile)
     instants = [at for at in (gone.decided_at, into.decided_at) if at is not None]
     into.decided_at = max(instants, default=None)

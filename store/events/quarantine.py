@@ -23,11 +23,12 @@ _given = unnest(
     names=quarantine.c.name,
     faults=quarantine.c.faults,
     events=quarantine.c.event,
+    keys=quarantine.c.key_id,
 )
 _HOLD = sql(
     insert(quarantine)
     .from_select(
-        ["source", "received_at", "message_id", "name", "faults", "event"],
+        ["source", "received_at", "message_id", "name", "faults", "event", "key_id"],
         select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
     )
     .on_conflict_do_nothing(index_elements=[quarantine.c.source, quarantine.c.message_id])
@@ -37,6 +38,7 @@ _quarantined = select(
     quarantine.c.id,
     quarantine.c.source,
     quarantine.c.message_id,
+    quarantine.c.key_id,
     quarantine.c.name,
     quarantine.c.faults,
     quarantine.c.event,
@@ -90,6 +92,7 @@ async def hold_rejected(
         names=[event.name for event in once.values()],
         faults=[as_json(event.faults) for event in once.values()],
         events=[orjson.dumps(event.raw, default=str).decode() for event in once.values()],
+        keys=[event.key_id for event in once.values()],
     )
     return len(kept)
 

@@ -35,6 +35,7 @@ def _rejected(item: ResolvedEvent) -> RejectedEvent:
         event.name,
         (f"it names people or accounts on {names}: nobody is joined across clocks",),
         event.raw if event.raw is not None else {"type": event.kind, "event": event.name, "properties": event.data},
+        event.key_id,
     )
 
 

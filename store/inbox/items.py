@@ -1,18 +1,20 @@
-"""Items of the in-app inbox, one per message key."""
+"""Items of the in-app inbox, one per message key.
+
+Outside, an item's `id` is its random `ref`; its number orders the inbox and is not shown.
+"""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, cast, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, when_given
+from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of
 from store.inbox import checklists
 from store.rows import RowDict, loaded
 from store.schema import inbox
@@ -37,8 +39,9 @@ _put = (
     .cte("put")
 )
 _PUT = sql(select(func.pg_notify(CHANNEL, _put.c.recipient)))
+ITEM_ID: Final = cast(inbox.c.ref, Text).label("id")
 _items = select(
-    inbox.c.id,
+    ITEM_ID,
     inbox.c.content,
     inbox.c.created_at,
     inbox.c.seen_at,
@@ -50,12 +53,14 @@ _theirs = any_of(inbox.c.recipient, "keys")
 _waits = and_(inbox.c.acted_at.is_(None), inbox.c.dismissed_at.is_(None))
 _page = bindparam("page", type_=Text)
 _on_page = or_(_page.is_(None), inbox.c.place.is_(None), _page.like(inbox.c.place))
+_before = inbox.alias("before")
+_number_before = select(_before.c.id).where(_before.c.ref == bindparam("before")).scalar_subquery()
 _LIST = sql(
     _items.where(
         _theirs,
         or_(not_(bindparam("waiting", type_=Boolean)), _waits),
         _on_page,
-        when_given("before", inbox.c.id, operator.lt),
+        or_(bindparam("before", type_=_before.c.ref.type).is_(None), inbox.c.id < _number_before),
     )
     .order_by(inbox.c.id.desc())
     .limit(bindparam("limit"))
@@ -91,9 +96,9 @@ def _like(pattern: str) -> str:
 
 
 async def list_inbox(
-    connection: Connection, keys: list[str], *, waiting: bool, before: int | None, limit: int, page: str | None = None
+    connection: Connection, keys: list[str], *, waiting: bool, before: str | None, limit: int, page: str | None = None
 ) -> list[RowDict]:
-    """A person's messages, newest first; `waiting` leaves out those that were acted on or dismissed.
+    """A person's messages, newest first, older than the one with the id `before`; `waiting` leaves out finished ones.
 
     With `page`, those that appear on this page by their pattern, or on every page.
     """

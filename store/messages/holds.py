@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Text, and_, bindparam, exists, func, select, union, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, exists, func, or_, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 
+from journeys.access.callers import VIA
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of, when_given
 from store.messages.ledger import made_due
@@ -66,10 +67,17 @@ _END = sql(
 _is_active = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
 _holds = select(*_hold, _is_active.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
 _GET = sql(_holds.where(holds.c.id == bindparam("id")))
+
+
+def _is_by(column: ColumnElement[str], person: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a hold is by this person, with whatever key (`ApiKey.acts_for`)."""
+    return or_(column == person, func.starts_with(column, person.concat(VIA)))
+
+
 _LIST = sql(
     _holds.where(
         when_given("subject", holds.c.subject_key),
-        when_given("by", holds.c.by),
+        when_given("by", holds.c.by, _is_by),
         when_given("before", holds.c.id, operator.lt),
         when_given("standing", _is_active),
     )

@@ -13,9 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select
 
 from journeys.decision.chart import Chart
-from journeys.decision.decide import decide
-from journeys.decision.entry import PastRun
-from journeys.decision.occurrences import TimerDue
+from journeys.decision.entry import PastRun, past_run_as_of
 from journeys.decision.state import RunState, state_from_json
 from journeys.protocol.envelope import occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
@@ -141,7 +139,4 @@ async def run_as_of(
     listener = listener_in(row)
     envelopes = await undecided(connection, chart, listener, state.seqs)
     envelopes += _envelopes(chart, listener, [new for new in unsaved if new.recipient == listener.lane])
-    for envelope in envelopes:
-        state = decide(chart, state, occurrence_of(envelope)).state
-    state = decide(chart, state, TimerDue(at)).state
-    return PastRun(row["epoch"], state.is_open, None if state.is_open else state.last_at)
+    return past_run_as_of(chart, state, row["epoch"], map(occurrence_of, envelopes), at)

@@ -1,5 +1,6 @@
 """Tables of PostgreSQL as SQLAlchemy Core, one module per concept.
 
+    access       api_keys, claimed_fields, quotas          store/access/charge_quotas.sql
     people       subjects, identities, members, clocks
     definitions  definitions, journeys, catalogue
     events       events, quarantine, dead_letters, tickets
@@ -16,6 +17,7 @@ A change here needs a migration (`store/migrations`); a test compares both. Tabl
 `catalogue` and of `feed_push`.
 """
 
+from store.schema.access import api_keys, claimed_fields, quotas
 from store.schema.base import metadata
 from store.schema.consent import consent_log, consent_requests, consents, inbound_texts, soft_bounces, suppressions
 from store.schema.definitions import catalogue, definitions, journeys
@@ -29,9 +31,9 @@ from store.schema.runs import runs, timeline
 from store.schema.tasks import conversations, task_asks, task_log, task_mirrors, tasks, turns
 
 __all__ = [
-    "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "clicks", "clocks", "consent_log",
+    "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
     "consent_requests", "consents", "conversations", "dead_letters", "definitions", "events", "feed", "feed_push", "holds",
-    "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "quarantine",
+    "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "quarantine", "quotas",
     "runs", "soft_bounces", "stops", "subjects", "suppressions", "task_asks", "task_log", "task_mirrors", "tasks",
     "tickets", "timeline", "turns",
 ]  # fmt: skip

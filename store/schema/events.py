@@ -35,6 +35,7 @@ quarantine = Table(
     number(primary_key=True),
     Column("source", Text, nullable=False),
     Column("message_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False, server_default="write", comment="The API key it came with."),
     Column("name", Text, nullable=False),
     Column("faults", JSONB, nullable=False),
     Column("event", JSONB, nullable=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.base import Timestamp, metadata, number
@@ -12,6 +12,14 @@ inbox = Table(
     metadata,
     Column("key", Text, primary_key=True, comment="The message's."),
     number(unique=True),
+    Column(
+        "ref",
+        Uuid(as_uuid=False),
+        nullable=False,
+        unique=True,
+        server_default=func.gen_random_uuid(),
+        comment="Its id outside: nobody can guess another's.",
+    ),
     Column("recipient", Text, nullable=False),
     Column("content", JSONB, nullable=False),
     Column("created_at", Timestamp, nullable=False),

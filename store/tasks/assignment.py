@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
+from journeys.tasks.requests import deadline_of
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
 from store.outbox.derived import DerivedSignal, enqueue_derived
@@ -143,8 +144,7 @@ async def hand_to_next_level(
         connection, roster, task=task["task"], named=named, account=task["account"], at=at, clock=task["clock"],
         scope=task["account"] or task["subject"],
     )  # fmt: skip
-    if due is None and task["within"]:
-        due = roster.due(to.owner, at, task["within"])
+    due = deadline_of(roster, to.owner, at, within=task["within"], due_at=due)
     await assign_to(connection, task["id"], handover_of(roster, task, to, due, at), level=level)
     text = f"overdue with {task['owner']}, so it goes to {to.owner}: {to.why}"
     await task_log.write_task_log(connection, task["id"], at, "escalated", task_log.SELF, text)

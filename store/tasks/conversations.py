@@ -19,6 +19,7 @@ from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.gate.verdicts import Reason
 from journeys.language.actions import PRESSING
 from journeys.language.signal_names import CONVERSATION_CLOSED
+from journeys.tasks.requests import reply_owner
 from store.database import Connection, execute, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry, fields_read
 from store.messages.answered import answered_messages
@@ -32,8 +33,6 @@ from store.tasks import assignment
 from store.tasks import log as task_log
 from store.tasks.opening import NewTask, open_task
 
-NOBODY = "support"
-"""Owner of a reply if nobody is named: a name, like that of any owner."""
 _theirs = (
     conversations.c.recipient == bindparam("person"),
     conversations.c.run == bindparam("run"),
@@ -191,12 +190,10 @@ async def _begin(
 
 
 async def _named(connection: Connection, catalogue: DefinitionRegistry, about: Mapping[str, Any]) -> str:
-    """The owner of the reply: the account's manager, else the policy's, else the template's."""
-    team = catalogue.roster.team
-    manager = (await subjects.profile_of(connection, about["account"])).get(team.owner) if about["account"] else None
-    if isinstance(manager, str) and manager:
-        return team.person_called(manager) or manager
-    return catalogue.consent.policy.answered.owner or catalogue.owner_of(about["template"]) or NOBODY
+    """The owner of the reply (`journeys/tasks/requests.py`)."""
+    account = await subjects.profile_of(connection, about["account"]) if about["account"] else {}
+    owner, template_owner = catalogue.consent.policy.answered.owner, catalogue.owner_of(about["template"])
+    return reply_owner(catalogue.roster.team, account, owner, template_owner)
 
 
 async def _withdraw_planned(

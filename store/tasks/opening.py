@@ -11,6 +11,7 @@ from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.tasks.assignment import AssignmentResult, Roster
+from journeys.tasks.requests import deadline_of
 from store.database import Connection, as_json, fetch_one, sql
 from store.schema import tasks
 from store.tasks import assignment
@@ -78,7 +79,7 @@ class TaskOpened:
 
 async def open_task(connection: Connection, roster: Roster, new: NewTask, to: AssignmentResult) -> TaskOpened | None:
     """Open a task for its owner. None if another transaction was quicker; its task is visible after its commit."""
-    due = roster.due(to.owner, new.at, new.within) if new.within else new.due_at
+    due = deadline_of(roster, to.owner, new.at, within=new.within, due_at=new.due_at)
     handover = assignment.handover_of(roster, {"task": new.task, "within": new.within}, to, due, new.at)
     row = await fetch_one(
         connection,

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
+from journeys.tasks.requests import deadline_after_joining, deadline_still_ahead, is_escalated_already, reason_of
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.expressions import any_of, when_given
@@ -114,11 +115,6 @@ async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEf
             assert_never(effect)
 
 
-def reason_of(task: str, case: str) -> str:
-    """The reason of a task: its kind, and the case of a journey that has cases (two tickets are two tasks)."""
-    return f"{task}/{case}" if case else task
-
-
 async def _open(connection: Connection, run_row: Run, effect: OpenedTask, roster: Roster) -> None:
     if await fetch_one(connection, _ASKED, key=task_key(run_row.id, effect)):
         return
@@ -173,11 +169,12 @@ async def _join(connection: Connection, run_row: Run, effect: OpenedTask, existi
     await _ask(connection, run_row, effect, existing["id"])
     text = f"also requested by {run_row.journey}"
     await log.write_task_log(connection, existing["id"], effect.at, "joined", log.SELF, text)
-    if effect.within and existing["due_at"] is not None:
+    deadline = deadline_after_joining(effect, existing["due_at"])
+    if deadline.signalled is not None:
         asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
-        await assignment.enqueue_deadline(connection, asker, existing["due_at"], effect.at)
-    elif effect.due_at is not None:
-        await execute(connection, _SOONER, id=existing["id"], due=effect.due_at)
+        await assignment.enqueue_deadline(connection, asker, deadline.signalled, effect.at)
+    if deadline.sooner is not None:
+        await execute(connection, _SOONER, id=existing["id"], due=deadline.sooner)
 
 
 async def _ask(connection: Connection, run_row: Run, effect: OpenedTask, identity: int) -> None:
@@ -194,11 +191,11 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
     task = await fetch_one(connection, _OF_RUN, run=run_row.id, action=effect.action)
     if task is None:
         return
-    if effect.level <= task["level"]:
-        if task["within"] and task["due_at"] is not None and task["due_at"] > effect.at:
-            await assignment.enqueue_deadline(
-                connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
-            )
+    if is_escalated_already(effect, task["level"]):
+        ahead = deadline_still_ahead(task["within"], task["due_at"], effect.at)
+        if ahead is not None:
+            asker = _asker(run_row, task["key"], effect.action)
+            await assignment.enqueue_deadline(connection, asker, ahead, effect.at)
         return
     due = await assignment.hand_to_next_level(
         connection,

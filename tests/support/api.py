@@ -22,7 +22,7 @@ from api.app import Parts, build_app
 from api.content.endpoints import TemplateDesk
 from api.exports.feed import FeedSigner
 from api.http.asgi import AsgiApp
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from api.inbound.signatures import WebhookSecrets
@@ -77,6 +77,7 @@ def application(
     people: Roster | None = None,
     sign: FeedSigner | None = None,
     secrets: WebhookSecrets | None = None,
+    in_production: bool = False,
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
@@ -86,7 +87,7 @@ def application(
         Parts(
             database=database,
             engine=engine or FakeRunCommands(),
-            keys=ApiKeys(write=WRITE, operator=OPERATE),
+            keys=BootstrapKeys(write=WRITE, operator=OPERATE),
             plan=tracking or tracking_plan(catalog),
             policy=policy(catalog),
             consent=consent_rules(Settings(catalog=catalog)),
@@ -97,6 +98,7 @@ def application(
             roster=people or roster(catalog),
             sign_feed=sign,
             webhook_secrets=secrets or WebhookSecrets(),
+            in_production=in_production,
         )
     )
 

@@ -20,7 +20,7 @@ from activities.content.templates import template_infos
 from activities.gate.dry_run import dry_run
 from api.app import Parts, build_app
 from api.http.asgi import AsgiApp
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
 from api.runs.temporal import TemporalRunCommands
@@ -47,7 +47,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
         Parts(
             database=database,
             engine=TemporalRunCommands(partial(connect_temporal, settings)),
-            keys=ApiKeys(
+            keys=BootstrapKeys(
                 write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
             ),
             plan=tracking_plan(settings.catalog),
@@ -61,6 +61,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
             webhook_secrets=webhook_secrets(providers),
             sign_feed=feed_signing(providers),
             replies=settings.replies,
+            in_production=settings.environment == "production",
         )
     )
 
@@ -101,6 +102,8 @@ async def serve_api(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.api_proxies),
+        forwarded_allow_ips=settings.api_proxies,
         timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
     )
     log.info("api.starting", host=settings.api_host, port=settings.api_port)

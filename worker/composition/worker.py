@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,10 @@ from workflows.outreach import OutreachWorkflow
 MIN_CACHED_RUNS = 2
 """A run is cached while its local step is in flight. Without a cache it is evicted and the step starts over, endlessly."""
 
+ACTIVATIONS_AT_ONCE = 4
+"""Threads that execute workflow code. Python executes one at a time; more of them would only keep the event loop, and with
+it the relay, from its turn. A workflow task that waits for its local activity occupies none."""
+
 
 def worker(client: Client, settings: Settings, deps: Dependencies, **options: Any) -> Worker:
     """A worker for every workflow and activity."""
@@ -33,6 +38,7 @@ def worker(client: Client, settings: Settings, deps: Dependencies, **options: An
         deployment_config=deployment(settings),
         max_cached_workflows=cached,
         max_concurrent_workflow_tasks=min(100, cached),
+        workflow_task_executor=ThreadPoolExecutor(ACTIVATIONS_AT_ONCE, "workflows"),
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         **options,
     )

@@ -129,7 +129,7 @@ class Rehearsal:
         if isinstance(planned, InvalidEvent):
             raise NotPlanned(f"{call.name}: {'; '.join(fault.what for fault in planned.faults)}")
         event = dataclasses.replace(call, name=planned.signal, data=planned.properties)
-        faults = self.check.consent_faults(event)
+        faults = self.check.faults(event)
         if faults:
             raise NotPlanned(f"{call.name}: {'; '.join(faults)}")
         return event

@@ -4,7 +4,7 @@ Consents that were confirmed before have no address and still count. Requests th
 sent with the event and end with a word of it; a new request is made by asking again.
 
 Revision ID: 0020
-Revises: 0018
+Revises: 0019
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 

@@ -104,7 +104,7 @@ def test_publish_prints_every_problem_and_continues_with_the_other_files(api, ur
 def test_publish_with_the_write_key_fails_with_a_clear_error(url):
     result = run(url, "publish", "urgent-support", key=WRITE)
     assert result.exit_code == 1
-    assert "needs the operator key" in result.stderr
+    assert "the route needs publish" in result.stderr
 
 
 def test_where_shows_a_persons_journeys_and_their_timeline(url, api):
@@ -162,7 +162,7 @@ async def test_P4_the_tasks_command_lists_shows_and_closes_tasks(url, database_u
     closed = await asyncio.to_thread(run, url, "tasks", 1, "--close", "agreed", "--by", "dana", "--note", "for a year")
     assert closed.exit_code == 0, closed.output
     assert "closed: agreed" in closed.stdout
-    assert "dana  closed  agreed: for a year" in closed.stdout
+    assert "dana via operator  closed  agreed: for a year" in closed.stdout
     left = await asyncio.to_thread(run, url, "tasks")
     assert [line.split()[0] for line in left.stdout.splitlines()] == ["task", "2"]
 
@@ -187,3 +187,44 @@ def test_texts_of_several_lines_and_other_scripts_stay_as_they_are():
     text = "Grüße, 漢字 👩‍👩‍👧\n\tsecond line"
     assert harmless({"a": [text, 1, None]}) == {"a": [text, 1, None]}
     assert one_line_of(text) == "Grüße, 漢字 👩‍👩‍👧\\n\\tsecond line"
+
+
+def test_the_keys_command_makes_lists_rotates_and_revokes_a_key(url, api):
+    empty = run(url, "keys")
+    assert empty.stdout == "no keys but those of the settings\n"
+    made = run(url, "keys", "--make", "website", "--kind", "public")
+    assert made.exit_code == 0, made.output
+    (row,) = api.items("/v1/keys")
+    assert (row["name"], row["kind"], row["source"]) == ("website", "public", "website")
+    secret = secret_in(made.stdout)
+    assert secret.startswith("tenure_pk_")
+    assert "identity secret, for your server only: " in made.stdout
+    with ApiClient(url, secret) as browser:
+        assert browser.post("/v1/page", {"anonymousId": "v-1"}) == {"success": True}
+    rotated = run(url, "keys", row["id"], "--rotate", "--overlap", "0")
+    assert secret_in(rotated.stdout) != secret
+    listed = run(url, "keys")
+    assert listed.stdout.splitlines()[1].split()[:5] == [row["id"], "website", "public", "-", "website"]
+    assert secret_in(rotated.stdout) not in listed.stdout
+    assert run(url, "keys", row["id"], "--revoke").stdout == f"website ({row['id']}) is revoked\n"
+    assert "revoked" in run(url, "keys").stdout
+
+
+def secret_in(output: str) -> str:
+    return next(line.removeprefix("secret: ") for line in output.splitlines() if line.startswith("secret: "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--rotate",), "give --make NAME"),
+        (("k_0123456789abcdef",), "give --make NAME"),
+        (("k_0123456789abcdef", "--rotate", "--revoke"), "give --make NAME"),
+        (("--make", "dana", "--kind", "operator"), "needs one or more `scopes`"),
+        (("k_0123456789abcdef", "--revoke"), "There is no key with this id"),
+    ],
+)
+def test_the_keys_command_says_what_is_wrong(url, arguments, reason):
+    result = run(url, "keys", *arguments)
+    assert result.exit_code != 0
+    assert reason in " ".join(result.stderr.split()).replace("│ ", "")

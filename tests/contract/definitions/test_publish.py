@@ -27,7 +27,7 @@ async def test_a_new_text_gets_a_new_version_and_the_same_text_does_not(api):
     versions = (await api.get(f"/v1/journeys/{KEY}/versions")).json()["items"]
     assert [(v["version"], v["current"], v["published_by"]) for v in versions] == [
         (2, False, "operator"),
-        (1, True, "dana"),
+        (1, True, "dana via operator"),
     ]
 
 

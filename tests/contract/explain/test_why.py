@@ -133,7 +133,7 @@ async def test_why_not_includes_the_verdict_of_the_gate_and_a_kill_switch(api):
     listed = (await api.get("/v1/stops")).json()["items"]
     assert stop["id"] in [listed_stop["id"] for listed_stop in listed]
     released = await api.post(f"/v1/stops/{stop['id']}/release", json={"by": "eve"})
-    assert released.json()["released_by"] == "eve"
+    assert released.json()["released_by"] == "eve via operator"
     answer = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
     assert next(line for line in answer["gate"] if line["journey"] == key)["verdict"] == "send"
     assert stop["id"] not in [listed_stop["id"] for listed_stop in (await api.get("/v1/stops")).json()["items"]]

@@ -2,97 +2,18 @@
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
 
-from api.http.auth import ApiKeys, Scope
+from api.http.auth import BootstrapKeys
 from api.http.limits import Limits
-from api.http.routes import Routes, ScopedRoute
-from journeys.consent.rules import DEV_BASE, DEV_KEY
-from journeys.tokens.signed_links import PATHS, Link, Links, Purpose
-from tests.support.api import CLICKS, OPERATE, WRITE, application, client
+from tests.support.api import OPERATE, WRITE, application, client
 from worker.settings import ROOT
-
-SAMPLES = {
-    "id": "1",
-    "key": "some-journey",
-    "run": "journey%2Fsome%2Fu_1%2F-%2F1",
-    "name": "setup%2Ffirst-steps",
-    "token": "x",
-    "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
-}
-ROUTES = application("postgresql://nowhere/none").app.router.routes
-
-
-def path_of(route: APIRoute) -> str:
-    samples = {**SAMPLES, "token": token_for(route.path)}
-    return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: samples[match[1]], route.path)
-
-
-def token_for(path: str) -> str:
-    """A valid token for the page or tracked link at this path."""
-    if path.startswith("/c/"):
-        return CLICKS.token("some-message", 0)
-    purpose: Purpose = next((purpose for purpose, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
-    return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
-
-
-def cases(*scopes: Scope):
-    return [
-        pytest.param(method, path_of(route), id=f"{method} {route.path}")
-        for route in ROUTES
-        if isinstance(route, ScopedRoute) and route.scope in scopes
-        for method in route.methods
-    ]
-
-
-def test_every_route_has_a_scope():
-    assert all(isinstance(route, ScopedRoute) for route in ROUTES)
-    assert len(ROUTES) > 40
-    with pytest.raises(TypeError, match="scope"):
-        Routes(ApiKeys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
-
-
-def test_public_routes_are_health_the_description_signed_pages_inbox_tokens_and_webhooks():
-    public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
-    pages = {"/p/{token}", "/u/{token}", "/y/{token}", "/c/{token}"}
-    marks = ("/{id}/seen", "/{id}/acted", "/{id}/dismissed", "/{id}/answered")
-    front = {f"/v1/front/inbox{rest}" for rest in ("", "/stream", *marks)}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks, *front}
-
-
-def test_the_write_key_may_send_events_and_nothing_else():
-    writing = {route.path for route in ROUTES if route.scope is Scope.WRITE}
-    assert writing == {
-        *(f"/v1/{kind}" for kind in ("batch", "track", "identify", "group", "alias", "page", "screen")),
-        "/v1/users/{id:id}/signals",
-        "/v1/accounts/{id:id}/signals",
-    }
-
-
-@pytest.mark.parametrize(("method", "path"), cases(Scope.WRITE, Scope.OPERATE))
-async def test_a_route_answers_401_without_a_key_or_with_a_wrong_one(api, method, path):
-    basic = httpx.BasicAuth
-    for auth in (None, basic("", ""), basic("nobody", ""), basic("", OPERATE), basic(OPERATE[:-1], "")):
-        refused = await api.request(method, path, auth=auth or (lambda request: request))
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"].startswith("Basic")
-        assert refused.json()["type"] == "urn:tenure:problem:unauthenticated"
-
-
-@pytest.mark.parametrize(("method", "path"), cases(Scope.OPERATE))
-async def test_the_write_key_gets_403_on_operator_routes(sender, method, path):
-    refused = await sender.request(method, path)
-    assert (refused.status_code, refused.json()["title"]) == (403, "The key does not allow this")
 
 
 async def test_many_wrong_keys_of_one_address_are_answered_slowly_and_the_right_one_is_not(module_database_url):
@@ -138,7 +59,7 @@ async def test_unknown_paths_and_methods_get_problem_documents(api):
 
 def test_the_write_key_and_the_operator_key_must_differ():
     with pytest.raises(ValueError, match="differ"):
-        ApiKeys(write="same", operator="same")
+        BootstrapKeys(write="same", operator="same")
 
 
 def start_api(tmp_path, **environ: str) -> subprocess.Popen[str]:

@@ -10,8 +10,8 @@ from sqlalchemy import make_url
 from api.http.limits import Limits
 from journeys.consent.rules import DEV_KEY
 from journeys.tokens.inbox_tokens import inbox_token
-from tests.contract.http.test_auth import SAMPLES, path_of
 from tests.support.api import FakeRunCommands, application, client
+from tests.support.routes import sample_path
 
 BODIES = {
     "/v1/batch": {"batch": [{"type": "track", "event": "setup_completed", "userId": "u"}]},
@@ -62,7 +62,7 @@ async def test_every_route_answers_503_with_retry_after_when_the_database_is_dow
         routes = [route for route in all_routes if route.path not in NO_STORE and not answers_without_store(route.path)]
         for route in routes:
             for method in route.methods - {"OPTIONS"}:  # CORS preflight reads no store
-                path = path_of(route).replace(SAMPLES["id"], "1")
+                path = sample_path(route.path)
                 query = {"name": "x", "template": "a/b", "by": "dana", "message_id": "x", "token": BROWSER}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from api.http.asgi import MAX_CONTENT_TYPE, MAX_HEADERS
-from api.http.auth import Scope
+from api.http.auth import KEYLESS
 from api.http.forms import FORM_LIMIT, parse_form
 from api.http.problems import ProblemError
 from api.http.routes import ScopedRoute
 from api.inbound.signatures import WebhookSecrets
+from journeys.access.callers import Scope
 from journeys.consent.rules import DEV_BASE, DEV_KEY
 from journeys.tokens.signed_links import PATHS, Link, Links
 from tests.support.api import OPERATE, WRITE, application
@@ -51,7 +52,7 @@ def caller() -> Iterator[MeasuringCaller]:
         yield made
 
 
-def routes(*scopes: Scope) -> list[tuple[str, str]]:
+def routes(scopes: Collection[Scope]) -> list[tuple[str, str]]:
     found = [route for route in application(NOWHERE).app.router.routes if isinstance(route, ScopedRoute)]
     return [
         (method, re.sub(r"\{(\w+)(:\w+)?\}", lambda match: SAMPLES.get(match[1], "x"), route.path))
@@ -61,8 +62,8 @@ def routes(*scopes: Scope) -> list[tuple[str, str]]:
     ]
 
 
-PUBLIC = routes(Scope.PUBLIC)
-GUARDED = routes(Scope.WRITE, Scope.OPERATE)
+PUBLIC = routes(KEYLESS)
+GUARDED = routes(frozenset(Scope) - KEYLESS)
 
 
 @RARELY
@@ -83,7 +84,7 @@ def test_a_route_without_a_key_answers_within_its_cpu_whatever_bytes_come(caller
 @given(route=st.sampled_from(GUARDED), body=BODIES, kind=CONTENT_TYPES, headers=HEADERS)
 def test_a_guarded_route_reads_nothing_without_a_valid_key(caller, route, body, kind, headers):
     answer = caller.call(*route, body, [(b"content-type", kind), *headers])
-    assert answer.status in {401, 431}
+    assert answer.status in {401, 431, 503}, "503: the keys are in a database that cannot be reached"
     assert answer.cpu < CPU_SECONDS
     assert answer.read == 0
 

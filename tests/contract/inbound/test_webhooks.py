@@ -24,7 +24,7 @@ from activities.content.templates import load_templates
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
 from api.app import Parts, build_app
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from api.inbound.signatures import WebhookSecrets
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -56,7 +56,7 @@ def application(database_url: str, secrets: WebhookSecrets):
         Parts(
             database=database,
             engine=FakeRunCommands(),
-            keys=ApiKeys(write="w", operator="o"),
+            keys=BootstrapKeys(write="w", operator="o"),
             plan=tracking_plan(CATALOG),
             policy=rules,
             consent=consent_rules(Settings(catalog=CATALOG)),

@@ -24,7 +24,7 @@ AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture(scope="module")
-async def message_ids(api, db, module_database_url) -> dict[str, int]:
+async def message_ids(api, db, module_database_url) -> dict[str, str]:
     """One message in each of three inboxes: its id by user."""
     database, ids = Database(module_database_url), {}
     for user in ("ada", "eve", "cyd"):
@@ -34,7 +34,7 @@ async def message_ids(api, db, module_database_url) -> dict[str, int]:
             await inbox_items.put_item(
                 connection, f"of-{user}", person, {"kind": "message", "title": f"for {user}"}, AT
             )
-        ids[user] = await db.fetchval("SELECT id FROM inbox WHERE key = $1", f"of-{user}")
+        ids[user] = str(await db.fetchval("SELECT ref FROM inbox WHERE key = $1", f"of-{user}"))
     await database.close()
     return ids
 
@@ -71,7 +71,7 @@ async def test_a_front_token_reads_and_marks_only_its_persons_messages(api, brow
     for interaction in ("seen", "acted", "dismissed"):
         refused = await browser.post(f"/v1/front/inbox/{message_ids['eve']}/{interaction}", headers=bearer(of_ada))
         assert refused.status_code == 404
-    assert await db.fetchval("SELECT seen_at FROM inbox WHERE id = $1", message_ids["eve"]) is None
+    assert await db.fetchval("SELECT seen_at FROM inbox WHERE ref = $1", message_ids["eve"]) is None
     assert await db.fetchval("SELECT count(*) FROM events WHERE data->>'message' = 'of-eve'") == 0
 
 

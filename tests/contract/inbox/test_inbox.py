@@ -38,13 +38,13 @@ async def store(module_database_url) -> AsyncIterator[Database]:
 async def deliver(api, db, store):
     """Put a message into an inbox, as the gate does; its id."""
 
-    async def put(user: str, key: str, content: dict[str, Any]) -> int:
+    async def put(user: str, key: str, content: dict[str, Any]) -> str:
         if (await api.get(f"/v1/users/{user}")).status_code == 404:
             await signal(api, user, "pricing_viewed")
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
         async with store.transaction() as connection:
             await inbox_items.put_item(connection, key, person, content, AT)
-        return int(await db.fetchval("SELECT id FROM inbox WHERE key = $1", key))
+        return str(await db.fetchval("SELECT ref FROM inbox WHERE key = $1", key))
 
     return put
 
@@ -242,7 +242,9 @@ async def test_C1_an_invalid_answer_is_refused_and_emits_nothing(api, db, delive
         assert (await api.post(f"/v1/inbox/{number}/answered", json=body)).status_code == 422, body
     plain = await deliver("stranger", "survey-4", {"kind": "message"})
     assert (await api.post(f"/v1/inbox/{plain}/answered", json={"value": 1})).status_code == 409
-    assert (await api.post("/v1/inbox/999999999/answered", json={"value": 1})).status_code == 404
+    assert (
+        await api.post("/v1/inbox/00000000-0000-0000-0000-000000000000/answered", json={"value": 1})
+    ).status_code == 404
     assert await interactions(db, "survey_answered", "survey-3") == []
 
 

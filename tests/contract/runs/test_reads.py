@@ -184,6 +184,6 @@ async def test_pause_resume_and_cancel_reach_the_run_with_who_and_why(api, run, 
     ):
         answer = await api.post(f"/v1/runs/{at}/{verb}", json=body)
         assert (answer.status_code, answer.json()["id"]) == (200, run)
-        assert engine.commands[-1] == (run, verb, body)
+        assert engine.commands[-1] == (run, verb, {**body, "by": "dana via operator"})
     assert (await api.post(f"/v1/runs/{at}/cancel", json={"by": "dana"})).status_code == 422
     assert (await api.post(f"/v1/runs/{at}/resume", json={"by": "dana", "mode": "x"})).status_code == 422

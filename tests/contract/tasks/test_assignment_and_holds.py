@@ -75,10 +75,10 @@ async def test_C10_an_undeclared_outcome_closes_no_task_and_the_error_lists_the_
     assert refused.json()["errors"][0]["detail"] == "must be one of reached, no_answer"
     assert (await api.get(f"/v1/tasks/{number}")).json()["outcomes"] == ["reached", "no_answer"]
     closed = await api.post(f"/v1/tasks/{number}/close", json={"resolution": "reached", "by": "abe", "note": "well"})
-    assert (closed.json()["status"], closed.json()["closed_by"]) == ("closed", "abe")
+    assert (closed.json()["status"], closed.json()["closed_by"]) == ("closed", "abe via operator")
     free = await insert_task(api, db, task="visit")
     assert (await api.post(f"/v1/tasks/{free}/close", json={"resolution": "anything", "by": "abe"})).status_code == 200
-    assert await log_of_task(api, number) == [("closed", "abe", "reached: well")]
+    assert await log_of_task(api, number) == [("closed", "abe via operator", "reached: well")]
 
 
 async def test_C10_time_to_intervention_runs_from_opening_to_first_note_and_is_a_metric(api, db):
@@ -105,7 +105,11 @@ async def test_C10_a_reassigned_task_records_who_moved_it_and_why(api, db):
     number = await insert_task(api, db)
     assignment = {"to": "bea", "by": "abe", "why": "she knows them"}
     assigned = (await api.post(f"/v1/tasks/{number}/assign", json=assignment)).json()
-    assert (assigned["owner"], assigned["team"], assigned["why"]) == ("bea", "success", "by abe: she knows them")
+    assert (assigned["owner"], assigned["team"], assigned["why"]) == (
+        "bea",
+        "success",
+        "by abe via operator: she knows them",
+    )
     loaded = (await api.post(f"/v1/tasks/{number}/assign", json={**assignment, "to": "success"})).json()
     assert loaded["owner"] in {"abe", "bea"}
     assert "has the lowest load in success" in (await log_of_task(api, number))[-1][2]
@@ -132,7 +136,11 @@ async def test_C10_snoozing_a_task_moves_its_deadline_and_its_reminder(api, db, 
     assert datetime.fromisoformat(snoozed["snoozed_until"]) == until
     assert abs(moved - until - timedelta(hours=3)) < timedelta(minutes=1)
     assert moved - remind == timedelta(hours=1)
-    assert (await log_of_task(api, number))[-1] == ("snoozed", "abe", f"until {until:%Y-%m-%d %H:%M} UTC: on a fair")
+    assert (await log_of_task(api, number))[-1] == (
+        "snoozed",
+        "abe via operator",
+        f"until {until:%Y-%m-%d %H:%M} UTC: on a fair",
+    )
     again = {**snooze, "until": (until - timedelta(days=1)).isoformat()}
     sooner = (await api.post(f"/v1/tasks/{number}/snooze", json=again)).json()
     assert moved - datetime.fromisoformat(sooner["due_at"]) == timedelta(days=1), "the time that was left is not lost"
@@ -196,12 +204,17 @@ async def test_P4_a_hold_on_an_account_covers_its_people_and_expires_by_itself(a
     now = datetime.now(UTC)
     assert await holds_in_force(module_database_url, person, [account], now) == []
     held = (await api.post("/v1/accounts/holdings/hold", json=new_hold())).json()
-    assert (held["subject"], held["standing"], held["by"]) == (account, True, "dana")
-    assert await holds_in_force(module_database_url, person, [account], now) == [("dana", "we talk in person")]
+    assert (held["subject"], held["standing"], held["by"]) == (account, True, "dana via operator")
+    assert await holds_in_force(module_database_url, person, [account], now) == [
+        ("dana via operator", "we talk in person")
+    ]
     assert await holds_in_force(module_database_url, person, [], now) == []
     assert await holds_in_force(module_database_url, person, [account], now + timedelta(days=3, minutes=1)) == []
     await api.post("/v1/users/holly/hold", json=new_hold("erin", 5))
-    assert [by for by, _ in await holds_in_force(module_database_url, person, [account], now)] == ["erin", "dana"]
+    assert [by for by, _ in await holds_in_force(module_database_url, person, [account], now)] == [
+        "erin via operator",
+        "dana via operator",
+    ]
 
 
 async def test_a_hold_is_extended_only_by_its_holder_and_released_by_anybody(api):
@@ -209,16 +222,16 @@ async def test_a_hold_is_extended_only_by_its_holder_and_released_by_anybody(api
     first = (await api.post("/v1/accounts/ideas/hold", json=new_hold())).json()
     refused = await api.post("/v1/accounts/ideas/hold", json=new_hold("erin"))
     assert refused.status_code == 409
-    assert refused.json()["detail"].startswith("dana holds it until ")
+    assert refused.json()["detail"].startswith("dana via operator holds it until ")
     second = (await api.post("/v1/accounts/ideas/hold", json=new_hold(days=9))).json()
     assert second["until"] > first["until"]
     released = (await api.delete("/v1/accounts/ideas/hold", params={"by": "erin"})).json()
-    assert (released["standing"], released["released_by"]) == (False, "erin")
+    assert (released["standing"], released["released_by"]) == (False, "erin via operator")
     assert (await api.delete("/v1/accounts/ideas/hold", params={"by": "erin"})).status_code == 404
     assert (await api.post("/v1/accounts/ideas/hold", json=new_hold("erin"))).status_code == 200
     of_account = [item for item in (await api.get("/v1/holds")).json()["items"] if item["subject"] == first["subject"]]
     assert [(item["by"], item["standing"], item["released_by"]) for item in of_account] == [
-        ("erin", True, None), ("dana", False, "erin"), ("dana", False, "dana"),
+        ("erin via operator", True, None), ("dana via operator", False, "erin via operator"), ("dana via operator", False, "dana via operator"),
     ]  # fmt: skip
     listed = (await api.get("/v1/holds", params={"standing": True, "by": "erin"})).json()["items"]
     assert of_account[0] in listed

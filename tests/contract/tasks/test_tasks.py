@@ -85,7 +85,7 @@ async def test_an_inbox_message_is_stored_once_with_its_first_interaction(api, d
     assert acted["seen_at"] == acted["acted_at"]
     assert (await api.post(f"/v1/inbox/{item['id']}/acted")).json() == acted, "the first time counts"
     assert (await api.get("/v1/users/reader/inbox", params={"waiting": True})).json()["items"] == []
-    assert (await api.post("/v1/inbox/999999/seen")).status_code == 404
+    assert (await api.post("/v1/inbox/00000000-0000-0000-0000-000000000000/seen")).status_code == 404
 
 
 async def insert_message(db, run: str, key: str, via: str, status: str = "deferred", topic: str = "onboarding") -> None:

@@ -13,9 +13,9 @@ from api.inbound.mail_parser import read_mail
 from journeys.gate.judge import judge
 from journeys.gate.policy import load_policy
 from journeys.gate.verdicts import OpenConversation, RecipientContext, SendNow, SendRequest, Withhold
-from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import Scenario
+from journeys.simulation.world import World
 from journeys.tokens.reply_addresses import MAX_LOCAL_PART, ReplyAddresses
 from journeys.whynot.changes import SuggestedChange, as_recorded
 from tests.support.reached import must_reach, reached
@@ -125,7 +125,7 @@ def signal(at: float, name: str, **data: object) -> RecordedEvent:
 
 def test_the_simulator_withholds_messages_after_a_reply_until_it_is_closed_or_expired():
     def kinds(*events: RecordedEvent) -> list[str]:
-        person = SimulatedPerson(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
+        person = World(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
         for event in (signal(0, "begin"), *events):
             person.accept(event)
         return [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}]
@@ -144,10 +144,10 @@ def test_C5_a_reply_with_an_opt_out_keyword_refuses_email_in_the_simulator():
         "send: y, via: [in_app]", "send: y, via: [email]"
     )
     policy = load_policy({"consent": [{"default": "granted"}]})
-    person = SimulatedPerson(Scenario((chart(text),), policy, frozenset({"in_app"})))
+    person = World(Scenario((chart(text),), policy, frozenset({"in_app"})))
     known = RecordedEvent(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
     stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
         person.accept(event)
     assert [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
-    assert person.gate.recipient.consents == {("email", "*"): False}
+    assert person.gate_of(person.subjects.user("p").person).recipient.consents == {("email", "*"): False}

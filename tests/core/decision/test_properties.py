@@ -24,9 +24,9 @@ from journeys.gate.status import Status
 from journeys.gate.verdicts import DeferUntil, RecipientContext, SendNow, SendRequest, SentMessage
 from journeys.language.parsing import read_journey, read_model
 from journeys.simulation.backtest import backtest
-from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import MessageOutcome, Scenario
+from journeys.simulation.world import World
 from tests.support.reached import must_reach, reached
 from tests.support.run_script import START, chart, day
 from tests.support.strategies import TYPES, WILD, anything, charts, lives
@@ -139,7 +139,7 @@ CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_
 def test_H7_C3_C5_no_message_is_sent_after_the_end_an_opt_out_or_leaving_its_state(
     spec: Chart, life: list[Occurrence], consents: list[tuple[int, str]]
 ) -> None:
-    person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email", "in_app"})))
+    person = World(Scenario((spec,), POLICY, frozenset({"email", "in_app"})))
     for event in _recorded(life, consents):
         person.accept(event)
     person.until(day(90))
@@ -204,7 +204,7 @@ def test_stopping_the_simulation_at_any_instants_does_not_change_the_timeline(
 ) -> None:
     timelines = []
     for instants in ([], stops):
-        person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email"})))
+        person = World(Scenario((spec,), POLICY, frozenset({"email"})))
         for event in _recorded(life, []):
             for instant in sorted(instants):
                 if day(instant) <= event.at:

@@ -244,3 +244,20 @@ def test_conditions_read_a_timestamp_property_as_an_instant():
     checked = check_event(plan(), "order_completed", ORDER | {"paid_at": "2026-05-01T10:00:00Z"})
     assert isinstance(checked, ValidEvent)
     assert coerce(checked.properties["paid_at"], "timestamp") == datetime(2026, 5, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "line"),
+    [
+        ("sources: {crm: It}\naccount:\n  plan: {type: string, source: crm, public: true}", "T703", 3),
+        ("profile:\n  role: {type: string, public: true}", "T703", 2),
+        ("sources: {provider: It}\nsignals:\n  delivered: {source: provider, public: true}", "T703", 3),
+        ("sources: {crm: It}\nsignals:\n  survey_answered: {source: crm}", "T704", 3),
+        ("sources: {crm: It}\nsignals:\n  message_replied: {source: crm}", "T704", 3),
+        ("sources: {crm: It}\nsignals:\n  won: {source: crm, writers: [crm, shop]}", "T702", 3),
+    ],
+)
+def test_marks_that_would_open_what_is_closed_are_reported(text, code, line):
+    parsed, source = read_plan(text)
+    assert parsed is None
+    assert [(problem.code, problem.line) for problem in source.problems] == [(code, line)]

@@ -27,7 +27,7 @@ def test_C4_C7_the_simulator_prints_the_timeline_of_the_page() -> None:
     assert result.exit_code == 0, result.output
     days = [line for line in result.stdout.splitlines() if line.startswith(("2027-01-05", "2027-01-06"))]
     assert days == shown.splitlines()
-    assert [line.split()[3] for line in days if line.startswith("2027-01-06")] == ["sent", "merged"]
+    assert [line.split()[3] for line in days if line.startswith("2027-01-06")] == ["merged", "merged"]
 
 
 def test_C7_the_shipped_policy_has_quiet_hours_for_sms_and_push() -> None:

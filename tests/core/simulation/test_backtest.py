@@ -58,7 +58,7 @@ def test_deferred_withheld_refused_and_queued_messages_are_counted_with_their_re
     streams = [("0", [*people()[0][1], RecordedEvent(day(5), "0", "signal", "begin")]), *people()[1:]]
     tally = backtest(Scenario((chart(TEXT),), rules, BOTH), streams, day(7))
     assert tally.deferred == {("send:two", "cap_reached"): 4}
-    assert tally.withheld == {("send:two", "state_left"): 2}
+    assert tally.withheld == {("send:two", "withdrawn"): 2}
     assert tally.queued == 2
     assert sum(tally.refused.values()) == 1
 
@@ -108,7 +108,7 @@ def test_two_definitions_are_compared_for_each_person() -> None:
 
 
 def test_M4_differences_compare_messages_by_their_position() -> None:
-    one, two = ("m", ""), ("n", "")
+    one, two = "m", "n"
     counted: Counter[tuple[str, str]] = Counter()
     assert differences({one: [day(1), day(5)]}, {one: [day(2), day(4), day(9)], two: [day(1)]}, counted) == {
         "more",

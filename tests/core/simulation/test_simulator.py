@@ -11,33 +11,33 @@ from typer.testing import CliRunner
 
 from cli.app import build_cli
 from journeys.gate.policy import load_policy
-from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_recorded, signal_name
 from journeys.simulation.simulator import simulate, timeline_table
 from journeys.simulation.timeline import Scenario
+from journeys.simulation.world import World
 from tests.support.run_script import chart, day
 
 BOTH = frozenset({"email", "in_app"})
 COOL = {"cooldowns": [{"name": "calm", "between": "P2D"}]}
 
 
-def person(*texts: str, rules: dict[str, Any] | None = None, reachable: frozenset[str] = BOTH) -> SimulatedPerson:
-    return SimulatedPerson(Scenario(tuple(chart(text) for text in texts), load_policy(rules), reachable))
+def person(*texts: str, rules: dict[str, Any] | None = None, reachable: frozenset[str] = BOTH) -> World:
+    return World(Scenario(tuple(chart(text) for text in texts), load_policy(rules), reachable))
 
 
 def signal(at: float, name: str, **data: Any) -> RecordedEvent:
     return RecordedEvent(day(at), "p", "signal", name, data)
 
 
-def messages_of(simulated: SimulatedPerson) -> list[tuple[str, str, float]]:
+def messages_of(simulated: World) -> list[tuple[str, str, float]]:
     return [
         (line.kind, line.about, (line.at - day(0)).total_seconds() / 86400)
         for line in simulated.lines()
-        if line.kind in {"sent", "deferred", "withheld"}
+        if line.kind in {"sent", "deferred", "withheld", "withdrawn"}
     ]
 
 
-def happen(simulated: SimulatedPerson, *events: RecordedEvent, until: float = 100) -> SimulatedPerson:
+def happen(simulated: World, *events: RecordedEvent, until: float = 100) -> World:
     for event in events:
         simulated.accept(event)
     simulated.until(day(until))
@@ -54,15 +54,15 @@ def test_C2_a_cooldown_defers_a_message_until_its_end() -> None:
 
 def test_C3_H7_a_deferred_message_is_withdrawn_when_its_state_is_left() -> None:
     simulated = happen(person(TWO, rules=COOL), signal(0, "begin"), signal(1.5, "done"))
-    assert messages_of(simulated)[-1] == ("withheld", "send:two", 1.5)
+    assert messages_of(simulated)[-1] == ("withdrawn", "send:two", 1.5)
     assert "a was left for b on done" in simulated.lines()[-1].text
 
 
-def test_C5_an_opt_out_withholds_a_message_that_is_already_deferred() -> None:
+def test_C5_an_opt_out_withdraws_a_message_that_is_already_deferred() -> None:
     opt_out = RecordedEvent(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
     text = TWO.replace("send: one", "send: one, via: [email, in_app]").replace("send: two", "send: two, via: [email]")
     simulated = happen(person(text, rules=COOL), signal(0, "begin"), opt_out)
-    assert messages_of(simulated)[-1] == ("withheld", "send:two", 2)
+    assert messages_of(simulated)[-1] == ("withdrawn", "send:two", 1.5)
     assert "the person opted out of t by email" in simulated.lines()[-1].text
 
 
@@ -70,7 +70,7 @@ def test_C5_an_opt_out_of_the_last_channel_ends_the_run_at_once() -> None:
     opt_out = RecordedEvent(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
     simulated = happen(person(TWO), signal(0, "begin"), opt_out)
     assert simulated.lines()[-1].about == "opted_out"
-    assert simulated.open == []
+    assert simulated.open_runs == []
 
 
 def test_C6_J7_an_open_urgent_ticket_defers_messages_until_it_is_resolved() -> None:
@@ -84,8 +84,8 @@ def test_outcomes_of_a_message_reach_its_run_as_signals() -> None:
         "states: {a: {do: {send: x, name: offer, via: [email]}, on: {offer.sent: b, offer.withheld: c}},"
         " b: {do: {send: y, via: [in_app]}}, c: {}}"
     )
-    assert happen(person(text), signal(0, "begin")).open[0].state.state == "b"
-    assert happen(person(text, reachable=frozenset({"in_app"})), signal(0, "begin")).open[0].state.state == "c"
+    assert happen(person(text), signal(0, "begin")).open_runs[0].state.state == "b"
+    assert happen(person(text, reachable=frozenset({"in_app"})), signal(0, "begin")).open_runs[0].state.state == "c"
 
 
 def test_an_address_is_used_from_the_instant_it_is_known() -> None:
@@ -117,7 +117,7 @@ def test_an_emitted_signal_starts_one_run_of_another_journey_for_each_case() -> 
     first = "states: {a: {on: {order: {do: {emit: item, for_each: event.items, data: {order_id: item}}}}}}"
     second = "journey: k\ncase: order_id\nentry: {on: item}\ntopic: t\nstart: a\nstates: {a: {}}"
     simulated = happen(person(first, second), signal(0, "begin"), signal(1, "order", items=["x", "y", "x"]))
-    assert [run.name for run in simulated.open] == ["j/-/1", "k/x/1", "k/y/1"]
+    assert [run.name for run in simulated.open_runs] == ["j/-/1", "k/x/1", "k/y/1"]
 
 
 def test_journeys_that_emit_signals_to_each_other_without_end_are_stopped() -> None:
@@ -136,7 +136,7 @@ def test_a_signal_reaches_only_the_run_of_its_case() -> None:
         signal(1, "paid", order_id="2"),
         signal(1, "paid"),
     )
-    assert {run.name: run.state.state for run in simulated.open} == {"j/1/1": "a", "j/2/1": "b"}
+    assert {run.name: run.state.state for run in simulated.open_runs} == {"j/1/1": "a", "j/2/1": "b"}
 
 
 def test_re_entry_starts_a_new_epoch() -> None:
@@ -144,17 +144,17 @@ def test_re_entry_starts_a_new_epoch() -> None:
     simulated = happen(
         person(text), *(signal(at, name) for at, name in ((0, "begin"), (1, "won"), (3, "begin"), (6, "begin")))
     )
-    assert [run.name for run in simulated.open] == ["j/-/2"]
+    assert [run.name for run in simulated.open_runs] == ["j/-/2"]
 
 
 def test_new_fields_are_applied_before_the_next_timer_and_anchors_move_at_once() -> None:
     guarded = "states: {a: {after: {P5D: {to: b, when: profile.fit > 0.5}}}, b: {}}"
     fit = RecordedEvent(day(1), "p", "profile", "", {"fit": 0.9})
-    assert happen(person(guarded), signal(0, "begin"), fit).open[0].state.state == "b"
+    assert happen(person(guarded), signal(0, "begin"), fit).open_runs[0].state.state == "b"
     dated = "at: [{date: profile.trial_ends, to: b}]\nstates: {a: {}, b: {}}"
     ends = RecordedEvent(day(1), "p", "profile", "", {"trial_ends": day(9).isoformat()})
     simulated = happen(person(dated), signal(0, "begin"), ends, until=2)
-    assert simulated.open[0].due == day(9)
+    assert simulated.open_runs[0].due == day(9)
 
 
 def test_each_line_of_the_timeline_has_its_instant_and_its_reason() -> None:

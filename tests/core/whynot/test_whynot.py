@@ -23,10 +23,10 @@ from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.verdicts import RecipientContext, SendNow, SendRequest, SentMessage
 from journeys.language.parsing import read_journey
-from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.simulator import simulate
 from journeys.simulation.timeline import Scenario
+from journeys.simulation.world import World
 from journeys.whynot.changes import SuggestedChange, as_recorded
 from journeys.whynot.gate_obstacles import GateFacts, gate_obstacles
 from journeys.whynot.obstacles import Obstacle
@@ -77,8 +77,8 @@ class Case:
     def scenario(self) -> Scenario:
         return Scenario((self.chart(),), load_policy(self.rules), self.reachable)
 
-    def person(self) -> SimulatedPerson:
-        person = SimulatedPerson(self.scenario())
+    def person(self) -> World:
+        person = World(self.scenario())
         for event in self.events:
             person.accept(event)
         person.until(self.now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,8 +14,8 @@ from journeys.decision.compiler import load_chart
 from journeys.events.inbound import InboundEvent
 from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
-from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.simulator import play_group
 from journeys.simulation.timeline import MessageOutcome, Scenario
 from worker.composition.catalog import policy
 from worker.settings import ROOT
@@ -37,7 +36,7 @@ def _people(begin: datetime) -> list[tuple[str, list[RecordedEvent]]]:
         pytest.skip(str(missing))
     later = timedelta(days=(begin - datetime(1997, 1, 1, tzinfo=begin.tzinfo)).days + 1)
     return [
-        (who, [replace(event, at=event.at + later) for event in events]) for who, events in streams[::200][:CUSTOMERS]
+        (who, [event._replace(at=event.at + later) for event in events]) for who, events in streams[::200][:CUSTOMERS]
     ]
 
 
@@ -84,12 +83,12 @@ async def test_live_decisions_of_a_hundred_customers_equal_the_backtest(stage: R
     await asyncio.gather(*(live(who, events) for who, events in people))
     scenario = Scenario((_chart(stage),), policy(ROOT / "catalog"), frozenset({"in_app"}))
     for who, events in people:
-        person = play_person(scenario, events, until)
-        expected = [(line.at, line.about, line.text) for line in person.lines() if line.kind in DECIDED]
+        world = play_group(scenario, events, until)
+        expected = [(line.at, line.about, line.text) for line in world.lines() if line.kind in DECIDED]
         assert await _lived(stage, who) == expected, who
         sent = [
             item.message.template
-            for _, item in person.timeline
+            for _, item in world.timeline
             if isinstance(item, MessageOutcome) and item.kind == Status.SENT
         ]
         assert sorted(await stage.sent(who)) == sorted(sent), who

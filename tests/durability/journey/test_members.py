@@ -13,8 +13,8 @@ from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.inbound import CallKind, InboundEvent
 from journeys.gate.policy import Policy
 from journeys.language.parsing import read_journey
-from journeys.simulation.backtest import play_person
-from journeys.simulation.recording import RecordedEvent, RecordedKind
+from journeys.simulation.recording import RecordedEvent, RecordedKind, RecordedSubject
+from journeys.simulation.simulator import play_group
 from journeys.simulation.timeline import Scenario
 from journeys.tasks.assignment import Roster
 from store.events.changes import close_task
@@ -95,7 +95,9 @@ class Told:
         self, kind: CallKind, name: str, data: dict[str, Any], *, user: str | None = None, account: str | None = None
     ) -> InboundEvent:
         at = datetime.now(UTC)
-        self.events.append(RecordedEvent(at, "ada", RECORDED[kind], name, data))
+        subject: RecordedSubject = "user" if user else "account"
+        who = user or account or ""
+        self.events.append(RecordedEvent(at, who, RECORDED[kind], name, data, account=account or "", subject=subject))
         given: dict[str, Any] = {"data": data} if kind == "track" else {"traits": data}
         identity = f"m{len(self.events)}"
         return InboundEvent(kind, identity, name, user_id=user, account_id=account, timestamp=at, **given)
@@ -120,8 +122,7 @@ class Told:
         journey, _ = read_journey(source)
         assert journey is not None
         chart = load_chart(artifact_of(journey, TYPES))
-        person = play_person(Scenario((chart,), Policy()), self.events, datetime.now(UTC))
-        (run,) = person.open
+        (run,) = play_group(Scenario((chart,), Policy()), self.events, datetime.now(UTC)).open_runs
         return run.state.state
 
 

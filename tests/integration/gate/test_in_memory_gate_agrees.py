@@ -22,14 +22,16 @@ from hypothesis import strategies as st
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.decision.compiler import artifact_of, load_chart
+from journeys.decision.draft import RunDraft
 from journeys.decision.effects import SendMessage, message_key
 from journeys.decision.state import RunState
 from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
-from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
-from journeys.simulation.gate import InMemoryGate
-from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
+from journeys.simulation.gate import InMemoryGate, settle_passes
+from journeys.simulation.subjects import SimulatedRun
+from journeys.simulation.timeline import MessageOutcome, Scenario
+from journeys.simulation.world import World
 from store.database import Database, execute, fetch_all, sql
 from store.definitions import publishing
 from store.events.ingest import accept
@@ -37,6 +39,7 @@ from store.messages import due as messages_due
 from store.messages.entries import LedgerEntry, new_entry
 from store.people import subjects
 from store.people.identities import find_subjects
+from store.rows import loaded
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
 from worker.composition.dependencies import dependencies as build_dependencies
@@ -110,6 +113,7 @@ class Twins:
     deps: Dependencies
     person: str
     runs: list[projection.Run]
+    world: World
     memory: InMemoryGate
     simulated_runs: list[SimulatedRun]
     now: datetime = START
@@ -136,10 +140,8 @@ class Twins:
             for effect in made
         ]  # fmt: skip
         await self._pass(entries)
-        asked = [self.memory.message_in_pass(self.simulated_runs[which], effect, "") for effect in made]
-        decisions = self.memory.decide(asked, self.now)
-        for request in asked:
-            self.memory.follow(request, decisions.get(request.request.key), self.now)
+        asked = [self.memory.message_in_pass(self.simulated_runs[which], effect) for effect in made]
+        settle_passes([(self.memory, asked)], asked, self.now)
         await self.assert_same()
 
     async def _due(self) -> datetime | None:
@@ -161,30 +163,22 @@ class Twins:
             rows = await fetch_all(connection, _LEDGER, person=self.person)
         on_postgres = {int(_FIRING.findall(item["key"])[0]): item for item in rows}
         outcomes = {
-            outcome.message.firing: outcome
-            for _, outcome in self.memory.timeline
-            if isinstance(outcome, MessageOutcome)
+            outcome.message.firing: outcome for _, outcome in self.world.timeline if isinstance(outcome, MessageOutcome)
         }
-        in_memory = {
-            number: (_GONE.get(outcome.kind, outcome.kind), outcome.at) for number, outcome in outcomes.items()
-        }
+        in_memory = {number: (outcome.kind.value, outcome.at) for number, outcome in outcomes.items()}
         in_memory |= {queued.message.firing: ("deferred", queued.due) for queued in self.memory.queue}
-        ended = {"withheld", "replaced"}
-        assert {n: (_GONE.get(item["status"], item["status"]), item["at"]) for n, item in on_postgres.items()} == {
-            n: (kind, None if kind in ended else at) for n, (kind, at) in in_memory.items()
+        assert {n: (item["status"], item["at"]) for n, item in on_postgres.items()} == {
+            n: (kind, None if kind in ENDED else at) for n, (kind, at) in in_memory.items()
         }
-        # On PostgreSQL the message that starts a digest is one of its parts; in memory it is the digest itself.
-        parts = {n for n, item in on_postgres.items() if item["status"] == "merged"}
-        merged_along = {n for n, outcome in outcomes.items() if outcome.kind == Status.MERGED}
-        assert merged_along <= parts
-        assert len(parts) - len(merged_along) == len({on_postgres[n]["merged_into"] for n in parts})
+        codes = {n: tuple(reason["code"] for reason in loaded(item["reasons"])) for n, item in on_postgres.items()}
+        assert codes == {n: tuple(reason.code for reason in outcome.reasons) for n, outcome in outcomes.items()}
 
 
 _FIRING = re.compile(r"/tip\.(\d+)>")
-_GONE = {"merged": "sent", "failed": "withheld"}
+ENDED = {"withheld", "replaced", "failed"}
 _LEDGER = sql(
     """
-    SELECT key, status, coalesce(sent_at, due_at) AS at, merged_into FROM messages
+    SELECT key, status, coalesce(sent_at, due_at) AS at, reasons FROM messages
     WHERE recipient = :person AND key NOT LIKE 'digest/%'
     """
 )
@@ -215,12 +209,13 @@ class Comparison:
                 await projection.read_run(connection, item["id"])
                 for item in await fetch_all(connection, _RUNS, person=person)
             ]
-        simulated_runs = [SimulatedRun(chart, "", 1) for chart in self.scenario.charts]
+        world = World(self.scenario)
+        world.operations.unsendable = {RETIRED: "there is no such template"}
+        simulated = world.subjects.user(name).person
+        simulated_runs = [SimulatedRun(chart, "", 1, simulated) for chart in self.scenario.charts]
         for simulated_run in simulated_runs:
-            simulated_run.state = RunState(state="inside", visit=1)
-        memory = InMemoryGate(self.scenario)
-        memory.recipient.operations.unsendable = {RETIRED: "there is no such template"}
-        return Twins(self.database, self.deps, person, runs, memory, simulated_runs)
+            simulated_run.draft = RunDraft(simulated_run.chart, RunState(state="inside", visit=1))
+        return Twins(self.database, self.deps, person, runs, world, world.gate_of(simulated), simulated_runs)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
         twins = await self.twins()

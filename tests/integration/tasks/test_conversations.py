@@ -24,7 +24,7 @@ from activities.content.templates import load_templates, template_infos
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
 from api.app import Parts, build_app
-from api.http.auth import ApiKeys
+from api.http.auth import BootstrapKeys
 from journeys.events.inbound import InboundEvent
 from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
@@ -104,7 +104,7 @@ async def api(stack: LiveStack, catalog: Path) -> AsyncIterator[httpx.AsyncClien
     parts = Parts(
         database=stack.database,
         engine=FakeRunCommands(),
-        keys=ApiKeys(write="w", operator=OPERATE),
+        keys=BootstrapKeys(write="w", operator=OPERATE),
         plan=tracking_plan(stack.settings.catalog),
         policy=policy(catalog),
         consent=consent_rules(stack.settings),
@@ -184,7 +184,7 @@ async def test_a_reply_pauses_the_journeys_messages_until_the_manager_closes_the
     assert datetime.fromisoformat(named[0]["since"]) == datetime.fromisoformat(conversation["opened_at"])
 
     closed = await api.post(f"/v1/conversations/{conversation['id']}/close", json={"by": "dana"})
-    assert closed.json()["closed_by"] == "dana"
+    assert closed.json()["closed_by"] == "dana via operator"
     assert (await status_of(stack, "fourth"))[0] == "sent"  # the journey receives it and may send again
     (task,) = await tasks_of(stack)
     assert (task["status"], task["resolution"]) == ("closed", "answered")
@@ -209,7 +209,7 @@ async def test_a_reply_without_a_manager_goes_to_the_template_owner_and_closes_w
     assert (conversation["replies"], conversation["task_id"]) == (2, task["id"])
     await api.post(f"/v1/tasks/{task['id']}/close", json={"resolution": "called", "by": "dana"})
     (conversation,) = (await api.get("/v1/conversations", params={"standing": False})).json()["items"]
-    assert conversation["closed_by"] == "dana"
+    assert conversation["closed_by"] == "dana via operator"
 
 
 async def task_of_reply(stack: LiveStack, api: httpx.AsyncClient) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Front door of events: quotas, clocks, traces, and screening by key.
+
+A public key is in the hands of strangers: its events are about visitors who are no known users, or about users with their
+hash, and what they claim is counted by key, network, person and address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from starlette.requests import Request
+
+from api.events.intake import Intake
+from api.events.network_lines import NetworkLines
+from api.events.permissions import UNPROVEN_VISITOR, EventPermissions
+from api.events.quotas import QuotaKeeper
+from api.events.reader import ParsedBatch, RefusedCall
+from api.http.networks import network_of
+from api.http.problems import ProblemError
+from journeys.access.callers import ApiKey, CallerKind
+from journeys.access.claims import claims_of, identity_in, unproven_visitors
+from journeys.events.inbound import InboundEvent, ReceivedEvent
+from journeys.events.tracing import trace_id_of
+from store.access.visitors import find_people
+
+REFUSAL_SECONDS: Final = 0.5
+MOST_DELAYED: Final = 200
+"""Refusals that wait at the same time in one process; more are answered at once."""
+
+
+class FrontDoor:
+    """Lets requests in by their key. Each method raises ProblemError for a request that may not pass."""
+
+    def __init__(self, intake: Intake, permissions: EventPermissions, quotas: QuotaKeeper) -> None:
+        self._intake, self._permissions, self._quotas = intake, permissions, quotas
+        self._delayed = 0
+        self._lines = NetworkLines(intake.limits.network_in_flight)
+
+    @asynccontextmanager
+    async def entered(self, request: Request, key: ApiKey, clock: str | None) -> AsyncIterator[str | None]:
+        """Let a request in before its body is read; the test clock for its new subjects."""
+        network = network_of(request)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                if key.kind is CallerKind.PUBLIC:
+                    await stack.enter_async_context(self._lines.place(network))
+                await self._quotas.charge_request(key, network)
+            except ProblemError:
+                await self._delay_refusal()
+                raise
+            self._permissions.check_clock(key, clock)
+            yield await self._intake.clock(clock)
+
+    async def _delay_refusal(self) -> None:
+        """Wait before a 429: who sends on and on over few connections is answered rarely, and costs little."""
+        if self._delayed >= MOST_DELAYED:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            self._delayed -= 1
+
+    async def weigh(self, key: ApiKey, size: int) -> None:
+        """Count the bytes of a request."""
+        await self._quotas.charge_bytes(key, size)
+
+    def trace(self, request: Request, key: ApiKey) -> str | None:
+        """The sender's trace; None for a stranger's, which could be that of somebody else's request."""
+        return None if key.kind is CallerKind.PUBLIC else trace_id_of(request.headers.get("traceparent"))
+
+    async def screen(self, request: Request, key: ApiKey, event: ReceivedEvent) -> None:
+        """Screen the one event of a public key; other keys' events pass."""
+        if key.kind is not CallerKind.PUBLIC or not isinstance(event, InboundEvent):
+            return
+        if await self._unproven(request, key, [event]):
+            raise RefusedCall.of([UNPROVEN_VISITOR]).problem()
+
+    async def screen_batch(self, request: Request, key: ApiKey, batch: ParsedBatch) -> None:
+        """Screen the events of a public key: those of known users without their hash go to quarantine."""
+        if key.kind is not CallerKind.PUBLIC:
+            return
+        events = [event for event in batch.events if isinstance(event, InboundEvent)]
+        refused = {id(event) for event in await self._unproven(request, key, events)}
+        for index, event in enumerate(batch.events):
+            if id(event) in refused:
+                batch.refuse(index, RefusedCall.of([UNPROVEN_VISITOR]))
+
+    async def is_unproven(self, key: ApiKey, event: InboundEvent) -> bool:
+        """Whether an event of a public key is about a visitor who is a known user, without their user id."""
+        if key.kind is not CallerKind.PUBLIC:
+            return False
+        async with self._intake.database.reading() as connection:
+            return bool(unproven_visitors([event], await find_people(connection, [identity_in(event)])))
+
+    async def _unproven(self, request: Request, key: ApiKey, events: list[InboundEvent]) -> list[InboundEvent]:
+        """Charge what the events claim; those of a visitor who is a known user, without their user id."""
+        if not events:
+            return []
+        async with self._intake.database.reading() as connection:
+            people = await find_people(connection, [identity_in(event) for event in events])
+        unproven = unproven_visitors(events, people)
+        refused = {id(event) for event in unproven}
+        passing = [event for event in events if id(event) not in refused]
+        claims = claims_of(self._intake.catalogue.consent.rules, passing, people)
+        await self._quotas.charge_claims(key, network_of(request), claims)
+        return unproven

@@ -1,0 +1,61 @@
+"""Permissions of events: what a key may send, of whom, and on which clock.
+
+The rules are in `journeys/access/rules.py`. What only the store knows, whether a visitor is a known user, is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from api.http.auth import forbidden
+from journeys.access.callers import PROVIDER, WRITE_KEY, ApiKey, CallerKind
+from journeys.access.demands import RefusedPart, refused_parts
+from journeys.access.refusals import AccessRefusal
+from journeys.access.rules import UsedTestClock, refusal_of
+from journeys.access.user_hash import USER_HASH, hash_in, is_proven
+from journeys.consent.rules import ConsentRules
+from journeys.events.inbound import InboundEvent
+from journeys.events.tracking_plan import TrackingPlan
+
+
+class EventPermissions:
+    """Permissions of one deployment's events. `link_keys` are its keys of signed links."""
+
+    def __init__(
+        self, plan: TrackingPlan, rules: ConsentRules, link_keys: Sequence[str], *, in_production: bool
+    ) -> None:
+        self._plan, self._rules, self._link_keys = plan, rules, link_keys
+        self._in_production = in_production
+
+    def refused(self, key: ApiKey, event: InboundEvent, raw: Any = None) -> tuple[RefusedPart, ...]:
+        """The parts of an event that its key may not send; `raw` is the call as it arrived, which may have a `userHash`."""
+        proven = key.kind is CallerKind.PUBLIC and is_proven(self._link_keys, key, event.user_id, hash_in(raw))
+        return refused_parts(key.caller, event, self._plan, self._rules, proven=proven)
+
+    def check_provider(self, event: InboundEvent) -> None:
+        """Raise ProblemError for an event that no provider may report."""
+        refused = refused_parts(PROVIDER, event, self._plan, self._rules)
+        if refused:
+            raise forbidden(refused[0].reason)
+
+    def check_clock(self, key: ApiKey, clock: str | None) -> None:
+        """Raise ProblemError if a request names a test clock that its key may not use."""
+        reason = refusal_of(key.caller, UsedTestClock(self._in_production)) if clock is not None else None
+        if reason is not None:
+            raise forbidden(reason)
+
+
+def permitted(key: ApiKey, event: InboundEvent) -> InboundEvent:
+    """A permitted event with its key.
+
+    That of a public key is marked as a stranger's word, and is without the hash of its user id: who reads it could use it.
+    """
+    if key.kind is not CallerKind.PUBLIC:
+        return event if key is WRITE_KEY else replace(event, key_id=key.id)
+    context = {name: value for name, value in (event.context or {}).items() if name != USER_HASH}
+    return replace(event, key_id=key.id, context=context or None, claimed=True)
+
+
+UNPROVEN_VISITOR = RefusedPart(AccessRefusal.UNPROVEN_USER, "anonymousId")

@@ -1,0 +1,153 @@
+"""Quotas of ingestion, charged in PostgreSQL and leased to this process.
+
+Requests and bytes are charged in lumps, which this process uses up without asking again: at most a fiftieth of a quota
+lies unused in each process. A full bucket is remembered for a moment, so that a refusal costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from api.http.limits import Limits
+from api.http.problems import ProblemError
+from journeys.access.callers import ApiKey, CallerKind
+from journeys.access.claims import Claims, PersonIdentity
+from journeys.access.quotas import Charge, IngestQuotas, Quota
+from journeys.tokens.address_hash import AddressHash
+from store.access.quotas import charge_quotas, prune_quotas
+from store.database import Database
+
+log = structlog.get_logger()
+
+LUMPS: Final = 50
+REMEMBERED_SECONDS: Final = 1.0
+MOST_REMEMBERED: Final = 10_000
+PRUNE_SECONDS: Final = 60.0
+DRAINED_FOR: Final = timedelta(minutes=1)
+_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def quotas_of(limits: Limits) -> IngestQuotas:
+    """The quotas of the settings."""
+    return IngestQuotas(
+        public_requests=Quota("requests of this key", limits.public_requests, _MINUTE),
+        public_bytes=Quota("bytes of this key", limits.public_bytes, _MINUTE),
+        public_people=Quota("new people of this key", limits.public_people, _HOUR),
+        secret_requests=Quota("requests of this key", limits.secret_requests, _MINUTE),
+        secret_bytes=Quota("bytes of this key", limits.secret_bytes, _MINUTE),
+        network_requests=Quota("requests of this network", limits.network_requests, _MINUTE),
+        network_people=Quota("new people of this network", limits.network_people, _HOUR),
+        network_addresses=Quota("addresses given by this network", limits.network_addresses, _HOUR),
+        person_events=Quota("events of this person", limits.person_events, _MINUTE),
+        address_claims=Quota("requests about this address", limits.address_claims, _DAY),
+    )
+
+
+class QuotaKeeper:
+    """Charges the quotas of requests that send events. Raises ProblemError (429) when one is used up."""
+
+    def __init__(
+        self,
+        database: Database,
+        quotas: IngestQuotas,
+        addresses: AddressHash,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database, self._quotas, self._addresses, self._now = database, quotas, addresses, now
+        self._leased: dict[str, float] = {}
+        self._full_until: dict[str, float] = {}
+
+    async def charge_request(self, key: ApiKey, network: str) -> None:
+        """One request, before its body is read: of the network first, so that one network cannot use up a key."""
+        if key.kind is CallerKind.PUBLIC:
+            await self._lease(self._quotas.network_requests, self._network(network), 1)
+            await self._lease(self._quotas.public_requests, key.id, 1)
+        elif key.kind is CallerKind.SECRET:
+            await self._lease(self._quotas.secret_requests, key.id, 1)
+
+    async def charge_bytes(self, key: ApiKey, size: int) -> None:
+        """The body of a request, decompressed."""
+        if key.kind is CallerKind.PUBLIC:
+            await self._lease(self._quotas.public_bytes, key.id, size)
+        elif key.kind is CallerKind.SECRET:
+            await self._lease(self._quotas.secret_bytes, key.id, size)
+
+    async def charge_claims(self, key: ApiKey, network: str, claims: Claims) -> None:
+        """What a request of a public key claims: events of people, new people, addresses. All or nothing is charged."""
+        quotas, hashed = self._quotas, self._network(network)
+        charges = [
+            quotas.person_events.charge(_person(key, identity), number) for identity, number in claims.events.items()
+        ]
+        if claims.new:
+            number = len(claims.new)
+            charges += [quotas.network_people.charge(hashed, number), quotas.public_people.charge(key.id, number)]
+        if claims.addresses:
+            charges.append(quotas.network_addresses.charge(hashed, len(claims.addresses)))
+        digests = [self._addresses.digest(channel, address) for channel, address in claims.addresses]
+        charges += [quotas.address_claims.charge(digest) for digest in digests]
+        await self._charge(charges)
+
+    async def prune(self) -> None:
+        """Delete drained buckets, for as long as this process runs."""
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                async with self._database.transaction() as connection:
+                    await prune_quotas(connection, DRAINED_FOR)
+            except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
+                log.warning("quotas.prune_failed", error=type(error).__name__)
+
+    async def _lease(self, quota: Quota, of: str, number: float) -> None:
+        """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
+        lump = quota.charge(of, max(number, quota.limit / LUMPS))
+        left = self._leased.get(lump.name, 0.0)
+        if left < number:
+            await self._charge([lump])
+            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
+        if len(self._leased) > MOST_REMEMBERED:
+            self._leased.clear()
+        self._leased[lump.name] = max(0.0, left - number)
+
+    async def _charge(self, charges: Sequence[Charge]) -> None:
+        """Charge all or none. Raises ProblemError with the longest wait."""
+        now = self._now()
+        for charge in charges:
+            until = self._full_until.get(charge.name, now)
+            if until > now:
+                raise _used_up(charge.name, until - now)
+        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
+            full = await charge_quotas(connection, charges)
+        if not full:
+            return
+        if len(self._full_until) > MOST_REMEMBERED:
+            self._full_until.clear()
+        for name, wait in full.items():
+            self._full_until[name] = now + min(wait, REMEMBERED_SECONDS)
+        name = max(full, key=lambda bucket: full[bucket])
+        raise _used_up(name, full[name])
+
+    def _network(self, network: str) -> str:
+        """The network as a keyed hash: no network address is stored."""
+        return self._addresses.digest("ip", network)
+
+
+def _person(key: ApiKey, identity: PersonIdentity) -> str:
+    return f"{key.id}/{hashlib.sha256('/'.join(identity).encode(errors='surrogatepass')).hexdigest()[:32]}"
+
+
+def _used_up(name: str, wait: float) -> ProblemError:
+    what = name.partition("/")[0]
+    seconds = max(1, math.ceil(wait))
+    return ProblemError(
+        "quota-exceeded",
+        f"The quota is used up: {what}. Nothing was stored. Send it again in {seconds} s.",
+        headers={"Retry-After": str(seconds)},
+    )

@@ -1,0 +1,1 @@
+"""Access, pure: kinds of callers, scopes of routes, demands and refusals."""

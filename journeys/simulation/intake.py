@@ -1,0 +1,250 @@
+"""Intake in memory: accepted events change fields and memberships, open runs, write rows.
+
+The order is that of `store/events/ingest.py`: each event of a transaction is admitted; then replies, consents and bounces
+take effect. The entry rule and the routing of rows are the live system's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from journeys.calendar.timezones import TIMEZONE_FIELDS
+from journeys.consent.statements import TRAITS
+from journeys.decision.chart import Chart
+from journeys.decision.entry import EntryAllowed, PastRun, case_of, may_enter, past_run_as_of
+from journeys.events.inbound import CallKind, InboundEvent
+from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
+from journeys.simulation.gate import InMemoryGate
+from journeys.simulation.lanes import Lanes
+from journeys.simulation.reactions import CausedSignal, Reactions
+from journeys.simulation.subjects import ACCOUNT, RowFacts, SimulatedRun, SimulatedSubject
+from journeys.simulation.timeline import NotEntered, Scenario, Timeline
+
+LEFT: Final = "account_left"
+"""The signal by which a person leaves an account (`store/people/memberships.py`)."""
+HOURS: Final = frozenset({"quiet_hours", "send_window", "cap_reached"})
+"""Codes of waits that depend on the person's time zone."""
+TICKET: Final = frozenset({"urgent_ticket"})
+CLOCK: Final = TIMEZONE_FIELDS | {ACCOUNT}
+CALLS: Final[Mapping[str, CallKind]] = {"profile": "identify", "account": "group", "signal": "track"}
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
+class AcceptedEvent(NamedTuple):
+    """An event with its subject and the account that it names; `changed` are fields that a merge before it has changed."""
+
+    subject: SimulatedSubject
+    account: SimulatedSubject | None
+    kind: Literal["signal", "profile", "account"]
+    name: str
+    data: Mapping[str, Any]
+    changed: frozenset[str] = NOTHING
+
+
+class EventIntake:
+    """Accepts events; `gate_of` gives a person's gate."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        timeline: Timeline,
+        lanes: Lanes,
+        reactions: Reactions,
+        gates: Mapping[SimulatedSubject, InMemoryGate],
+        gate_of: Callable[[SimulatedSubject], InMemoryGate],
+    ) -> None:
+        self.scenario, self.timeline, self.lanes, self.reactions = scenario, timeline, lanes, reactions
+        self.gates, self.gate_of = gates, gate_of
+        self.runs = 0
+
+    def accept(self, events: Sequence[AcceptedEvent], at: datetime) -> None:
+        """Accept events in one transaction."""
+        for event in events:
+            self._admit(event, at)
+        for event in events:
+            if self._is_reaction(event):
+                self._react(event, at)
+
+    def accept_caused(self, signals: Iterable[CausedSignal], at: datetime) -> None:
+        """Accept signals that a change has caused, in its transaction."""
+        if caused := [AcceptedEvent(person, None, "signal", name, data) for person, name, data in signals]:
+            self.accept(caused, at)
+
+    # -- reactions -------------------------------------------------------------------------------------------------
+
+    def _is_reaction(self, event: AcceptedEvent) -> bool:
+        if event.kind == "signal":
+            return event.name in self.scenario.reaction_signals and event.subject.kind == "user"
+        return event.kind == "profile" and not TRAITS.isdisjoint(event.data)
+
+    def _react(self, event: AcceptedEvent, at: datetime) -> None:
+        gate = self.gate_of(event.subject)
+        traits, data = ({}, event.data) if event.kind == "signal" else (event.data, {})
+        inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits)
+        if event.name == MESSAGE_REPLIED:
+            self.reactions.reply(gate, inbound, at)
+        if changes := self.reactions.consents_in(gate, inbound):
+            self.accept_caused(self.reactions.change_consents(gate, changes, at), at)
+        self.reactions.suppress(tuple(self.gates.values()), gate, inbound, at)
+
+    # -- admission -------------------------------------------------------------------------------------------------
+
+    def _admit(self, event: AcceptedEvent, at: datetime) -> None:
+        """Change what an event says of its subject and their account, and give it to both lanes, the account's first."""
+        subject = event.subject
+        account = subject if subject.kind == "account" else event.account or subject.account
+        if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
+            return
+        changed, of_account = self._change_fields(event, account)
+        if account is not None and account is not subject:
+            self._offer(event, account, account, of_account, at)
+            if ACCOUNT in changed:
+                subject.copied = self.lanes.last_number  # its rows until now are no news to them
+            self.lanes.copy_pending(subject)
+        self._offer(event, subject, account, changed, at)
+        if changed:
+            self._reevaluate_hours(subject, changed, at)
+        if account is not None and of_account:
+            self._reevaluate_hours(account, of_account, at)
+        if event.name in self.scenario.ticket_signals:
+            self._change_tickets(event, dict.fromkeys(item for item in (subject, account) if item is not None), at)
+
+    @staticmethod
+    def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[frozenset[str], frozenset[str]]:
+        """Apply an event to the fields and the account of its subject; the changed fields of the subject and the account."""
+        subject, changed = event.subject, event.changed
+        if event.kind == "profile":
+            return subject.change_fields(event.data) | changed, NOTHING
+        if account is None:
+            return changed, NOTHING
+        if event.kind == "account":
+            has_moved = account is not subject and subject.join(account)
+            of_account = account.change_fields(event.data)
+            of_subject = of_account if account is subject else {ACCOUNT} if has_moved else NOTHING
+            return changed | of_subject, of_account
+        if event.name == LEFT and subject.leave(account, by_name=event.account is not None):
+            changed |= {ACCOUNT}
+        return changed, NOTHING
+
+    def _closes_conversation(self, event: AcceptedEvent, at: datetime) -> bool:
+        """Close the conversation that an event is about: then its own run receives it, and no lane."""
+        subject = event.subject
+        return subject.kind == "user" and self.reactions.close_conversation(self.gate_of(subject), event.data, at)
+
+    def _offer(
+        self,
+        event: AcceptedEvent,
+        to: SimulatedSubject,
+        account: SimulatedSubject | None,
+        changed: frozenset[str],
+        at: datetime,
+    ) -> None:
+        """Write the event's row into a lane, if it can change something there, and open runs."""
+        scenario, name = self.scenario, event.name
+        opening = scenario.opening.get(name, ())
+        if not (opening or name in scenario.hearing or (changed and self._is_read(to, changed))):
+            return
+        facts, at_entry = to.row_facts(account, changed)
+        entering = [
+            (chart, entry) for chart in opening if (entry := self._enters(chart, to, event, at_entry, at)) is not None
+        ]
+        is_own = to is event.subject and to.kind == "account"
+        is_signal = bool(entering) or self._is_heard(event, to, is_own=is_own)
+        if not is_signal and not self._is_read(to, changed):
+            return
+        if not is_signal and not self.lanes.rows and not self._has_readers_at_once(to):
+            to.receive(facts, at)
+            return
+        kind: Literal["signal", "facts"] = "signal" if is_signal else "facts"
+        row = self.lanes.add(to, kind, name if is_signal else "", at, event.data, at_entry if entering else facts)
+        for chart, entry in entering:
+            self.runs += 1
+            run = SimulatedRun(chart, entry.case, entry.epoch, to, self.runs, row.number)
+            to.runs.setdefault((chart.key, entry.case), []).append(run)
+            to.open.append(run)
+        if to.kind == "account" and to.members:
+            of_members = is_own and name in scenario.member_signals
+            if of_members or not scenario.member_fields.isdisjoint(changed):
+                self.lanes.note_for_members(row, as_signal=of_members)
+
+    def _enters(
+        self, chart: Chart, to: SimulatedSubject, event: AcceptedEvent, facts: RowFacts, at: datetime
+    ) -> EntryAllowed | None:
+        """Whether an event opens a run; the reason why not goes to the timeline, unless an open run reads the event."""
+        if chart.spec.subject != to.kind:
+            return None
+        case = case_of(chart, event.data)
+        if case is None:
+            return None
+        previous = [self._past(run, at) for run in to.runs.get((chart.key, case), ())]
+        if event.name in chart.signals and any(run.open for run in previous):
+            return None
+        verdict = may_enter(chart, event.name, event.data, facts, previous, at)
+        if isinstance(verdict, EntryAllowed):
+            return verdict
+        self.timeline.append((None, NotEntered(at, chart.key, event.name, verdict.reason, to.name)))
+        return None
+
+    def is_open_at(self, run: SimulatedRun, at: datetime) -> bool:
+        """Whether a run is still open at an instant, by all that was accepted until then."""
+        return self._past(run, at).open
+
+    def _past(self, run: SimulatedRun, at: datetime) -> PastRun:
+        """A run as of `at`, by the rows and timers that it has not decided yet."""
+        is_settled = not self.lanes.rows and (run.due is None or run.due > at)
+        if is_settled or not run.is_open or run.chart.spec.entry.again == "never":
+            return PastRun(run.epoch, run.is_open, run.ended_at)
+        return past_run_as_of(run.chart, run.state, run.epoch, self.lanes.waiting_for(run), at)
+
+    def _is_heard(self, event: AcceptedEvent, to: SimulatedSubject, *, is_own: bool) -> bool:
+        """Whether an open run of the lane reads the signal, or, of an account's own, some journey of its members."""
+        name = event.name
+        for run in to.open:
+            chart = run.chart
+            if name in chart.signals and run.case == case_of(chart, event.data):
+                return True
+        return is_own and name in self.scenario.member_signals
+
+    def _has_readers_at_once(self, to: SimulatedSubject) -> bool:
+        """Whether fields alone may decide something: they move dates, and an account's are copied to its members."""
+        if to.kind == "account":
+            return True
+        anchored = self.scenario.anchored
+        return bool(anchored) and any(run.chart.key in anchored for run in to.open)
+
+    def _is_read(self, to: SimulatedSubject, changed: frozenset[str]) -> bool:
+        """Whether a journey in the lane, or one of an account's members, reads a field that changed."""
+        if to.kind == "account" and not self.scenario.member_fields.isdisjoint(changed):
+            return True
+        if ACCOUNT in changed:
+            return bool(to.open)
+        return any(not changed.isdisjoint(run.chart.fields[to.scope]) for run in to.open)
+
+    # -- what ends a wait ------------------------------------------------------------------------------------------
+
+    def _reevaluate_hours(self, subject: SimulatedSubject, changed: frozenset[str], at: datetime) -> None:
+        """Decide again what waits for hours that have moved, of a person or of an account's members."""
+        if self.gates and not CLOCK.isdisjoint(changed):
+            self.reevaluate((subject, *subject.members), HOURS, at)
+
+    def _change_tickets(self, event: AcceptedEvent, subjects: Iterable[SimulatedSubject], at: datetime) -> None:
+        """Open or resolve an urgent ticket of a person and their account (C6)."""
+        rules = self.scenario.policy.urgent_ticket
+        resolved = False
+        for subject in subjects:
+            before = subject.tickets
+            subject.tickets = rules.open_after(before, event.name, event.data)
+            resolved |= len(subject.tickets) < len(before)
+            for ticket in subject.tickets - before:
+                if subject.kind == "user":
+                    self.gate_of(subject).recipient.since.setdefault(("ticket", ticket), at)
+        if resolved:
+            self.reevaluate([person for subject in subjects for person in (subject, *subject.members)], TICKET, at)
+
+    def reevaluate(self, people: Iterable[SimulatedSubject], codes: frozenset[str], at: datetime) -> None:
+        """Make messages of these people due that wait for one of these reasons."""
+        for person in people:
+            if (gate := self.gates.get(person)) is not None and gate.queue:
+                gate.reevaluate(codes, at)

@@ -1,0 +1,149 @@
+"""People and accounts of a simulation by name, and merges of visitors (U2).
+
+Merges follow `store/events/merges.py`: what is known of the user wins, runs go on, and of a journey and case that both are in,
+the user's run stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from journeys.consent.preferences import merged_consents
+from journeys.events.identities import link_of
+from journeys.simulation.gate import InMemoryGate
+from journeys.simulation.lanes import Lanes
+from journeys.simulation.reactions import Reactions
+from journeys.simulation.subjects import ACCOUNT, SimulatedRun, SimulatedSubject
+from journeys.tasks.board import TaskBoard
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPerson:
+    """The person of an event; `merged` is a visitor who turns out to be this known user."""
+
+    person: SimulatedSubject
+    merged: SimulatedSubject | None = None
+
+
+class SubjectRegistry:
+    """People by user id and by anonymous id, and accounts by id; who is new is created."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, SimulatedSubject] = {}
+        self.visitors: dict[str, SimulatedSubject] = {}
+        self.accounts: dict[str, SimulatedSubject] = {}
+
+    def __iter__(self) -> Iterator[SimulatedSubject]:
+        """Every person and account once, people first."""
+        return iter(dict.fromkeys((*self.users.values(), *self.visitors.values(), *self.accounts.values())))
+
+    def account(self, name: str) -> SimulatedSubject:
+        return self.accounts.get(name) or self.accounts.setdefault(name, SimulatedSubject(name, "account"))
+
+    def visitor(self, name: str) -> SimulatedSubject:
+        return self.visitors.get(name) or self.visitors.setdefault(name, SimulatedSubject(name, "user"))
+
+    def user(self, name: str, visitor: str = "") -> FoundPerson:
+        """A user, by the rules of `link_of` with the visitor who is named beside them."""
+        person, before = self.users.get(name), self.visitors.get(visitor) if visitor else None
+        if not visitor:
+            return FoundPerson(person or self._new_user(name))
+        match link_of(person, before, visitor_is_user=before is not None and before.is_known):
+            case "create":
+                person = self.visitors[visitor] = self._new_user(name)
+            case "name_visitor":
+                assert person is not None
+                self.visitors[visitor] = person
+            case "name_user":
+                assert before is not None
+                person = self.users[name] = before
+                person.name, person.is_known = name, True
+            case "new_user":
+                person = self._new_user(name)
+            case "merge":
+                assert person is not None
+                assert before is not None
+                self.visitors = {key: person if seen is before else seen for key, seen in self.visitors.items()}
+                return FoundPerson(person, before)
+            case "none":
+                assert person is not None
+        return FoundPerson(person)
+
+    def _new_user(self, name: str) -> SimulatedSubject:
+        person = self.users[name] = SimulatedSubject(name, "user")
+        person.is_known = True
+        return person
+
+
+# -- merges ------------------------------------------------------------------------------------------------------------
+
+
+def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[str]:
+    """Give a visitor's fields, memberships, tickets and holds to the user; all fields are news to the runs that come along."""
+    changed = set[str]()
+    account = into.account or gone.account
+    for membership in gone.accounts:
+        into.accounts.setdefault(membership)
+        membership.members.setdefault(into)
+        membership.members.pop(gone)
+    if into.account is not account or gone.account is not account:
+        changed.add(ACCOUNT)
+    into.account = account
+    into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
+    into.tickets |= gone.tickets
+    into.held = into.held or gone.held
+    return frozenset(changed | set(into.profile))
+
+
+def merge_runs(
+    gone: SimulatedSubject,
+    into: SimulatedSubject,
+    is_open_at: Callable[[SimulatedRun], bool],
+    lanes: Lanes,
+    at: datetime,
+) -> None:
+    """Put a visitor's runs into the user's lane, and end those of a journey and case in which the user's own run stays."""
+    staying = set(into.open)
+    for key, runs in gone.runs.items():
+        for run in runs:
+            run.subject = into
+        into.runs[key] = [*into.runs.get(key, ()), *runs]
+    into.open = sorted((*into.open, *gone.open), key=lambda run: run.number)
+    gone.runs, gone.open = {}, []
+    for runs in into.runs.values():
+        came = [run for run in runs if run.is_open and run not in staying]
+        if came and any(is_open_at(run) for run in runs if run in staying):
+            for run in came:
+                lanes.add(into, "merged", "", at, {}, None, target=run)
+
+
+def merge_gates(gone: InMemoryGate, into: InMemoryGate, at: datetime) -> None:
+    """Give a visitor's messages, consents, suppressions and conversations to the user; of consents a withdrawal wins."""
+    for deferred in gone.queue:
+        deferred.gate = into
+    into.queue = sorted((*into.queue, *gone.queue), key=lambda deferred: deferred.number)
+    into.sent = [*gone.sent, *into.sent]
+    mine, theirs = into.recipient, gone.recipient
+    for place, granted in merged_consents(theirs.consents, mine.consents).items():
+        if mine.consents.get(place) is not granted:
+            mine.change_consent(place, granted, at)
+    mine.pending = {**theirs.pending, **mine.pending}
+    mine.sent = (*theirs.sent, *mine.sent)
+    mine.suppressed = {**theirs.suppressed, **mine.suppressed}
+    runs = {conversation.run for conversation in mine.talks}
+    mine.talks = (*mine.talks, *(each for each in theirs.talks if each.run not in runs))
+    mine.since = {**theirs.since, **mine.since}
+    gone.queue = []
+
+
+def merge_work(
+    gone: SimulatedSubject, into: SimulatedSubject, board: TaskBoard, reactions: Reactions, into_gate: InMemoryGate
+) -> None:
+    """Give a visitor's tasks and conversations to the user, except a conversation of a run in which the user has one."""
+    board.move_scope(gone, into)
+    has = {conversation.run for conversation in reactions.conversations if conversation.gate is into_gate}
+    for conversation in reactions.conversations:
+        if conversation.gate.person is gone and conversation.run not in has:
+            conversation.gate = into_gate

@@ -1,0 +1,247 @@
+"""Reactions of people in memory: consent statements, replies, bounces, and the tasks of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys.consent.changes import (
+    CONFIRMED,
+    REPEAT_AFTER,
+    REQUESTED,
+    ConsentChange,
+    only_grants,
+    opt_out_by_reply,
+    waits_for_confirmation,
+)
+from journeys.consent.opt_out_keywords import keyword_of
+from journeys.consent.statements import ADDRESS_FIELDS, bounce_in, statements_in
+from journeys.events.inbound import InboundEvent
+from journeys.gate.consent import has_opted_out, refusals_by_all
+from journeys.gate.status import Status
+from journeys.gate.verdicts import OpenConversation, Reason
+from journeys.language.actions import PRESSING
+from journeys.language.signal_names import CONVERSATION_CLOSED
+from journeys.simulation.gate import InMemoryGate
+from journeys.simulation.lanes import TASK, Agenda, Lanes
+from journeys.simulation.messages import DeferredMessage
+from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
+from journeys.simulation.timeline import MessageOutcome, Scenario, TaskChange, Timeline
+from journeys.tasks.board import BoardTask, TaskBoard
+from journeys.tasks.requests import reply_owner
+
+CausedSignal = tuple[SimulatedSubject, str, Mapping[str, Any]]
+"""A signal that a change causes: its person, name and data."""
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """A conversation of a person with the run whose message they have answered, and its task."""
+
+    gate: InMemoryGate
+    run: SimulatedRun
+    about: MessageOutcome
+    task: BoardTask
+    until: datetime
+
+
+class Reactions:
+    """What people say to messages, and what follows from it in the commit that accepts it."""
+
+    def __init__(self, scenario: Scenario, timeline: Timeline, lanes: Lanes, agenda: Agenda, board: TaskBoard) -> None:
+        self.scenario, self.timeline, self.lanes, self.agenda, self.board = scenario, timeline, lanes, agenda, board
+        self.conversations: list[Conversation] = []
+        self._replies = 0
+
+    # -- consent ---------------------------------------------------------------------------------------------------
+
+    def change_consents(self, gate: InMemoryGate, changes: Sequence[ConsentChange], at: datetime) -> list[CausedSignal]:
+        """Record consent changes; a refusal of a journey's last channel ends its runs (C5). The signals that it causes."""
+        recipient, rules = gate.recipient, self.scenario.consent
+        before, caused = dict(recipient.consents), list[CausedSignal]()
+        for change in changes:
+            place = {"channel": change.channel, "topic": change.topic}
+            if waits_for_confirmation(rules, before, change):
+                asked_at = recipient.pending.get(change.place)
+                if asked_at is None or at - asked_at >= REPEAT_AFTER:
+                    recipient.pending[change.place] = at
+                    caused.append((gate.person, REQUESTED, {"wording": change.wording, **place}))
+                continue
+            if change.granted is not None or change.place in recipient.consents:
+                recipient.change_consent(change.place, change.granted, at)
+            if not change.granted:
+                recipient.drop_pending(change.place)
+            elif change.confirmed and recipient.pending.pop(change.place, None) is not None:
+                caused.append((gate.person, CONFIRMED, place))
+        if not only_grants(changes):
+            self._act_on_refusal(gate, at)
+        return caused
+
+    def _act_on_refusal(self, gate: InMemoryGate, at: datetime) -> None:
+        """End the runs that have no channel left, and withdraw the messages that may no longer be sent."""
+        policy, consents = self.scenario.policy, gate.recipient.consents
+        ended = frozenset(run for run in gate.person.open if has_opted_out(policy, run.chart, consents))
+        for run in gate.person.open:
+            if run in ended:
+                self.lanes.add(gate.person, "opted_out", "", at, {}, None, target=run)
+
+        def refusals(deferred: DeferredMessage) -> tuple[Reason, ...] | None:
+            message = deferred.message
+            return refusals_by_all(policy, message.via, message.topic, message.priority, consents)
+
+        gate.withdraw(refusals, at, ended)
+
+    def consents_in(self, gate: InMemoryGate, event: InboundEvent) -> list[ConsentChange]:
+        """The consent changes of an event: its statements, or an opt-out keyword that answers a mail."""
+        statements = statements_in(self.scenario.consent, event)
+        if statements:
+            return [ConsentChange(said.channel, said.topic, said.granted, event.name) for said in statements]
+        if self._keyword(event) != "stop":
+            return []
+        answered = self.answered(gate, event.data)
+        return [opt_out_by_reply(key) for key in [each.key for _, each in answered if each.channel == "email"][:1]]
+
+    # -- bounces ---------------------------------------------------------------------------------------------------
+
+    def suppress(self, gates: Sequence[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
+        """Suppress the address that an event says has bounced or complained: the one it names, else the person's own."""
+        bounced = bounce_in(self.scenario.consent, event)
+        if bounced is None:
+            return
+        concerned = [own]
+        if bounced.address is not None:
+            name = ADDRESS_FIELDS[bounced.channel]
+            concerned = [gate for gate in gates if gate.person.profile.get(name) == bounced.address] or [own]
+        for gate in concerned:
+            rules = self.scenario.consent.soft_bounces
+            enough = bounced.hard or gate.recipient.count_soft_bounce(bounced.channel, at, rules) >= rules.limit
+            if enough:
+                gate.recipient.suppress(bounced.channel, bounced.reason, at, bounced.address)
+
+    # -- replies ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _keyword(event: InboundEvent) -> str | None:
+        return keyword_of(str(event.data.get("text") or ""))
+
+    def reply(self, gate: InMemoryGate, event: InboundEvent, at: datetime) -> None:
+        """Open or continue a conversation with each run that is answered. A keyword opens none."""
+        if self._keyword(event) is not None:
+            return
+        quiet = self.scenario.policy.answered.quiet.after(at)
+        for run, about in self.answered(gate, event.data):
+            open_one = self._conversation(gate, run)
+            if open_one is not None and open_one.until <= at:
+                self._forget(open_one)
+                open_one = None
+            if open_one is None:
+                open_one = self._begin(gate, run, about, at, quiet)
+            open_one.until = max(open_one.until, quiet)
+            gate.recipient.open_conversation(OpenConversation(run.identity, open_one.until, open_one.task.owner), at)
+            self._withdraw_planned(gate, run, at)
+
+    def _withdraw_planned(self, gate: InMemoryGate, run: SimulatedRun, at: datetime) -> None:
+        """Withdraw this run's deferred messages to the person, except pressing ones."""
+
+        def reasons(deferred: DeferredMessage) -> tuple[Reason, ...] | None:
+            if deferred.run is not run or deferred.message.priority in PRESSING:
+                return None
+            return (Reason("in_conversation", f"the person has answered {run.chart.key}"),)
+
+        gate.withdraw(reasons, at)
+
+    def answered(self, gate: InMemoryGate, data: Mapping[str, Any]) -> list[tuple[SimulatedRun, MessageOutcome]]:
+        """The message that a reply names by its key or its template, else the last one; of a digest, one for each run."""
+        key, template = data.get("message"), data.get("template")
+        by_key = gate.has_sent(key)
+        for run, about in reversed(gate.sent):
+            if about.key != key if by_key else template not in (None, about.message.template):
+                continue
+            if about.kind is not Status.MERGED:
+                return [(run, about)]
+            together = {
+                part_run: (part_run, part)
+                for part_run, part in reversed(gate.sent)
+                if (part.kind, part.at, part.channel) == (about.kind, about.at, about.channel)
+            }
+            return sorted(together.values(), key=lambda part: part[0].number)
+        return []
+
+    def _begin(
+        self, gate: InMemoryGate, run: SimulatedRun, about: MessageOutcome, at: datetime, until: datetime
+    ) -> Conversation:
+        rule, team = self.scenario.policy.answered, self.scenario.roster.team
+        account = run.subject if run.subject.kind == "account" else gate.person.account
+        owner = self.scenario.template_owners.get(about.message.template, "")
+        named = reply_owner(team, account.profile if account is not None else {}, rule.owner, owner)
+        self._replies += 1
+        task = self.board.open(
+            f"{about.key}=reply", rule.task, named, at, scope=account or gate.person, reason=f"reply/{self._replies}", account=account,
+            within=rule.within,
+        )  # fmt: skip
+        if task.due_at is not None and rule.escalate:
+            self.agenda.add(task.due_at, TASK, task.number, task)
+        conversation = Conversation(gate, run, about, task, until)
+        self.conversations.append(conversation)
+        self.note_task(task, "opened", at, run)
+        return conversation
+
+    def _conversation(self, gate: InMemoryGate, run: SimulatedRun) -> Conversation | None:
+        return next((each for each in self.conversations if each.gate is gate and each.run is run), None)
+
+    def _forget(self, conversation: Conversation) -> None:
+        self.conversations.remove(conversation)
+        conversation.gate.recipient.close_conversation(conversation.run.identity)
+
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    def escalate_reply(self, task: BoardTask, at: datetime) -> None:
+        """Give the late task of a reply to the next owner of the policy's chain."""
+        chain = self.scenario.policy.answered.escalate
+        if task.level >= len(chain):
+            return
+        self.board.hand_on(task, chain[task.level], at, level=task.level + 1)
+        self.note_task(task, "escalated", at, None)
+        if task.due_at is not None and task.level < len(chain):
+            self.agenda.add(task.due_at, TASK, task.number, task)
+
+    def close_task(self, task: BoardTask, outcome: str, by: str, note: str, at: datetime) -> bool:
+        """Close an open task, and signal it to its runs; False for an outcome that its kind does not declare."""
+        outcomes = self.scenario.roster.team.outcomes(task.task)
+        if outcomes and outcome not in outcomes:
+            return False
+        self._close(task, outcome, by, note, at)
+        return True
+
+    def _close(self, task: BoardTask, outcome: str, by: str, note: str, at: datetime) -> None:
+        requests = self.board.close(task)
+        self.note_task(task, "closed", at, None, outcome)
+        for conversation in [each for each in self.conversations if each.task is task]:
+            self._forget(conversation)
+            about = conversation.about
+            data = {"journey": conversation.run.chart.key, "template": about.message.template, "by": by,
+                    "channel": about.channel, "message": about.key}  # fmt: skip
+            self.lanes.derive(conversation.run, CONVERSATION_CLOSED, data, at)
+        data = {"outcome": outcome, "by": by, "note": note, "resolution": outcome}
+        for request in requests:
+            assert isinstance(request.run, SimulatedRun)
+            self.lanes.derive(request.run, f"{request.action}.closed", data, at)
+
+    def close_conversation(self, gate: InMemoryGate, data: Mapping[str, Any], at: datetime) -> bool:
+        """Close the conversation that an event names by its run, or by the message; whether there was one."""
+        runs = [run for run, _ in self.answered(gate, data)]
+        named = data.get("run") or None
+        for conversation in self.conversations:
+            by_name = conversation.run.identity == named
+            if conversation.gate is gate and (by_name or (named is None and conversation.run in runs)):
+                self._close(conversation.task, "closed", str(data.get("by") or ""), "", at)
+                return True
+        return False
+
+    def note_task(self, task: BoardTask, kind: Any, at: datetime, run: SimulatedRun | None, why: str = "") -> None:
+        """Add a change of a task to the timeline."""
+        assert isinstance(task.scope, SimulatedSubject)
+        change = TaskChange(at, kind, task.name, task.task, task.owner, task.due_at, why or task.why, task.scope.name)
+        self.timeline.append((run, change))

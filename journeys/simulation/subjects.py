@@ -1,0 +1,163 @@
+"""People and accounts of a simulation: fields, memberships, lanes and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from journeys.consent.statements import TRAITS
+from journeys.decision.chart import Chart
+from journeys.decision.draft import RunDraft
+from journeys.decision.state import RunState
+from journeys.gate.verdicts import Hold
+
+RowFacts = dict[str, dict[str, Any]]
+"""By scope, the fields of a subject as of a row of its lane. Fields are replaced when they change, never changed in place."""
+UNCHANGED: Final[frozenset[str]] = frozenset()
+NO_FIELDS: Final[dict[str, Any]] = {}
+ACCOUNT: Final = "account"
+"""Among the changed fields of a person: they belong to another account now, or to none."""
+
+
+class SimulatedRun:
+    """A run with its state and its next due timer.
+
+    `number` is its place among all runs in the order in which they were opened, `entered` the number of the row that opened
+    it, `facts` the fields that it has received.
+    """
+
+    __slots__ = (
+        "case", "chart", "draft", "due", "ended_at", "entered", "epoch", "facts", "identity", "name", "number",
+        "subject",
+    )  # fmt: skip
+
+    def __init__(
+        self, chart: Chart, case: str, epoch: int, subject: SimulatedSubject, number: int = 0, entered: int = 0
+    ) -> None:
+        self.chart, self.case, self.epoch, self.subject = chart, case, epoch, subject
+        self.number, self.entered = number, entered
+        self.name = f"{chart.key}/{case or '-'}/{epoch}"
+        self.identity = f"{chart.key}/{subject.name}/{case or '-'}/{epoch}"
+        """Its name with that of the subject it began with, unique in the simulation."""
+        self.draft = RunDraft(chart, RunState())
+        """Its state between decisions, which are made in it: a frozen state for each of them would cost a tenth of all."""
+        self.due: datetime | None = None
+        self.ended_at: datetime | None = None
+        self.facts: RowFacts | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.draft.outcome is None
+
+    @property
+    def state(self) -> RunState:
+        """Its state as a frozen value."""
+        return replace(self.draft.as_state(), timers=dict(self.draft.timers))
+
+
+class SimulatedSubject:
+    """A person or an account; `scope` is that of its own fields.
+
+    `accounts` are those that a person belongs to, `account` the one they joined last; `members` of an account are in the order
+    in which they joined. `facts` are the fields as of the last row of the lane, since `facts_at`.
+    """
+
+    __slots__ = (
+        "_current", "account", "accounts", "copied", "facts", "facts_at", "held", "is_known", "kind", "members", "name", "open",
+        "profile", "runs", "scope", "tickets",
+    )  # fmt: skip
+
+    def __init__(self, name: str, kind: Literal["user", "account"]) -> None:
+        self.name, self.kind = name, kind
+        self.scope: Literal["profile", "account"] = "profile" if kind == "user" else "account"
+        self.profile: dict[str, Any] = NO_FIELDS
+        self.account: SimulatedSubject | None = None
+        self.accounts: dict[SimulatedSubject, None] = {}
+        self.members: dict[SimulatedSubject, None] = {}
+        self.runs: dict[tuple[str, str], list[SimulatedRun]] = {}
+        self.open: list[SimulatedRun] = []
+        self.tickets: frozenset[str] = frozenset()
+        self.held: tuple[Hold, ...] = ()
+        self.copied = 0
+        """The number of the last row of an account that was copied into a person's lane."""
+        self.is_known = kind == "account"
+        """Whether a person has a user id; one without is a visitor."""
+        self._current: RowFacts = {self.scope: NO_FIELDS}
+        self.facts: RowFacts | None = None
+        self.facts_at: datetime | None = None
+
+    # -- fields ----------------------------------------------------------------------------------------------------
+
+    def change_fields(self, traits: Mapping[str, Any]) -> frozenset[str]:
+        """Take over traits, of which null forgets a field; the names of those that changed."""
+        known = self.profile
+        changed = {name: value for name, value in traits.items() if known.get(name) != value and name not in TRAITS}
+        if not changed:
+            return UNCHANGED
+        values = {**known, **changed}
+        if None in changed.values():
+            values = {name: value for name, value in values.items() if value is not None}
+        self.profile = values
+        return frozenset(changed)
+
+    def current_facts(self) -> RowFacts:
+        """The fields of the subject as they are now, of a person with those of their account; the same object while equal."""
+        facts, account = self._current, self.account
+        if account is not None:
+            if facts.get("account") is not account.profile or facts["profile"] is not self.profile:
+                facts = self._current = {"profile": self.profile, "account": account.profile}
+        elif len(facts) > 1 or facts[self.scope] is not self.profile:
+            facts = self._current = {self.scope: self.profile}
+        return facts
+
+    def receive(self, facts: RowFacts, at: datetime) -> None:
+        """Take in the fields of a row of the lane.
+
+        A row of a person without an account says nothing of one: what an earlier row said of it still holds.
+        """
+        has_more = self.facts is not None and len(self.facts) > len(facts)
+        self.facts = {**(self.facts or {}), **facts} if has_more else facts
+        self.facts_at = at
+
+    def row_facts(self, account: SimulatedSubject | None, changed: frozenset[str]) -> tuple[RowFacts, RowFacts]:
+        """The fields of a row, and of an entry: who has no account enters with that of the `account` that an event names."""
+        facts = self.current_facts()
+        if self.kind == "account" or self.account is not None:
+            return facts, facts
+        if ACCOUNT in changed:
+            facts = {**facts, "account": NO_FIELDS}  # they have left it: its fields apply no more
+        return facts, {"account": account.profile, **facts} if account is not None else facts
+
+    # -- memberships -----------------------------------------------------------------------------------------------
+
+    def join(self, account: SimulatedSubject) -> bool:
+        """Put a person into an account, which is theirs from now on; whether it was not."""
+        self.accounts.setdefault(account)
+        account.members.setdefault(self)
+        moved = self.account is not account
+        self.account = account
+        return moved
+
+    def leave(self, account: SimulatedSubject, *, by_name: bool) -> bool:
+        """Take a person out of an account; whether it was theirs, so that they have none now.
+
+        An event that does not name the account ends only its being theirs: they remain a member, as in the store.
+        """
+        if by_name:
+            self.accounts.pop(account, None)
+            account.members.pop(self, None)
+        if self.account is not account:
+            return False
+        self.account = None
+        return True
+
+    def copied_to(self) -> Iterable[SimulatedSubject]:
+        """The members whose lanes get copies of an account's rows: those whose account it is, and who have an open run."""
+        return [member for member in self.members if member.account is self and member.open]
+
+    def with_role(self, roles: Iterable[str]) -> list[SimulatedSubject]:
+        """The members of an account who have one of these roles, in the order in which they joined."""
+        wanted = set(roles)
+        return [member for member in self.members if member.profile.get("role") in wanted]

@@ -1,0 +1,69 @@
+"""Quotas are exact and shared: whoever charges a bucket, in whatever process, counts with all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest_asyncio
+
+from journeys.access.quotas import Charge, Quota
+from store.access.quotas import charge_quotas, prune_quotas
+from store.database import Database
+
+HOURLY = Quota("requests", 10, timedelta(hours=1))
+QUICK = Quota("quick", 10, timedelta(milliseconds=200))
+
+
+@pytest_asyncio.fixture
+async def two(database_url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """Two pools, as two processes have them."""
+    pools = Database(database_url), Database(database_url)
+    yield pools
+    for pool in pools:
+        await pool.close()
+
+
+async def charged(database: Database, *charges: Charge) -> dict[str, float]:
+    async with database.transaction() as connection:
+        return await charge_quotas(connection, charges)
+
+
+async def test_of_a_hundred_charges_at_once_by_two_processes_exactly_the_limit_is_taken(two) -> None:
+    results = await asyncio.gather(*(charged(two[n % 2], HOURLY.charge("k_1")) for n in range(100)))
+    assert sum(not full for full in results) == 10
+    assert all(350 < full["requests/k_1"] <= 3600 for full in results if full)
+    assert await charged(two[0], HOURLY.charge("k_2")) == {}, "another key has a bucket of its own"
+
+
+async def test_of_several_buckets_all_are_charged_or_none(two) -> None:
+    most = [HOURLY.charge("k_1", 9), HOURLY.charge("k_2", 2)]
+    assert await charged(two[0], *most) == {}
+    assert set(await charged(two[0], *most)) == {"requests/k_1"}
+    assert await charged(two[0], HOURLY.charge("k_2", 8)) == {}, "the refused charge took nothing of the other"
+    assert set(await charged(two[0], HOURLY.charge("k_1"), HOURLY.charge("k_1"))) == {"requests/k_1"}, (
+        "two of one bucket"
+    )
+
+
+async def test_a_bucket_drains_with_time_and_is_deleted_when_it_is_empty(two) -> None:
+    assert await charged(two[0], QUICK.charge("k", 10)) == {}
+    (wait,) = (await charged(two[0], QUICK.charge("k"))).values()
+    assert 0 < wait <= 0.02
+    while await charged(two[0], QUICK.charge("k")):
+        await asyncio.sleep(wait)
+    await charged(two[0], HOURLY.charge("k"))
+    async with two[0].transaction() as connection:
+        assert await prune_quotas(connection, timedelta(hours=1)) == 0
+    async with two[0].transaction() as connection:
+        await connection.execute("UPDATE quotas SET empty_at = empty_at - interval '2 hours'")
+        assert await prune_quotas(connection, timedelta(hours=1)) == 2
+    assert await charged(two[0], QUICK.charge("k", 10)) == {}
+
+
+async def test_nothing_is_charged_for_nothing_and_a_charge_above_the_limit_never_fits(two) -> None:
+    assert await charged(two[0]) == {}
+    assert await charged(two[0], Charge("k", 3601, 3600)) != {}
+    assert HOURLY.charge("k", 11) == HOURLY.charge("k", 10), "it needs an empty bucket, and does not wait for ever"
+    assert await charged(two[0], HOURLY.charge("k", 10)) == {}
