@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -91,6 +92,20 @@ def exposure(environment: str, api_host: str, **urls: str | None) -> str:
         if url is not None and not _names_loopback(urlsplit(url).hostname or ""):
             return f"TENURE_{name.upper()}={url} is reachable by others"
     return "" if is_loopback(api_host) else f"TENURE_API_HOST={api_host} is reachable by others"
+
+
+def is_short(key: SecretStr) -> bool:
+    """Whether a write or operator key is too short where others reach the API."""
+    return len(key.get_secret_value()) < MIN_API_KEY
+
+
+def weak_keys_refused(reason: str, names: Iterable[str]) -> str:
+    """The refusal of public and short keys; `reason` says why others may reach the API."""
+    variables = " and ".join(f"TENURE_{name.upper()}" for name in names)
+    return (
+        f"{reason}, so public and short keys are refused. The operator's turn: set {variables} to secrets of your own of "
+        f"{MIN_API_KEY} characters or more (`openssl rand -hex 32`), or listen on 127.0.0.1 outside production."
+    )
 
 
 def _names_loopback(host: str) -> bool:

@@ -173,14 +173,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _own_keys_where_others_reach_it(self) -> Self:
         reason = values.exposure(self.environment, self.api_host, public_url=self.public_url, link_base=self.link_base)
-        weak = self.weak_keys if reason else ()
-        if not weak:
-            return self
-        names = " and ".join(PREFIX + name.upper() for name in weak)
-        raise ValueError(
-            f"{reason}, so public and short keys are refused. The operator's turn: set {names} to secrets of your own of "
-            f"{values.MIN_API_KEY} characters or more (`openssl rand -hex 32`), or listen on 127.0.0.1 outside production."
-        )
+        if reason and self.weak_keys:
+            raise ValueError(values.weak_keys_refused(reason, self.weak_keys))
+        return self
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -201,12 +196,8 @@ class Settings(BaseSettings):
     @property
     def weak_keys(self) -> tuple[str, ...]:
         """Names of the keys that others know or may guess: development values, and short keys of the API."""
-        short = [
-            name
-            for name in ("write_key", "operator_key")
-            if len(getattr(self, name).get_secret_value()) < values.MIN_API_KEY and name not in self.dev_keys
-        ]
-        return (*self.dev_keys, *short)
+        own = (name for name in ("write_key", "operator_key") if name not in self.dev_keys)
+        return (*self.dev_keys, *(name for name in own if values.is_short(getattr(self, name))))
 
     @property
     def links(self) -> Links:
