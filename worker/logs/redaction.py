@@ -25,7 +25,7 @@ _SECRET_NAME: Final = re.compile(
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^\s/@'\"]{1,200}@", re.IGNORECASE), r"\1<secret>@"),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,500}", re.IGNORECASE), r"\1 <secret>"),
-    (re.compile(r"\b(?:whsec_|sk_|xox[a-z]-|SG\.|re_)[\w.+/=-]{8,200}"), _SECRET),
+    (re.compile(r"\b(?:tenure_[a-z]{2}_|whsec_|sk_|xox[a-z]-|SG\.|re_)[\w.+/=-]{8,200}"), _SECRET),
     (
         re.compile(
             r"\b((?:[a-z]{1,20}[_-])?(?:password|passwd|secret|token|signature|api[_-]?key|authorization))"

@@ -102,7 +102,7 @@ def test_a_plain_field_stays_as_it_is():
 
 @pytest.mark.parametrize(
     "secret",
-    ["password=hunter2x", "token: abcdefgh", "whsec_ZGV2LXByb3ZpZGVy", "Basic dXNlcjpwYXNz", "xoxb-123456-abcdef", "SG.abcdefghij"],
+    ["password=hunter2x", "token: abcdefgh", "whsec_ZGV2LXByb3ZpZGVy", "Basic dXNlcjpwYXNz", "xoxb-123456-abcdef", "SG.abcdefghij", "tenure_sk_abcdefgh"],
 )  # fmt: skip
 def test_a_credential_in_a_text_is_hidden(secret):
     assert secret not in redacted_text(f"refused: {secret}")
