@@ -182,7 +182,12 @@ CONSENTS = [
 ]
 
 
-@pytest.mark.parametrize(("consent", "allowed"), CONSENTS, ids=str)
+def label(value: object) -> str:
+    """The id of a parameter: equal in every process, whatever the hash seed."""
+    return " ".join(sorted(value)) if isinstance(value, set) else str(value)
+
+
+@pytest.mark.parametrize(("consent", "allowed"), CONSENTS, ids=label)
 def test_a_refusal_is_always_heard_and_a_grant_needs_more(consent, allowed):
     assert {name for name, caller in CALLERS.items() if refusal_of(caller, consent) is None} == allowed
 
@@ -221,7 +226,9 @@ def test_a_route_is_open_to_the_kinds_of_its_scope():
     assert {scope for scope in Scope if CallerKind.NOBODY in KINDS_OF_SCOPE[scope]} == {Scope.ANYONE}
 
 
-@pytest.mark.parametrize("scopes", [set(some) for n in range(5) for some in combinations(OPERATOR_SCOPES, n)], ids=str)
+@pytest.mark.parametrize(
+    "scopes", [set(some) for n in range(5) for some in combinations(OPERATOR_SCOPES, n)], ids=label
+)
 def test_each_scope_of_an_operator_stands_by_itself(scopes):
     caller = Caller(CallerKind.OPERATOR, frozenset(scopes))
     open_to = {scope for scope in OPERATOR_SCOPES if refusal_of(caller, RouteCall(scope)) is None}
