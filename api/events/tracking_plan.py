@@ -1,4 +1,4 @@
-"""Checks of arriving events: by the tracking plan, the rules of consent and the published journeys."""
+"""Checks of arriving events: tracking plan, rules of consent, published journeys."""
 
 from __future__ import annotations
 
