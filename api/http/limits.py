@@ -39,6 +39,9 @@ class Limits(BaseSettings):
     network_requests: int = Field(
         600, gt=0, description="Requests of one network address with public keys in a minute; more get 429."
     )
+    network_bytes: int = Field(
+        8 * KB * KB, gt=0, description="Bytes of one network address with public keys in a minute; more get 429."
+    )
     network_in_flight: int = Field(
         8, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 
@@ -75,7 +76,7 @@ PERSON: Final = Caller(CallerKind.PERSON)
 PROVIDER: Final = Caller(CallerKind.PROVIDER)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ApiKey:
     """A key without its secret. The keys given by settings have their names as ids, and no source.
 
@@ -89,7 +90,7 @@ class ApiKey:
     source: str = ""
     generations: tuple[int, ...] = (1,)
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         """The holder of the key, as the rules see them."""
         return Caller(self.kind, self.scopes, self.source)
