@@ -58,6 +58,13 @@ KINDS_OF_SCOPE: Final[Mapping[Scope, frozenset[CallerKind]]] = {
     Scope.SEND: frozenset({CallerKind.SECRET, CallerKind.OPERATOR}),
     **dict.fromkeys((*OPERATOR_SCOPES, Scope.CLOCK), frozenset({CallerKind.OPERATOR})),
 }
+
+
+def operator_scope(scope: Scope) -> Scope:
+    """The scope that an operator's key needs for a route."""
+    return scope if scope in OPERATOR_SCOPES else Scope.OPERATE
+
+
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of keys and of their sources."""
 
