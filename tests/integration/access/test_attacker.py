@@ -32,7 +32,7 @@ from worker.stack.free_ports import free_ports
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
 REQUESTS, CONNECTIONS, WITHIN_SECONDS = 10_000, 64, 240.0
-HONEST_PER_SECOND, WINDOW_SECONDS = 25, 4.0
+HONEST_PER_SECOND, WINDOW_SECONDS, WINDOWS = 25, 4.0, 8
 FLOOR_SECONDS = 0.025
 """A p99 below this is noise of the machine: twice this is allowed whatever it is without the attack."""
 DRAINED = 60
@@ -171,10 +171,8 @@ async def test_a_stranger_with_a_public_key_changes_nothing_of_anybody_else_and_
     )  # fmt: skip
     output = asyncio.create_task(process.communicate())
     quiet, attacked, paused = [], [], 0.0
-    while not output.done():
+    while not output.done() and len(quiet) < WINDOWS:
         attacked.append(await honest_p99(deployment))
-        if output.done():
-            break
         began = time.monotonic()
         process.send_signal(signal.SIGSTOP)  # side by side, so that what else this machine does is in both
         quiet.append(await honest_p99(deployment))
