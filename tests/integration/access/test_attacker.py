@@ -31,7 +31,7 @@ from worker.stack.free_ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
-REQUESTS, CONNECTIONS, WITHIN_SECONDS = 10_000, 64, 240.0
+REQUESTS, CONNECTIONS, WITHIN_SECONDS = 10_000, 64, 600.0
 HONEST_PER_SECOND, WINDOW_SECONDS, WINDOWS = 25, 4.0, 8
 FLOOR_SECONDS = 0.025
 """A p99 below this is noise of the machine: twice this is allowed whatever it is without the attack."""
