@@ -65,9 +65,9 @@ class FrontDoor:
         finally:
             self._delayed -= 1
 
-    async def weigh(self, key: ApiKey, size: int) -> None:
+    async def weigh(self, request: Request, key: ApiKey, size: int) -> None:
         """Count the bytes of a request."""
-        await self._quotas.charge_bytes(key, size)
+        await self._quotas.charge_bytes(key, network_of(request), size)
 
     def trace(self, request: Request, key: ApiKey) -> str | None:
         """The sender's trace; None for a stranger's, which could be that of somebody else's request."""

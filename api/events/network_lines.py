@@ -13,7 +13,7 @@ from typing import Final
 
 from api.http.problems import ProblemError
 
-WAITING: Final = 16
+WAITING: Final = 32
 """Requests that may wait for each that is in progress; more are refused."""
 
 

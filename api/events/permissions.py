@@ -11,7 +11,7 @@ from typing import Any
 
 from api.http.auth import forbidden
 from journeys.access.callers import PROVIDER, WRITE_KEY, ApiKey, CallerKind
-from journeys.access.demands import RefusedPart, refused_parts
+from journeys.access.demands import EventDemands, RefusedPart
 from journeys.access.refusals import AccessRefusal
 from journeys.access.rules import UsedTestClock, refusal_of
 from journeys.access.user_hash import USER_HASH, hash_in, is_proven
@@ -26,17 +26,17 @@ class EventPermissions:
     def __init__(
         self, plan: TrackingPlan, rules: ConsentRules, link_keys: Sequence[str], *, in_production: bool
     ) -> None:
-        self._plan, self._rules, self._link_keys = plan, rules, link_keys
-        self._in_production = in_production
+        self._demands = EventDemands(plan, rules)
+        self._link_keys, self._in_production = link_keys, in_production
 
     def refused(self, key: ApiKey, event: InboundEvent, raw: Any = None) -> tuple[RefusedPart, ...]:
         """The parts of an event that its key may not send; `raw` is the call as it arrived, which may have a `userHash`."""
         proven = key.kind is CallerKind.PUBLIC and is_proven(self._link_keys, key, event.user_id, hash_in(raw))
-        return refused_parts(key.caller, event, self._plan, self._rules, proven=proven)
+        return self._demands.refused(key.caller, event, proven=proven)
 
     def check_provider(self, event: InboundEvent) -> None:
         """Raise ProblemError for an event that no provider may report."""
-        refused = refused_parts(PROVIDER, event, self._plan, self._rules)
+        refused = self._demands.refused(PROVIDER, event)
         if refused:
             raise forbidden(refused[0].reason)
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from api.http.limits import Limits
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import Claims, PersonIdentity
-from journeys.access.quotas import Charge, IngestQuotas, Quota
+from journeys.access.quotas import IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
 from store.database import Database
@@ -44,6 +44,7 @@ def quotas_of(limits: Limits) -> IngestQuotas:
         secret_requests=Quota("requests of this key", limits.secret_requests, _MINUTE),
         secret_bytes=Quota("bytes of this key", limits.secret_bytes, _MINUTE),
         network_requests=Quota("requests of this network", limits.network_requests, _MINUTE),
+        network_bytes=Quota("bytes of this network", limits.network_bytes, _MINUTE),
         network_people=Quota("new people of this network", limits.network_people, _HOUR),
         network_addresses=Quota("addresses given by this network", limits.network_addresses, _HOUR),
         person_events=Quota("events of this person", limits.person_events, _MINUTE),
@@ -73,9 +74,10 @@ class QuotaKeeper:
         elif key.kind is CallerKind.SECRET:
             await self._lease(self._quotas.secret_requests, key.id, 1)
 
-    async def charge_bytes(self, key: ApiKey, size: int) -> None:
+    async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed."""
         if key.kind is CallerKind.PUBLIC:
+            await self._lease(self._quotas.network_bytes, self._network(network), size)
             await self._lease(self._quotas.public_bytes, key.id, size)
         elif key.kind is CallerKind.SECRET:
             await self._lease(self._quotas.secret_bytes, key.id, size)
@@ -84,7 +86,7 @@ class QuotaKeeper:
         """What a request of a public key claims: events of people, new people, addresses. All or nothing is charged."""
         quotas, hashed = self._quotas, self._network(network)
         charges = [
-            quotas.person_events.charge(_person(key, identity), number) for identity, number in claims.events.items()
+            quotas.person_events.largest(_person(key, identity), number) for identity, number in claims.events.items()
         ]
         if claims.new:
             number = len(claims.new)
@@ -93,7 +95,11 @@ class QuotaKeeper:
             charges.append(quotas.network_addresses.charge(hashed, len(claims.addresses)))
         digests = [self._addresses.digest(channel, address) for channel, address in claims.addresses]
         charges += [quotas.address_claims.charge(digest) for digest in digests]
-        await self._charge(charges)
+        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
+            full = await charge_quotas(connection, charges)
+        if full:
+            name = max(full, key=lambda bucket: full[bucket])
+            raise _used_up(name, full[name])
 
     async def prune(self) -> None:
         """Delete drained buckets, for as long as this process runs."""
@@ -107,32 +113,23 @@ class QuotaKeeper:
 
     async def _lease(self, quota: Quota, of: str, number: float) -> None:
         """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
-        lump = quota.charge(of, max(number, quota.limit / LUMPS))
+        lump = quota.largest(of, max(number, quota.limit / LUMPS))
         left = self._leased.get(lump.name, 0.0)
         if left < number:
-            await self._charge([lump])
-            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
-        if len(self._leased) > MOST_REMEMBERED:
-            self._leased.clear()
-        self._leased[lump.name] = max(0.0, left - number)
-
-    async def _charge(self, charges: Sequence[Charge]) -> None:
-        """Charge all or none. Raises ProblemError with the longest wait."""
-        now = self._now()
-        for charge in charges:
-            until = self._full_until.get(charge.name, now)
+            now = self._now()
+            until = self._full_until.get(lump.name, now)
             if until > now:
-                raise _used_up(charge.name, until - now)
-        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
-            full = await charge_quotas(connection, charges)
-        if not full:
-            return
-        if len(self._full_until) > MOST_REMEMBERED:
-            self._full_until.clear()
-        for name, wait in full.items():
-            self._full_until[name] = now + min(wait, REMEMBERED_SECONDS)
-        name = max(full, key=lambda bucket: full[bucket])
-        raise _used_up(name, full[name])
+                raise _used_up(lump.name, until - now)
+            async with self._database.reading() as connection:  # the function is one statement, and so a transaction
+                wait = (await charge_quotas(connection, [lump])).get(lump.name)
+            if wait is not None:
+                self._full_until[lump.name] = now + min(wait, REMEMBERED_SECONDS)
+                raise _used_up(lump.name, wait)
+            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
+        for remembered in (self._leased, self._full_until):
+            if len(remembered) > MOST_REMEMBERED:
+                remembered.clear()
+        self._leased[lump.name] = max(0.0, left - number)
 
     def _network(self, network: str) -> str:
         """The network as a keyed hash: no network address is stored."""

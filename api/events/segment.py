@@ -74,7 +74,7 @@ class SegmentRoutes:
         async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
             with self._intake.admission.admitted(_declared(request)):
                 body = await read_bytes(request, self._limits.batch_bytes)
-                await self._door.weigh(key, len(body))
+                await self._door.weigh(request, key, len(body))
                 trace = self._door.trace(request, key)
                 batch = self._reader.batch(parse_json(body), key, trace)
                 await self._door.screen_batch(request, key, batch)
@@ -106,7 +106,7 @@ class SegmentRoutes:
             async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
                 with self._intake.admission.admitted(_declared(request)):
                     body = await read_bytes(request, self._limits.event_bytes)
-                    await self._door.weigh(key, len(body))
+                    await self._door.weigh(request, key, len(body))
                     # A sender's trace (W3C Trace Context) continues: all events of the request have it.
                     event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
                     await self._door.screen(request, key, event)

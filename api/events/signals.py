@@ -93,7 +93,7 @@ class SignalRoutes:
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
         async with self._door.entered(request, key, clock) as test_clock:
             with self._intake.admission.admitted(0):
-                await self._door.weigh(key, len(await request.body()))
+                await self._door.weigh(request, key, len(await request.body()))
                 event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
                 result = await self._intake.one(event, source=source, clock=test_clock)
         event = result.as_taken(event)

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from api.http.problems import ProblemError
-from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
+from journeys.access.callers import KINDS_OF_SCOPE, OPERATOR_KEY, WRITE_KEY, ApiKey, CallerKind, Scope, operator_scope
 from journeys.access.refusals import REFUSAL_SENTENCES, AccessRefusal
 from journeys.access.rules import RouteCall, refusal_of
 from store.access.keys import key_digest, keys_in_force
@@ -69,7 +69,7 @@ class KeyRing:
             raise ProblemError("unauthenticated", "This key is unknown.")
         reason = refusal_of(key.caller, RouteCall(scope, self._in_production))
         if reason is not None:
-            raise forbidden(reason, f"The key is {_described(key)}; the route needs {scope}.")
+            raise forbidden(reason, f"The key is {_described(key)}; the route needs {_needed(scope)}.")
         request.scope[_KEY] = key
 
     def forget(self) -> None:
@@ -105,6 +105,12 @@ RequestKey = Annotated[ApiKey, Depends(request_key)]
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
+
+
+def _needed(scope: Scope) -> str:
+    """The keys that a scope takes: `a secret key, or an operator's with the scope operate`."""
+    kinds = [f"a {kind} key" for kind in (CallerKind.PUBLIC, CallerKind.SECRET) if kind in KINDS_OF_SCOPE[scope]]
+    return ", or ".join([*kinds, f"an operator's with the scope {operator_scope(scope)}"])
 
 
 def _described(key: ApiKey) -> str:

@@ -42,8 +42,11 @@ class Limits(BaseSettings):
     network_requests: int = Field(
         600, gt=0, description="Requests of one network address with public keys in a minute; more get 429."
     )
+    network_bytes: int = Field(
+        8 * KB * KB, gt=0, description="Bytes of one network address with public keys in a minute; more get 429."
+    )
     network_in_flight: int = Field(
-        8, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."
+        4, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."
     )
     network_people: int = Field(
         200, gt=0, description="New people of one network address with public keys in an hour; more get 429."

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 
@@ -57,6 +58,13 @@ KINDS_OF_SCOPE: Final[Mapping[Scope, frozenset[CallerKind]]] = {
     Scope.SEND: frozenset({CallerKind.SECRET, CallerKind.OPERATOR}),
     **dict.fromkeys((*OPERATOR_SCOPES, Scope.CLOCK), frozenset({CallerKind.OPERATOR})),
 }
+
+
+def operator_scope(scope: Scope) -> Scope:
+    """The scope that an operator's key needs for a route."""
+    return scope if scope in OPERATOR_SCOPES else Scope.OPERATE
+
+
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """Names of keys and of their sources."""
 
@@ -75,7 +83,7 @@ PERSON: Final = Caller(CallerKind.PERSON)
 PROVIDER: Final = Caller(CallerKind.PROVIDER)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ApiKey:
     """A key without its secret. The keys given by settings have their names as ids, and no source.
 
@@ -89,7 +97,7 @@ class ApiKey:
     source: str = ""
     generations: tuple[int, ...] = (1,)
 
-    @property
+    @cached_property
     def caller(self) -> Caller:
         """The holder of the key, as the rules see them."""
         return Caller(self.kind, self.scopes, self.source)

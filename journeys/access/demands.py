@@ -25,7 +25,11 @@ from journeys.events.tracking_plan import Origin, PlannedField, TrackingPlan
 
 ADDRESSES: Final = frozenset({*ADDRESS_FIELDS.values(), "chat_channel", "push_token", "push_subscription"})
 """Fields whose values messages are sent to."""
-_UNDECLARED: Final = PlannedField(type="string")
+
+
+_JOINS: Final = AliasOrGroup()
+_ACCOUNT: Final = NamedAccount()
+_PERSONS: Final = {(known, proven): NamedPerson(known, proven) for known in (False, True) for proven in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +45,58 @@ class RefusedPart:
         return REFUSAL_SENTENCES[self.reason]
 
 
-def refused_parts(
-    caller: Caller, event: InboundEvent, plan: TrackingPlan, rules: ConsentRules, *, proven: bool = False
-) -> tuple[RefusedPart, ...]:
-    """The parts of an event that its sender may not write; `proven`: its user id comes with its hash."""
-    refused = []
-    for part, demand in demands_of(event, plan, rules, proven=proven):
-        reason = refusal_of(caller, demand)
-        if reason is not None:
-            refused.append(RefusedPart(reason, part))
-    return tuple(refused)
+class EventDemands:
+    """The demands of events by one tracking plan and its consent rules, prepared once: thousands a second pass here."""
 
+    def __init__(self, plan: TrackingPlan, rules: ConsentRules) -> None:
+        self._rules = rules
+        self._signals = {
+            name: SentSignal(_origin(plan, rules, name), signal.public, signal.writers)
+            for name, signal in plan.signals.items()
+        }
+        self._plan = plan
+        self._known: dict[Caller, dict[Demand, AccessRefusal | None]] = {}
+        fields = {"identify": plan.profile, "group": plan.account}
+        self._fields = {
+            (kind, name, of_user): _written(kind, name, field, of_user=of_user)
+            for kind, declared in fields.items()
+            for name, field in declared.items()
+            for of_user in (False, True)
+        }
 
-def demands_of(
-    event: InboundEvent, plan: TrackingPlan, rules: ConsentRules, *, proven: bool = False
-) -> Iterator[tuple[str, Demand]]:
-    """Everything that an event does, each with the name of its part."""
-    if event.kind in {"alias", "group"}:
-        yield event.kind, AliasOrGroup()
-    if event.account_id is not None:
-        yield "groupId", NamedAccount()
-    if event.user_id is not None or event.anonymous_id is not None:
-        yield "userId", NamedPerson(known=event.user_id is not None, proven=proven)
-    if event.kind == "track" or event.name in plan.signals:
-        signal = plan.signals.get(event.name)
-        public, writers = (signal.public, signal.writers) if signal is not None else (False, ())
-        yield "event", SentSignal(_origin(plan, rules, event.name), public, writers)
-    yield from _fields(event, plan)
-    for statement in statements_in(rules, event):
-        waits = bool(statement.granted) and rules.needs_confirming(statement.channel, statement.topic)
-        yield "consent", StatedConsent(statement.granted, waits=waits, proven=bool(wording(event) or _proof(event)))
+    def refused(self, caller: Caller, event: InboundEvent, *, proven: bool = False) -> tuple[RefusedPart, ...]:
+        """The parts of an event that its sender may not write; `proven`: its user id comes with its hash."""
+        known = self._known.setdefault(caller, {})
+        refused = []
+        for part, demand in self.of(event, proven=proven):
+            try:
+                reason = known[demand]
+            except KeyError:
+                reason = known[demand] = refusal_of(caller, demand)
+            if reason is not None:
+                refused.append(RefusedPart(reason, part))
+        return tuple(refused)
+
+    def of(self, event: InboundEvent, *, proven: bool = False) -> Iterator[tuple[str, Demand]]:
+        """Everything that an event does, each with the name of its part."""
+        if event.kind in {"alias", "group"}:
+            yield event.kind, _JOINS
+        if event.account_id is not None:
+            yield "groupId", _ACCOUNT
+        if event.user_id is not None or event.anonymous_id is not None:
+            yield "userId", _PERSONS[event.user_id is not None, proven]
+        if event.kind == "track" or event.name in self._signals:
+            yield "event", self._signals.get(event.name) or SentSignal(_origin(self._plan, self._rules, event.name))
+        for name in event.traits:
+            if name not in TRAITS or event.kind == "group":
+                yield f"traits/{name}", self._field(event, name)
+        for statement in statements_in(self._rules, event):
+            waits = bool(statement.granted) and self._rules.needs_confirming(statement.channel, statement.topic)
+            yield "consent", StatedConsent(statement.granted, waits=waits, proven=bool(wording(event) or _proof(event)))
+
+    def _field(self, event: InboundEvent, name: str) -> WrittenField:
+        of_user = event.user_id is not None
+        return self._fields.get((event.kind, name, of_user)) or _written(event.kind, name, None, of_user=of_user)
 
 
 def _origin(plan: TrackingPlan, rules: ConsentRules, name: str) -> Origin:
@@ -79,24 +105,15 @@ def _origin(plan: TrackingPlan, rules: ConsentRules, name: str) -> Origin:
     return Origin.PROVIDER if origin is Origin.COMPANY and name in rules.suppress else origin
 
 
-def _fields(event: InboundEvent, plan: TrackingPlan) -> Iterator[tuple[str, Demand]]:
-    if event.kind not in {"identify", "group"}:
-        return
-    declared = plan.profile if event.kind == "identify" else plan.account
-    for name in event.traits:
-        if event.kind == "identify" and name in TRAITS:
-            continue
-        field = declared.get(name, _UNDECLARED)
-        yield (
-            f"traits/{name}",
-            WrittenField(
-                "profile" if event.kind == "identify" else "account",
-                field.public,
-                field.writers,
-                address=name in ADDRESSES,
-                of_user=event.user_id is not None,
-            ),
-        )
+def _written(kind: str, name: str, field: PlannedField | None, *, of_user: bool) -> WrittenField:
+    """A field that is not declared is closed to public keys, and open to all others."""
+    return WrittenField(
+        "account" if kind == "group" else "profile",
+        public=field is not None and field.public,
+        writers=field.writers if field is not None else (),
+        address=name in ADDRESSES,
+        of_user=of_user,
+    )
 
 
 def _proof(event: InboundEvent) -> Any:

@@ -27,12 +27,13 @@ class Quota:
     per: timedelta
 
     def charge(self, of: str, number: float = 1.0) -> Charge:
-        """The charge of `number` in the bucket of one key, person, network or address.
-
-        More than the limit counts as the limit: such a request needs an empty bucket, and does not wait for ever.
-        """
+        """The charge of `number` in the bucket of one key, person, network or address; above the limit it never fits."""
         within = self.per.total_seconds()
-        return Charge(f"{self.what}/{of}", min(number, self.limit) * within / self.limit, within)
+        return Charge(f"{self.what}/{of}", number * within / self.limit, within)
+
+    def largest(self, of: str, number: float) -> Charge:
+        """As `charge`, but a number above the limit needs an empty bucket, and does not wait for ever."""
+        return self.charge(of, min(number, self.limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class IngestQuotas:
     secret_requests: Quota
     secret_bytes: Quota
     network_requests: Quota
+    network_bytes: Quota
     network_people: Quota
     network_addresses: Quota
     person_events: Quota

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from journeys.access.callers import KINDS_OF_SCOPE, OPERATOR_SCOPES, Caller, CallerKind, Scope
+from journeys.access.callers import KINDS_OF_SCOPE, Caller, CallerKind, Scope, operator_scope
 from journeys.access.refusals import AccessRefusal
 from journeys.events.tracking_plan import Origin
 
@@ -126,8 +126,7 @@ def _route(caller: Caller, scope: Scope) -> AccessRefusal | None:
         return AccessRefusal.NO_KEY if caller.kind is CallerKind.NOBODY else AccessRefusal.KIND
     if caller.kind is not CallerKind.OPERATOR or scope is Scope.ANYONE:
         return None
-    needed = scope if scope in OPERATOR_SCOPES else Scope.OPERATE
-    return None if needed in caller.scopes else AccessRefusal.SCOPE
+    return None if operator_scope(scope) in caller.scopes else AccessRefusal.SCOPE
 
 
 def _identity(demand: AliasOrGroup | NamedAccount | NamedPerson) -> AccessRefusal | None:

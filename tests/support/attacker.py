@@ -143,23 +143,33 @@ async def attack(url: str, key: str, requests: int, connections: int) -> dict[st
     head = f"Host: {address.netloc}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
 
     async def worker() -> None:
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        connection = await asyncio.open_connection(address.hostname, address.port)
         for _ in left:
             method, path, body, headers = attacker.next()
             content = json.dumps(body).encode() if body is not None else b""
             extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             lines = f"{method} {path} HTTP/1.1\r\n{head}{extra}Content-Length: {len(content)}\r\n\r\n"
-            writer.write(lines.encode() + content)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length))
-            statuses[int(answer.split(b" ", 2)[1])] += 1
-        writer.close()
+            try:
+                status = await _exchange(*connection, lines.encode() + content)
+            except (asyncio.IncompleteReadError, ConnectionError):  # idle for too long while this process was stopped
+                connection = await asyncio.open_connection(address.hostname, address.port)
+                status = await _exchange(*connection, lines.encode() + content)
+            statuses[status] += 1
+        connection[1].close()
 
     began = time.monotonic()
     await asyncio.gather(*(worker() for _ in range(connections)))
     seconds = time.monotonic() - began
     return {"statuses": {str(status): count for status, count in sorted(statuses.items())}, "seconds": seconds}
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
+    """Send a request; the status of its answer."""
+    writer.write(request)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+    await reader.readexactly(int(length))
+    return int(answer.split(b" ", 2)[1])
 
 
 if __name__ == "__main__":

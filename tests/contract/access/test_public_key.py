@@ -218,8 +218,9 @@ async def test_the_requests_of_one_network_are_counted_and_nobody_elses_suffer(n
 
 async def test_new_people_of_one_network_are_counted(narrow):
     web, _ = narrow
-    batch = {"batch": [{"type": "page", "anonymousId": f"v-{n}"} for n in range(4)]}
-    assert (await web.post("/v1/batch", json=batch)).status_code == 200, "more than the quota needs an empty bucket"
+    batch = [{"type": "page", "anonymousId": f"v-{n}"} for n in range(4)]
+    assert is_used_up(await web.post("/v1/batch", json={"batch": batch}), "new people of this network")
+    assert (await web.post("/v1/batch", json={"batch": batch[:3]})).json()["accepted"] == 3
     assert is_used_up(await web.post("/v1/page", json={"anonymousId": "v-4"}), "new people of this network")
     assert (await web.post("/v1/page", json={"anonymousId": "v-0"})).status_code == 200
 

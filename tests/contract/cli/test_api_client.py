@@ -104,7 +104,7 @@ def test_publish_prints_every_problem_and_continues_with_the_other_files(api, ur
 def test_publish_with_the_write_key_fails_with_a_clear_error(url):
     result = run(url, "publish", "urgent-support", key=WRITE)
     assert result.exit_code == 1
-    assert "the route needs publish" in result.stderr
+    assert "needs an operator's with the scope publish" in result.stderr
 
 
 def test_where_shows_a_persons_journeys_and_their_timeline(url, api):

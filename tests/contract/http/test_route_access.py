@@ -143,6 +143,7 @@ async def test_a_route_is_open_to_the_kinds_and_scopes_of_its_row_and_answers_40
         assert (answer.status_code not in {401, 403}) == allowed, (of, answer.text)
         if not allowed:
             assert (answer.json()["title"], answer.json()["turn"]) == ("The key does not allow this", "caller")
+            assert f"The key is {key.view['kind']}" in answer.json()["detail"]
     expected = {
         Scope.COLLECT: {"public", "secret", "operate"},
         Scope.SEND: {"secret", "operate"},

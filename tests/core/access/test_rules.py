@@ -18,7 +18,7 @@ from journeys.access.callers import (
     CallerKind,
     Scope,
 )
-from journeys.access.demands import ADDRESSES, demands_of, refused_parts
+from journeys.access.demands import ADDRESSES, EventDemands
 from journeys.access.refusals import REFUSAL_SENTENCES, AccessRefusal
 from journeys.access.rules import MadeKey, NamedPerson, RouteCall, StatedConsent, UsedTestClock, refusal_of
 from journeys.consent.rules import ConsentRules, NeedsConfirming, read_consent_rules
@@ -93,7 +93,7 @@ def call(kind: CallKind, name: str = "", **more) -> InboundEvent:
 
 
 def reasons(caller: Caller, event: InboundEvent, *, proven: bool = False, plan: TrackingPlan = PLAN, rules=RULES):
-    return [part.reason for part in refused_parts(caller, event, plan, rules, proven=proven)]
+    return [part.reason for part in EventDemands(plan, rules).refused(caller, event, proven=proven)]
 
 
 def test_every_signal_and_every_field_of_the_plan_has_a_row():
@@ -257,6 +257,6 @@ def test_signals_of_tenure_have_their_origin_in_a_plan_that_does_not_declare_the
 
 def test_a_page_call_that_is_a_signal_is_judged_as_that_signal():
     rules = ConsentRules(confirm=(NeedsConfirming(),))
-    assert [type(demand) for _, demand in demands_of(call("page"), PLAN, rules)] == [NamedPerson]
-    assert len(list(demands_of(call("page", "pricing_viewed"), PLAN, rules))) == 2
+    assert [type(demand) for _, demand in EventDemands(PLAN, rules).of(call("page"))] == [NamedPerson]
+    assert len(list(EventDemands(PLAN, rules).of(call("page", "pricing_viewed")))) == 2
     assert reasons(PUBLIC, call("page", "order_completed")) == [AccessRefusal.NOT_PUBLIC]

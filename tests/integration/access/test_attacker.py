@@ -31,11 +31,12 @@ from worker.stack.free_ports import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
-REQUESTS, CONNECTIONS, WITHIN_SECONDS = 10_000, 64, 240.0
-HONEST_PER_SECOND, WINDOW_SECONDS = 25, 4.0
+REQUESTS, CONNECTIONS, WITHIN_SECONDS = 10_000, 64, 600.0
+HONEST_PER_SECOND, WINDOW_SECONDS, WINDOWS = 25, 4.0, 8
 FLOOR_SECONDS = 0.025
 """A p99 below this is noise of the machine: twice this is allowed whatever it is without the attack."""
-BATCHED = 100
+DRAINED = 60
+"""New people for whom there is room again while the attack goes on."""
 THEIRS = {
     "identities": "SELECT kind, value, subject_key FROM identities WHERE subject_key = ANY($1) ORDER BY 1, 2",
     "subjects": "SELECT key, profile, account_key, merged_into, seq FROM subjects WHERE key = ANY($1) ORDER BY 1",
@@ -170,10 +171,8 @@ async def test_a_stranger_with_a_public_key_changes_nothing_of_anybody_else_and_
     )  # fmt: skip
     output = asyncio.create_task(process.communicate())
     quiet, attacked, paused = [], [], 0.0
-    while not output.done():
+    while not output.done() and len(quiet) < WINDOWS:
         attacked.append(await honest_p99(deployment))
-        if output.done():
-            break
         began = time.monotonic()
         process.send_signal(signal.SIGSTOP)  # side by side, so that what else this machine does is in both
         quiet.append(await honest_p99(deployment))
@@ -197,5 +196,5 @@ async def claims_are_few(deployment: Deployment) -> None:
     assert await fetch(asked) <= limits.address_claims
     people = await fetch("SELECT count(DISTINCT subject_key) FROM identities WHERE value LIKE 'v-%'")
     assert brake is not None
-    assert people <= limits.network_people + BATCHED < brake.least
+    assert people <= limits.network_people + DRAINED < brake.least
     assert await fetch("SELECT count(*) FROM identities WHERE value LIKE 'thief-%'") == 0

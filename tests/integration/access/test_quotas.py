@@ -65,5 +65,6 @@ async def test_a_bucket_drains_with_time_and_is_deleted_when_it_is_empty(two) ->
 async def test_nothing_is_charged_for_nothing_and_a_charge_above_the_limit_never_fits(two) -> None:
     assert await charged(two[0]) == {}
     assert await charged(two[0], Charge("k", 3601, 3600)) != {}
-    assert HOURLY.charge("k", 11) == HOURLY.charge("k", 10), "it needs an empty bucket, and does not wait for ever"
+    assert await charged(two[0], HOURLY.charge("k", 11)) != {}
+    assert HOURLY.largest("k", 11) == HOURLY.charge("k", 10), "it needs an empty bucket, and does not wait for ever"
     assert await charged(two[0], HOURLY.charge("k", 10)) == {}
