@@ -88,7 +88,8 @@ _of_scope = and_(tasks.c.clock == _clock, any_of(tasks.c.scope_key, "keys"))
 _FIRST = sql(
     select(
         _first(
-            subjects.c.key, subjects.c.clock == _clock, any_of(subjects.c.key, "keys"), _behind, by=[subjects.c.key]
+            subjects.c.key, subjects.c.clock == _clock, any_of(subjects.c.key, "keys"), _behind,
+            by=[subjects.c.behind_since, subjects.c.key],
         ).label("account"),
         _first(messages.c.recipient, _theirs, _attempting, by=[messages.c.id]).label("attempting"),
         _first(
@@ -112,8 +113,9 @@ _FIRST = sql(
 class FirstDue:
     """The first due item of each kind of a group. The fields are settled in this order.
 
-    `account` has rows that its members' lanes lack, `attempting` is a person with an unfinished attempt, `row` an undelivered row of the outbox, `run` the run with the
-    earliest deadline, `person` the one whose deferred message has waited longest.
+    `account` has rows that its members' lanes lack, `attempting` is a person with an unfinished attempt, `row` an
+    undelivered row of the outbox, `run` the run with the earliest deadline, `person` the one whose deferred message has
+    waited longest.
     """
 
     account: str | None

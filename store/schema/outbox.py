@@ -41,6 +41,7 @@ Index("outbox_for_members", outbox.c.recipient, outbox.c.seq, postgresql_where=o
 Index(
     "outbox_on_clock",
     outbox.c.clock,
+    outbox.c.recipient,
     outbox.c.id,
     postgresql_where=and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_not(None)),
 )

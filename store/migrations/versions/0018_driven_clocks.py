@@ -42,7 +42,7 @@ CREATE INDEX outbox_waiting ON outbox (id) WHERE delivered_at IS NULL AND clock 
 CREATE INDEX outbox_waiting_of ON outbox (recipient, seq) WHERE delivered_at IS NULL AND clock IS NULL;
 CREATE INDEX outbox_waiting_own ON outbox (recipient)
   WHERE delivered_at IS NULL AND clock IS NULL AND copy_of IS NULL;
-CREATE INDEX outbox_on_clock ON outbox (clock, id) WHERE delivered_at IS NULL AND clock IS NOT NULL
+CREATE INDEX outbox_on_clock ON outbox (clock, recipient, id) WHERE delivered_at IS NULL AND clock IS NOT NULL
 """
 _MESSAGES = """
 ALTER TABLE messages ADD COLUMN clock text;
