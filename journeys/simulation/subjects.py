@@ -88,6 +88,11 @@ class SimulatedSubject:
         self.facts: RowFacts | None = None
         self.facts_at: datetime | None = None
 
+    def forget(self) -> None:
+        """Drop the references to runs, accounts and members, which refer back."""
+        self.runs, self.open = {}, []
+        self.account, self.accounts, self.members = None, {}, {}
+
     # -- fields ----------------------------------------------------------------------------------------------------
 
     def change_fields(self, traits: Mapping[str, Any]) -> frozenset[str]:

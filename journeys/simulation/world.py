@@ -218,6 +218,18 @@ class World:
 
     # -- results ---------------------------------------------------------------------------------------------------
 
+    def release(self) -> None:
+        """Forget everybody, so that memory is free at once: people, runs and messages refer to each other.
+
+        A backtest of many groups would else need a search for cycles, which takes longer than this.
+        """
+        for subject in self.subjects:
+            subject.forget()
+        self.agenda.entries.clear()
+        self.gates.clear()
+        self.messages.forget()
+        del self.intake, self.steps
+
     @property
     def open_runs(self) -> list[SimulatedRun]:
         """The open runs, in the order in which they were opened."""
