@@ -77,8 +77,9 @@ class MessageQueue:
         self._of_run[deferred.run].remove(deferred)
 
     def forget(self) -> None:
-        """Drop all messages."""
+        """Drop all messages, and what is due."""
         self._of_run = {}
+        self.agenda.entries.clear()
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages, at: datetime) -> None:
         """Withdraw the queued messages of a run that an effect names. Its run is not told: it has left their state."""
