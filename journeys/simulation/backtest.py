@@ -150,6 +150,7 @@ def backtest(
         tally.count(world, len(events))
         if detail is not None:
             detail(world)
+        world.release()
     return tally
 
 
@@ -193,6 +194,8 @@ def compare(
         result.before.count(first, len(events))
         result.after.count(second, len(events))
         old, new = messages_received(first), messages_received(second)
+        first.release()
+        second.release()
         for person in old:
             for kind in differences(old[person], new.get(person, {}), result.messages) or {"same"}:
                 result.people[kind] += 1

@@ -92,18 +92,15 @@ class EventIntake:
     # -- admission -------------------------------------------------------------------------------------------------
 
     def _admit(self, event: AcceptedEvent, at: datetime) -> None:
-        """Change what an event says of its subject and their account, and give it to both lanes, the account's first."""
+        """Change what an event says of its subject and their account, and give it to both lanes, the subject's first."""
         subject = event.subject
         account = subject if subject.kind == "account" else event.account or subject.account
         if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
             return
         changed, of_account = self._change_fields(event, account)
+        self._offer(event, subject, account, changed, at)
         if account is not None and account is not subject:
             self._offer(event, account, account, of_account, at)
-            if ACCOUNT in changed:
-                subject.copied = self.lanes.last_number  # its rows until now are no news to them
-            self.lanes.copy_pending(subject)
-        self._offer(event, subject, account, changed, at)
         if changed:
             self._reevaluate_hours(subject, changed, at)
         if account is not None and of_account:
@@ -164,10 +161,11 @@ class EventIntake:
             run = SimulatedRun(chart, entry.case, entry.epoch, to, self.runs, row.number)
             to.runs.setdefault((chart.key, entry.case), []).append(run)
             to.open.append(run)
-        if to.kind == "account" and to.members:
-            of_members = is_own and name in scenario.member_signals
-            if of_members or not scenario.member_fields.isdisjoint(changed):
-                self.lanes.note_for_members(row, as_signal=of_members)
+        if to.followers:
+            if is_own and name in scenario.member_signals:
+                self.lanes.copy(row, "signal")
+            elif not scenario.member_fields.isdisjoint(changed):
+                self.lanes.copy(row, "facts")
 
     def _enters(
         self, chart: Chart, to: SimulatedSubject, event: AcceptedEvent, facts: RowFacts, at: datetime

@@ -6,7 +6,7 @@ A row has one recipient, as in the outbox. Rows are delivered in the order in wh
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
@@ -80,7 +80,6 @@ class Lanes:
         self.scenario = scenario
         self.rows: deque[Row] = deque()
         self.last_number = 0
-        self._for_members: list[tuple[Row, RowKind]] = []
         self._caused: dict[SimulatedSubject, int] = {}
 
     def begin(self) -> None:
@@ -114,28 +113,10 @@ class Lanes:
         if name in run.chart.signals and run.is_open:
             self.add(run.subject, "signal", name, at, data, None, target=run)
 
-    def note_for_members(self, row: Row, *, as_signal: bool) -> None:
-        """Remember that an account's row is to be copied to its members, as the signal or as changed fields alone."""
-        self._for_members.append((row, "signal" if as_signal else "facts"))
-
-    def copy_to_members(self) -> None:
-        """Copy the rows of accounts into the lanes of members: member by member, to each all rows in order (record 0015)."""
-        if not self._for_members:
-            return
-        pending, self._for_members = self._for_members, []
-        for account in dict.fromkeys(row.subject for row, _ in pending):
-            for member in account.copied_to():
-                self._copy([(row, kind) for row, kind in pending if row.subject is account], member)
-
-    def copy_pending(self, member: SimulatedSubject) -> None:
-        """Copy the rows of a member's account into their lane before a row of their own; the other members get them later."""
-        if self._for_members and member.open:
-            self._copy([item for item in self._for_members if item[0].subject is member.account], member)
-
-    def _copy(self, pending: Iterable[tuple[Row, RowKind]], member: SimulatedSubject) -> None:
-        for row, kind in pending:
-            if row.number > member.copied:
-                member.copied = row.number
+    def copy(self, row: Row, kind: Literal["signal", "facts"]) -> None:
+        """Copy an account's row into the lanes of its members who have an open run, with fields of theirs (record 0015)."""
+        for member in row.subject.followers:
+            if member.open:
                 facts = {"profile": member.profile, **(row.facts or {})}
                 self.add(member, kind, row.name if kind == "signal" else "", row.at, row.data, facts)
 

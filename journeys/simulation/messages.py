@@ -76,6 +76,11 @@ class MessageQueue:
         deferred.gate.queue.remove(deferred)
         self._of_run[deferred.run].remove(deferred)
 
+    def forget(self) -> None:
+        """Drop all messages, and what is due."""
+        self._of_run = {}
+        self.agenda.entries.clear()
+
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages, at: datetime) -> None:
         """Withdraw the queued messages of a run that an effect names. Its run is not told: it has left their state."""
         for deferred in [each for each in self._of_run.get(run, ()) if withdraws(effect, each.message)]:

@@ -15,15 +15,16 @@ from journeys.events.identities import link_of
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
 from journeys.simulation.reactions import Reactions
+from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.subjects import ACCOUNT, SimulatedRun, SimulatedSubject
 from journeys.tasks.board import TaskBoard
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPerson:
-    """The person of an event; `merged` is a visitor who turns out to be this known user."""
+class FoundSubject:
+    """The subject of an event; `merged` is a visitor who turns out to be this known user."""
 
-    person: SimulatedSubject
+    subject: SimulatedSubject
     merged: SimulatedSubject | None = None
 
 
@@ -45,11 +46,17 @@ class SubjectRegistry:
     def visitor(self, name: str) -> SimulatedSubject:
         return self.visitors.get(name) or self.visitors.setdefault(name, SimulatedSubject(name, "user"))
 
-    def user(self, name: str, visitor: str = "") -> FoundPerson:
+    def subject_of(self, event: RecordedEvent) -> FoundSubject:
+        """The person or account that an event is about."""
+        if event.subject == "user":
+            return self.user(event.who, event.visitor)
+        return FoundSubject(self.visitor(event.who) if event.subject == "visitor" else self.account(event.who))
+
+    def user(self, name: str, visitor: str = "") -> FoundSubject:
         """A user, by the rules of `link_of` with the visitor who is named beside them."""
         person, before = self.users.get(name), self.visitors.get(visitor) if visitor else None
         if not visitor:
-            return FoundPerson(person or self._new_user(name))
+            return FoundSubject(person or self._new_user(name))
         match link_of(person, before, visitor_is_user=before is not None and before.is_known):
             case "create":
                 person = self.visitors[visitor] = self._new_user(name)
@@ -66,10 +73,10 @@ class SubjectRegistry:
                 assert person is not None
                 assert before is not None
                 self.visitors = {key: person if seen is before else seen for key, seen in self.visitors.items()}
-                return FoundPerson(person, before)
+                return FoundSubject(person, before)
             case "none":
                 assert person is not None
-        return FoundPerson(person)
+        return FoundSubject(person)
 
     def _new_user(self, name: str) -> SimulatedSubject:
         person = self.users[name] = SimulatedSubject(name, "user")
@@ -82,19 +89,26 @@ class SubjectRegistry:
 
 def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[str]:
     """Give a visitor's fields, memberships, tickets and holds to the user; all fields are news to the runs that come along."""
-    changed = set[str]()
-    account = into.account or gone.account
+    changed = frozenset({ACCOUNT}) if into.account is not gone.account else frozenset[str]()
     for membership in gone.accounts:
         into.accounts.setdefault(membership)
-        membership.members.setdefault(into)
-        membership.members.pop(gone)
-    if into.account is not account or gone.account is not account:
-        changed.add(ACCOUNT)
-    into.account = account
+        membership.members = _replaced(membership.members, gone, into)
+    if gone.account is not None:
+        gone.account.followers = _replaced(gone.account.followers, gone, into if into.account is None else None)
+        into.account = into.account or gone.account
     into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
     into.tickets |= gone.tickets
     into.held = into.held or gone.held
-    return frozenset(changed | set(into.profile))
+    return changed | set(into.profile)
+
+
+def _replaced(
+    people: dict[SimulatedSubject, None], gone: SimulatedSubject, into: SimulatedSubject | None
+) -> dict[SimulatedSubject, None]:
+    """People with one in the place of another, unless they have a place already; or without that one."""
+    stays = into is None or into in people
+    kept = [None if person is gone and stays else into if person is gone else person for person in people]
+    return dict.fromkeys([person for person in kept if person is not None])
 
 
 def merge_runs(

@@ -1,7 +1,7 @@
 """Steps in memory: one decision of a run, and its effects in one transaction.
 
 The order is that of `activities/steps/apply.py`: tasks and withdrawals, then the messages, person by person, then the signals
-that the journey emits; attempts come after the commit, and copies for members at the end.
+that the journey emits; attempts come after the commit.
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ class Steps:
             self._send(run, sends, emitted, now)
         elif emitted:
             self._emit(run, emitted, now)
-        self.lanes.copy_to_members()
 
     # -- messages and signals --------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ class SimulatedSubject:
     """
 
     __slots__ = (
-        "_current", "account", "accounts", "copied", "facts", "facts_at", "held", "is_known", "kind", "members", "name", "open",
+        "_current", "account", "accounts", "facts", "facts_at", "followers", "held", "is_known", "kind", "members", "name", "open",
         "profile", "runs", "scope", "tickets",
     )  # fmt: skip
 
@@ -76,17 +76,22 @@ class SimulatedSubject:
         self.account: SimulatedSubject | None = None
         self.accounts: dict[SimulatedSubject, None] = {}
         self.members: dict[SimulatedSubject, None] = {}
+        self.followers: dict[SimulatedSubject, None] = {}
+        """The members whose account it is, in the order in which they were put into it last: their lanes get its rows."""
         self.runs: dict[tuple[str, str], list[SimulatedRun]] = {}
         self.open: list[SimulatedRun] = []
         self.tickets: frozenset[str] = frozenset()
         self.held: tuple[Hold, ...] = ()
-        self.copied = 0
-        """The number of the last row of an account that was copied into a person's lane."""
         self.is_known = kind == "account"
         """Whether a person has a user id; one without is a visitor."""
         self._current: RowFacts = {self.scope: NO_FIELDS}
         self.facts: RowFacts | None = None
         self.facts_at: datetime | None = None
+
+    def forget(self) -> None:
+        """Drop the references to runs, accounts and members, which refer back."""
+        self.runs, self.open = {}, []
+        self.account, self.accounts, self.members, self.followers = None, {}, {}, {}
 
     # -- fields ----------------------------------------------------------------------------------------------------
 
@@ -136,9 +141,13 @@ class SimulatedSubject:
         """Put a person into an account, which is theirs from now on; whether it was not."""
         self.accounts.setdefault(account)
         account.members.setdefault(self)
-        moved = self.account is not account
+        if self.account is account:
+            return False
+        if self.account is not None:
+            del self.account.followers[self]
         self.account = account
-        return moved
+        account.followers[self] = None
+        return True
 
     def leave(self, account: SimulatedSubject, *, by_name: bool) -> bool:
         """Take a person out of an account; whether it was theirs, so that they have none now.
@@ -150,12 +159,9 @@ class SimulatedSubject:
             account.members.pop(self, None)
         if self.account is not account:
             return False
+        del account.followers[self]
         self.account = None
         return True
-
-    def copied_to(self) -> Iterable[SimulatedSubject]:
-        """The members whose lanes get copies of an account's rows: those whose account it is, and who have an open run."""
-        return [member for member in self.members if member.account is self and member.open]
 
     def with_role(self, roles: Iterable[str]) -> list[SimulatedSubject]:
         """The members of an account who have one of these roles, in the order in which they joined."""

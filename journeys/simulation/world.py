@@ -121,7 +121,6 @@ class World:
             subject, changed = self._subject_of(event, at)
             account = self._account_of(event, subject)
             self.intake.accept((AcceptedEvent(subject, account, kind, event.name, event.data, changed),), at)
-        self.lanes.copy_to_members()
         self._deliver_all()
         self.until(self.now)
 
@@ -147,14 +146,10 @@ class World:
         known = self.subjects.users.get(event.who) if event.subject == "user" and not event.visitor else None
         if known is not None:
             return known, UNCHANGED
-        if event.subject == "user":
-            found = self.subjects.user(event.who, event.visitor)
-            if found.merged is not None:
-                return found.person, self._merge(found.merged, found.person, at)
-            return found.person, UNCHANGED
-        if event.subject == "visitor":
-            return self.subjects.visitor(event.who), UNCHANGED
-        return self.subjects.account(event.who), UNCHANGED
+        found = self.subjects.subject_of(event)
+        if found.merged is not None:
+            return found.subject, self._merge(found.merged, found.subject, at)
+        return found.subject, UNCHANGED
 
     def _account_of(self, event: RecordedEvent, subject: SimulatedSubject) -> SimulatedSubject | None:
         """The account that an event names. Fields of an account that is not named are those of the person's own."""
@@ -218,6 +213,14 @@ class World:
 
     # -- results ---------------------------------------------------------------------------------------------------
 
+    def release(self) -> None:
+        """Forget everybody, so that memory is free without a search for cycles: people and runs refer to each other."""
+        for subject in self.subjects:
+            subject.forget()
+        self.messages.forget()
+        self.gates.clear()
+        del self.intake, self.steps
+
     @property
     def open_runs(self) -> list[SimulatedRun]:
         """The open runs, in the order in which they were opened."""
@@ -227,10 +230,8 @@ class World:
         """The timeline of every run, in the order in which it was decided."""
         lines = []
         for run, item in self.timeline:
-            if run is not None and isinstance(item, LogLine):
-                lines.append(TimelineLine(run.subject.name, run.name, item.at, item.kind, item.about, item.text))
-            elif run is not None and isinstance(item, MessageOutcome) and not item.again:
-                about = item.message.action
+            if run is not None and (isinstance(item, LogLine) or (isinstance(item, MessageOutcome) and not item.again)):
+                about = item.about if isinstance(item, LogLine) else item.message.action
                 lines.append(TimelineLine(run.subject.name, run.name, item.at, item.kind, about, item.text))
         return lines
 

@@ -150,4 +150,4 @@ def test_C5_a_reply_with_an_opt_out_keyword_refuses_email_in_the_simulator():
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
         person.accept(event)
     assert [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
-    assert person.gate_of(person.subjects.user("p").person).recipient.consents == {("email", "*"): False}
+    assert person.gate_of(person.subjects.user("p").subject).recipient.consents == {("email", "*"): False}

@@ -147,12 +147,12 @@ def test_who_leaves_an_account_knows_nothing_of_it_any_more():
     assert lines == ['on paid: nothing, as account.plan == "team": account.plan is not known']
 
 
-def test_runs_that_one_event_opens_are_decided_in_the_order_of_their_journeys_account_before_person():
+def test_runs_that_one_event_opens_are_decided_in_the_order_of_their_journeys_person_before_account():
     first = "journey: z\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {}}"
     second = "journey: b\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {}}"
     third = "journey: m\nsubject: account\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {}}"
     simulated = happen(world(first, second, third), group(0, "ada", "acme"), signal(1, "ada", "begin"))
-    assert list(dict.fromkeys(line.run for line in simulated.lines())) == ["m/-/1", "b/-/1", "z/-/1"]
+    assert list(dict.fromkeys(line.run for line in simulated.lines())) == ["b/-/1", "z/-/1", "m/-/1"]
 
 
 def test_a_hold_on_an_account_defers_messages_to_its_members():

@@ -49,7 +49,7 @@ def test_C5_statements_in_traits_and_in_declared_signals_change_consent_and_not_
     for refusal in (traits, signal(1.5, "p", "unsubscribed"), identify(1.5, "p", unsubscribed=True)):
         simulated = happen(world(TEXT, consent=RULES), signal(1, "p", "begin"), refusal, signal(2, "p", "go"))
         assert [line.about for line in simulated.lines() if line.kind == "finished"] == ["opted_out"]
-        assert not {"consents", "unsubscribed"} & simulated.subjects.user("p").person.profile.keys()
+        assert not {"consents", "unsubscribed"} & simulated.subjects.user("p").subject.profile.keys()
 
 
 def test_a_hard_bounce_a_complaint_or_enough_soft_bounces_suppress_an_address_until_it_changes():

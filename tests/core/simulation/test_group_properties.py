@@ -89,29 +89,28 @@ def scenario(**rules: object) -> Scenario:
 
 
 def expected_pings(story: Story) -> list[tuple[datetime, tuple[str, ...]]]:
-    """A model of who decides each `ping` of an account: its own run, then those whose account it is, as they joined.
+    """A model of who decides each `ping` of an account: its own run, then those whose account it is, as they were put into it.
 
     `mine` of a member makes their account's run emit one.
     """
-    theirs, joined = dict[str, str](), defaultdict[str, list[str]](list)
+    theirs, put = dict[str, str](), defaultdict[str, list[str]](list)
     begun, started = set[str](), set[str]()
     at, pings = 0.0, []
     for (what, person, account), pause in story:
         at += pause
-        if what in {"join", "plan"}:
+        before = theirs.get(person)
+        if what in {"join", "plan"} and before != account:
+            put[before or ""] = [who for who in put[before or ""] if who != person]
+            put[account].append(person)
             theirs[person] = account
-            if person not in joined[account]:
-                joined[account].append(person)
-        elif what == "leave":
-            if person in joined[account]:
-                joined[account].remove(person)
-            if theirs.get(person) == account:
-                del theirs[person]
+        elif what == "leave" and before == account:
+            put[account].remove(person)
+            del theirs[person]
         elif what in {"begin", "start"}:
             (begun if what == "begin" else started).add(person or account)
-        elif what == "ping" or (what == "mine" and theirs.get(person) in started):
+        elif what == "ping" or (what == "mine" and before in started):
             of = account or theirs[person]
-            members = tuple(who for who in joined[of] if theirs.get(who) == of and who in begun)
+            members = tuple(who for who in put[of] if who in begun)
             pings.append((day(at), (of, *members) if of in started else members))
     return pings
 

@@ -22,7 +22,7 @@ def why_not(world: World, chart: Chart, template: str, now: datetime) -> tuple[O
 
 def view_of(world: World, chart: Chart, now: datetime) -> PersonView:
     """The view of the one person of a simulation for one journey."""
-    person = world.subjects.user("p").person
+    person = world.subjects.user("p").subject
     runs = sorted(
         (run for of_case in person.runs.values() for run in of_case if run.chart.key == chart.key),
         key=lambda run: (run.state.is_open, run.state.last_at or now),
@@ -57,7 +57,7 @@ def past_run(run: SimulatedRun) -> PastRunView:
 def last_decisions(world: World) -> Iterator[LastDecision]:
     waiting = {
         (queued.run.identity, queued.message.action): queued.due
-        for queued in world.gate_of(world.subjects.user("p").person).queue
+        for queued in world.gate_of(world.subjects.user("p").subject).queue
     }
     for run, item in reversed(world.timeline):
         if run is not None and isinstance(item, MessageOutcome):

@@ -211,7 +211,7 @@ class Comparison:
             ]
         world = World(self.scenario)
         world.operations.unsendable = {RETIRED: "there is no such template"}
-        simulated = world.subjects.user(name).person
+        simulated = world.subjects.user(name).subject
         simulated_runs = [SimulatedRun(chart, "", 1, simulated) for chart in self.scenario.charts]
         for simulated_run in simulated_runs:
             simulated_run.draft = RunDraft(simulated_run.chart, RunState(state="inside", visit=1))
