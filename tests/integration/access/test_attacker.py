@@ -170,7 +170,9 @@ async def test_a_stranger_with_a_public_key_changes_nothing_of_anybody_else_and_
         cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output = asyncio.create_task(process.communicate())
-    quiet, attacked, paused = [], [], 0.0
+    quiet: list[float] = []
+    attacked: list[float] = []
+    paused = 0.0
     while not output.done() and len(quiet) < WINDOWS:
         attacked.append(await honest_p99(deployment))
         began = time.monotonic()
