@@ -255,15 +255,19 @@ async def test_a_data_folder_of_before_gets_a_password_and_keeps_its_data(home):
         assert await select(server.url("postgres"), "SELECT n FROM kept") == 7
 
 
+@pytest.fixture
+def short_folder():
+    """A folder whose path leaves room for a socket's name, which the system limits to 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="tenure-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
 async def test_a_socket_elsewhere_is_in_a_folder_for_the_server_only_and_nobody_can_wait_there(
-    home, monkeypatch, tmp_path
+    home, monkeypatch, tmp_path, short_folder
 ):
-    shared = tmp_path / "shared"
-    shared.mkdir()
+    shared = short_folder
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
     if os.getuid() == 0:
-        for folder in shared.parents:
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
         shared.chmod(0o777)
     deep = home.joinpath(*["a long folder name"] * 8)
     async with PostgresServer(deep / "postgres", durable=False) as server:
