@@ -144,7 +144,9 @@ class TaskBoard:
 
     def _add(self, task: BoardTask, request: TaskRequest) -> None:
         task.requests.append(request)
-        self._of_run.setdefault((request.run.number, request.action), []).append(task)
+        tasks = self._of_run.setdefault((request.run.number, request.action), [])
+        if task not in tasks:  # a run may request the same task again
+            tasks.append(task)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 

@@ -113,3 +113,11 @@ def test_C10_the_owner_of_a_reply_is_the_accounts_manager_else_the_policys_else_
     assert reply_owner(team, {}, "sales", "content") == "sales"
     assert reply_owner(team, {}, None, "content") == "content"
     assert reply_owner(team, {}, None, "") == "support"
+
+
+def test_a_run_that_requests_a_task_twice_withdraws_it_once():
+    tasks, run = board(), Run(1)
+    for _ in range(2):
+        task, _ = tasks.request(request(run), opened(), scope="acme", case="", account=None)
+    assert tasks.release(run, "call") == [task]
+    assert (task.status, tasks.tasks) == ("withdrawn", ())
