@@ -14,7 +14,7 @@ import pytest
 
 from activities.content import templates
 from activities.content.template import Template
-from activities.content.template_files import RULES, TEAM, read_files
+from activities.content.template_files import POLICY, RULES, TEAM, read_files
 from activities.content.template_source import TemplateProblem
 
 Parsed = tuple[dict[str, Template], list[TemplateProblem]]
@@ -26,7 +26,7 @@ def templates_parsed_once() -> Iterator[None]:
     parsed: dict[tuple[tuple[Path, bytes], ...], Parsed] = {}
 
     def remembered(folder: Path) -> Parsed:
-        beside = (folder.parent / name for name in (RULES, TEAM))
+        beside = (folder.parent / name for name in (POLICY, RULES, TEAM))
         files = [*sorted(folder.rglob("*.md")), *(path for path in beside if path.is_file())]
         state = (folder, b""), *((path, path.read_bytes()) for path in files)
         if state not in parsed:
