@@ -175,11 +175,13 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune())]
-        yield
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-        mails.close()
-        await intake.database.close()
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            mails.close()
+            await intake.database.close()
 
     return lifespan

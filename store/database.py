@@ -70,6 +70,10 @@ def engine_url(url: str) -> str:
     return plain_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+class DatabaseClosedError(RuntimeError):
+    """A database was used after `close`."""
+
+
 class Database:
     """A pool of at most `2 * pool` connections to one PostgreSQL, opened on first use.
 
@@ -82,6 +86,7 @@ class Database:
         self._size = 2 * pool
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -98,13 +103,17 @@ class Database:
             yield connection
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        """Close every connection. What uses the database later fails: nobody would close what it opens."""
+        async with self._opening:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
     async def _open(self) -> asyncpg.Pool:
         async with self._opening:
+            if self._closed:
+                raise DatabaseClosedError("the database was closed; make another")
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     plain_url(self.url),

@@ -99,7 +99,14 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _exchange(process: subprocess.Popen[bytes], raw: bytes) -> bytes | None:
-    """The result for a mail; None if the process has ended."""
+    """The result for a mail. None if the process has ended; it is reaped here, for the event loop may be gone by now."""
+    result = _result(process, raw)
+    if result is None:
+        _end(process)
+    return result
+
+
+def _result(process: subprocess.Popen[bytes], raw: bytes) -> bytes | None:
     assert process.stdin is not None
     assert process.stdout is not None
     try:

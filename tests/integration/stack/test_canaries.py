@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -68,9 +69,16 @@ async def test_no_canary_is_in_a_log_or_metric_and_every_file_is_private(stack: 
     for name, canary in {**PERSONAL, **secrets}.items():
         for place, text in {**logs, "metrics": metrics}.items():
             assert canary.lower() not in text.lower(), f"{name} is in {place}"
-    commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    commands = list(_command_lines())
     assert not [command for command in commands for secret in secrets.values() if secret in command]
     assert list(_readable_by_others(stack.home)) == []
+
+
+def _command_lines() -> Iterator[str]:
+    """Command lines of the processes that run below this one; PostgreSQL's come and go."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield " ".join(process.cmdline())
 
 
 async def _live(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: Stack) -> None:
