@@ -44,7 +44,7 @@ class AllowListedChannel:
     """
 
     def __init__(self, channel: Channel, allowed: AllowList) -> None:
-        self._channel, self._allowed = channel, allowed
+        self.channel, self._allowed = channel, allowed
         self.name: str = channel.name
         self.inside: bool = channel.inside
         self.promise: Promise = channel.promise
@@ -54,28 +54,28 @@ class AllowListedChannel:
         self.retry: Retry = channel.retry
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
-        return self._channel.address(profile, subject_key)
+        return self.channel.address(profile, subject_key)
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """Raises RecipientNotAllowed, and what the channel raises."""
         if not self._allowed.allows(outgoing.address):
             raise RecipientNotAllowed(NOT_LISTED)
-        return self._channel.prepare(outgoing)
+        return self.channel.prepare(outgoing)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         if not self._allowed.allows(prepared.address):
             return Receipt(AttemptResult.REFUSED, NOT_LISTED)
-        return await self._channel.deliver(prepared, key)
+        return await self.channel.deliver(prepared, key)
 
     async def find(self, prepared: Prepared) -> bool | None:
-        return await self._channel.find(prepared)
+        return await self.channel.find(prepared)
 
     async def close(self) -> None:
-        await self._channel.close()
+        await self.channel.close()
 
     def __getattr__(self, name: str) -> Any:
         """Attributes that the channel has beside the port."""
-        return getattr(self._channel, name)
+        return getattr(self.channel, name)
 
 
 def withheld_outside_production(

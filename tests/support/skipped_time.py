@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,8 +21,10 @@ from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWor
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
+from activities.channels.allow_list import AllowListedChannel
 from activities.dependencies import Dependencies
 from activities.outgoing.guarded_channel import GuardedChannel
+from activities.ports import Channel
 from api.events.tracking_plan import EventCheck
 from journeys.decision.state import RunState, state_from_json
 from journeys.decision.timers import jitter
@@ -187,6 +189,14 @@ class SkippedTime(Rehearsal):
             return await fetch_all(connection, statement, **values)
 
 
+def _guards(channels: Iterable[Channel]) -> Iterator[GuardedChannel]:
+    """The guard of each channel, also behind its allow-list."""
+    for channel in channels:
+        inner = channel.channel if isinstance(channel, AllowListedChannel) else channel
+        if isinstance(inner, GuardedChannel):
+            yield inner
+
+
 @contextlib.asynccontextmanager
 async def skipped_time(
     database_url: str,
@@ -220,9 +230,8 @@ async def skipped_time(
                     database, client, settings, deps.catalogue, Maildir(folder / "mail"), plan,
                     EventCheck(plan, deps.catalogue.consent.rules), MAIN, now, 0, skipper=skipper,
                 )  # fmt: skip
-                for channel in deps.channels.values():
-                    if isinstance(channel, GuardedChannel):
-                        channel.clock = stage.moment  # a circuit stays open for virtual minutes
+                for guard in _guards(deps.channels.values()):
+                    guard.clock = stage.moment  # a circuit stays open for virtual minutes
                 yield stage
             finally:
                 stop.set()
