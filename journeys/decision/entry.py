@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
@@ -20,8 +19,6 @@ from journeys.frozen import frozen
 from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
-MAX_CASE_BYTES = 890
-"""Bytes of a case in the id of its run, percent-encoded: Temporal takes 1,000 for the whole id."""
 MAX_CASE = 200
 """Characters of a case; a longer value is no case."""
 
@@ -74,7 +71,7 @@ def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     case = str(value).strip()
-    return case if 0 < len(case) <= MAX_CASE and len(quote(case, safe="")) <= MAX_CASE_BYTES else None
+    return case if 0 < len(case) <= MAX_CASE else None
 
 
 def unusable_case(chart: Chart, data: Mapping[str, Any]) -> str:
@@ -82,10 +79,7 @@ def unusable_case(chart: Chart, data: Mapping[str, Any]) -> str:
     name = chart.spec.case
     if name is None or data.get(name) is None or case_of(chart, data) is not None:
         return ""
-    return (
-        f"{name} is the case of {chart.key}, and must be a text or whole number of 1 to {MAX_CASE} characters and of at most "
-        f"{MAX_CASE_BYTES} bytes when it is percent-encoded"
-    )
+    return f"{name} is the case of {chart.key}, and must be a text or whole number of 1 to {MAX_CASE} characters"
 
 
 def may_enter(

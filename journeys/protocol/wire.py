@@ -6,9 +6,10 @@ may be added with a default; no field may change its name or meaning.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 VERSION: Final = 1
 
@@ -45,22 +46,17 @@ def channel_queue(task_queue: str, channel: str) -> str:
 
 
 def run_id(journey: str, subject_key: str, case: str, epoch: int) -> str:
-    """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id."""
-    encoded = "%2D" if case == "-" else quote(case, safe="") or "-"
-    return f"journey/{journey}/{quote(subject_key, safe='')}/{encoded}/{epoch}"
+    """`journey/{key}/{subject_key}/{hash of the case, or -}/{epoch}`, the Temporal workflow id: at most 200 bytes.
+
+    The case itself is in the run's row. Runs that were opened before have the case itself in their ids, and keep them.
+    """
+    digest = hashlib.sha256(case.encode("utf-8", "surrogatepass")).hexdigest()[:32] if case else "-"
+    return f"journey/{journey}/{quote(subject_key, safe='')}/{digest}/{epoch}"
 
 
 def outreach_id(subject_key: str) -> str:
     """The id of the workflow that owns one person's deferred messages and retries."""
     return f"outreach/{quote(subject_key, safe='')}"
-
-
-def run_parts(identity: str) -> tuple[str, str, str, int]:
-    """The inverse of `run_id`: journey, subject key, case, epoch. Raises ValueError if it is not one."""
-    kind, journey, subject, case, epoch = identity.split("/")
-    if kind != "journey":
-        raise ValueError(f"{identity!r} is not the id of a journey's run")
-    return journey, unquote(subject), "" if case == "-" else unquote(case), int(epoch)
 
 
 @dataclass(frozen=True, slots=True)
