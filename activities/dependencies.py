@@ -25,6 +25,10 @@ class Dependencies:
     channels: Mapping[str, Channel]
     roster: Roster = field(default_factory=Roster)
 
+    def channel_of(self, entry: LedgerEntry) -> Channel | None:
+        """The channel of a message; None if it has none, or one that is not configured any more."""
+        return self.channels.get(entry.channel or "")
+
     def clock_of(self, entry: LedgerEntry) -> str | None:
         """The test clock that stands while an attempt at this message is not settled; None for people on none."""
         return entry.clock

@@ -49,6 +49,7 @@ from api.inbox.endpoints import InboxRoutes
 from api.operations.health import HealthRoutes
 from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.messages import MessageRoutes
+from api.operations.parked import ParkedRoutes
 from api.people.endpoints import PeopleRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
@@ -65,6 +66,7 @@ from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.process_clock import keep_measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def build_app(parts: Parts) -> AsgiApp:
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, door).routes(routes)
+    ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
     mails = MailRoutes(intake, parts.replies)
@@ -174,7 +177,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune())]
+        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune(), keep_measured(intake.database))]
         try:
             yield
         finally:

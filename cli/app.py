@@ -19,6 +19,7 @@ COMMANDS = {
     "preview": "Show a template as a person would get it. Nothing is sent.",
     "where": "Show where a person is in their journeys, and why they did or did not get a message.",
     "tasks": "List open tasks, show one with its log, or close it.",
+    "parked": "List rows that could not be delivered to their runs, replay or discard them.",
     "keys": "List API keys, or make, rotate or revoke one.",
     "simulate": "Run a journey on one person's recorded events. Nothing is sent.",
     "replay": "Replay recorded histories with this code, to see before a deployment what it would break.",

@@ -11,7 +11,7 @@ from typing import Final
 from cli.catalog_files import CatalogFiles
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
-from journeys.gate.policy import UrgentTicket
+from journeys.gate.tickets import UrgentTicket
 from journeys.language.actions import Send
 from journeys.language.definition import Journey
 from journeys.language.traversal import actions_of

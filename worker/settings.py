@@ -127,6 +127,7 @@ class Settings(BaseSettings):
 
     catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policy and tracking plan.")
     publish_catalog: bool = Field(True, description="`up` publishes the catalogue's journeys if none is published.")
+    clock_offset_seconds: float = Field(0, description="For tests only: seconds added to the machine's clock.")
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 
     @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")
@@ -175,6 +176,8 @@ class Settings(BaseSettings):
         reason = values.exposure(self.environment, self.api_host, public_url=self.public_url, link_base=self.link_base)
         if reason and self.weak_keys:
             raise ValueError(values.weak_keys_refused(reason, self.weak_keys))
+        if reason and self.clock_offset_seconds:
+            raise ValueError(f"{reason}, and TENURE_CLOCK_OFFSET_SECONDS is for tests only")
         return self
 
     @property

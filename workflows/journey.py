@@ -7,7 +7,7 @@
     _decide              one decision; one that only changes the run is kept for the next step, so that a burst costs one
       └─ _apply          the step, keyed by run and number, in the store (record 0002). It continues by the outcome:
            Applied            the decision is final
-           Behind, TooEarly   nothing was applied: `_postpone` puts first what was accepted before it
+           Behind, TooEarly   nothing was applied: `put_behind_accepted` puts first what was accepted before it
            AlreadyCommitted   a worker committed a step of this number and died before Temporal recorded it: `_adopt`
                               takes its state and decides again what is in no step: `unsaved`, and this occurrence
     _renew               continue as new, if quiet at 60 events (record 0010)
@@ -18,8 +18,7 @@ lost begins with it (`_resume_from_store`), and so takes the state of its row an
 In a replay a result may arrive in another workflow task than it did live (record 0013). So between two waits the clock,
 the length of the history and new arrivals are not read; `open_batch` alone reads them. The timer fires into a batch
 like a signal. A run on a test clock arms none: the clock's driver sends a tick for each deadline (record 0016).
-Only a decision ends a run: `workflow_failure_exception_types` is empty, so a bug blocks the workflow task until it is
-fixed.
+Only a decision ends a run (`workflow_failure_exception_types` is empty): a bug blocks the workflow task until it is fixed.
 """
 
 from __future__ import annotations
@@ -43,8 +42,11 @@ with workflow.unsafe.imports_passed_through():
     from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant, read_tick
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
     from workflows import invocations, limits
-    from workflows.inbox import Arrival, Inbox, OperatorCommand, OperatorOccurrence, TimerFired
+    from workflows.arrivals import Arrival
+    from workflows.cancellation import uninterrupted
+    from workflows.inbox import Inbox, OperatorCommand, OperatorOccurrence, TimerFired
     from workflows.operator_commands import OperatorCommands
+    from workflows.postponement import put_behind_accepted
     from workflows.timer import DurableTimer
 
 
@@ -69,7 +71,10 @@ class JourneyWorkflow(OperatorCommands):
 
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
-        """Decide until the run ends; its outcome."""
+        """Decide until the run ends; its outcome. A cancel request in Temporal is a command."""
+        return await uninterrupted(self._decide_to_end(start), self.cancel_from_temporal)
+
+    async def _decide_to_end(self, start: wire.RunInput) -> str:
         loaded = await invocations.load_definition(start, self.inbox.last_seqs(self.state.seqs))
         self.queues = loaded.queues
         self.chart = chart = load_chart(loaded.artifact)
@@ -161,7 +166,7 @@ class JourneyWorkflow(OperatorCommands):
             lines, is_deadline = (*self.lines, *decision.log), isinstance(occurrence, TimerDue)
             match await self._apply(decision.state, lines, decision.effects, timer=at, is_deadline=is_deadline):
                 case Behind() | TooEarly() as refused:
-                    self._postpone(occurrence, refused)
+                    put_behind_accepted(self.start, self.inbox, self.timer, occurrence, refused)
                     return
                 case AlreadyCommitted() as committed:
                     await self._adopt(chart, committed, occurrence)
@@ -192,17 +197,6 @@ class JourneyWorkflow(OperatorCommands):
         if isinstance(outcome, Applied):
             self._saved(self.steps + 1)
         return outcome
-
-    def _postpone(self, occurrence: Occurrence, refused: Behind | TooEarly) -> None:
-        """Put what was accepted before the occurrence first. A tick for a deadline to come is forgotten."""
-        if isinstance(occurrence, TimerDue) and self.start.clock is None:
-            self.timer.not_before = refused.until if isinstance(refused, TooEarly) else None
-        elif isinstance(occurrence, TimerDue) and isinstance(refused, Behind):
-            self.inbox.put_first(wire.SIGNAL_TICK, [{"due": occurrence.at.isoformat()}])
-        elif isinstance(occurrence, OperatorOccurrence):
-            self.inbox.put_back_command(occurrence)
-        if isinstance(refused, Behind):
-            self.inbox.put_first(wire.SIGNAL_EVENT, refused.occurrences)
 
     async def _adopt(self, chart: Chart, committed: AlreadyCommitted, *undecided: Occurrence) -> None:
         """Take the state of a step that Temporal has no record of, and decide what it does not contain.
@@ -239,12 +233,13 @@ class JourneyWorkflow(OperatorCommands):
 
         An inbox too large for one payload is first decided until the rest fits: a history may be larger than a payload.
         """
-        if self.lines or not self.state.is_open or not workflow.all_handlers_finished():
+        if self.lines or not self.state.is_open or self.inbox.has_commands or not workflow.all_handlers_finished():
             return
         newer = invocations.is_newer_version_current()
         grown = newer or limits.is_grown(self.meter.length, self.inbox.received, workflow.now() - self.started)
         due = (grown and not self.inbox.items) or self.meter.length >= limits.BUSY_EVENTS
         if due and self.inbox.fits_in_payload():
-            carried = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
-            start = replace(self.start, carried=carried | self.timer.carried())
-            invocations.continue_as_new(start, on_newer_version=newer)
+            carried = (
+                {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried() | self.timer.carried()
+            )
+            invocations.continue_as_new(replace(self.start, carried=carried), on_newer_version=newer)

@@ -1,4 +1,7 @@
-"""Operator commands of a run: pause, resume and cancel; queries of its state."""
+"""Operator commands of a run: pause, resume and cancel; queries of its state.
+
+A cancel request in Temporal is a command too.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +78,11 @@ class OperatorCommands:
         ticket = self.inbox.add_command(occurrence)
         await workflow.wait_condition(lambda: self.inbox.done >= ticket)
         return self.state.outcome or ("paused" if self.state.paused_at else "running")
+
+    def cancel_from_temporal(self) -> None:
+        """Queue the cancellation that somebody has requested in Temporal itself."""
+        now = workflow.now() if self.start.clock is None else LATEST
+        self.inbox.add_command(Cancelled(now, "somebody", "its cancellation was requested in Temporal"))
 
     def _requested_at(self, request: dict[str, Any]) -> datetime:
         """The request's `at`, never later than now: no timer is decided ahead of its time. See `_by_clock`."""

@@ -11,6 +11,7 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
+    from workflows.cancellation import uninterrupted
     from workflows.invocations import continue_as_new, is_newer_version_current, run_local, run_queued
     from workflows.limits import QUIET_EVENTS, HistoryMeter
 
@@ -32,7 +33,13 @@ class OutreachWorkflow:
 
     @workflow.run
     async def run(self, start: wire.OutreachInput) -> None:
-        """Settle due messages, and wait for the next due instant."""
+        """Settle due messages, and wait for the next due instant. A cancel request in Temporal only wakes it."""
+        await uninterrupted(self._settle_to_end(start), self._request_settling)
+
+    def _request_settling(self) -> None:
+        self.woken = True
+
+    async def _settle_to_end(self, start: wire.OutreachInput) -> None:
         while True:
             self.woken = False
             self.meter.count_settling()

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from activities.content import markup
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry
+from store.process_clock import current_instant
 
 PLACEHOLDER = "{address}"
 
@@ -87,7 +88,7 @@ class AppriseChannel:
         service = apprise.Apprise.instantiate(url)
         if service is None:
             return Receipt(AttemptResult.REFUSED, "the service does not accept this address", left=False)
-        if prepared.until is not None and datetime.now(UTC) > prepared.until:
+        if prepared.until is not None and current_instant() > prepared.until:
             return Receipt(AttemptResult.TRY_AGAIN, "the attempt came too late to be sent", left=False)
         content = json.loads(prepared.body)
         try:

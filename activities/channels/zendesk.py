@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import AttemptResult, Outgoing, Prepared, Promise, Receipt, TemplateFault
+from store.process_clock import current_instant
 
 PAGE, PAGES = 20, 20
 """Audits of a page, each with a comment of up to 64 KB in three forms, and pages that are searched."""
@@ -87,7 +87,7 @@ class ZendeskChannel(HttpChannel):
 
         Both share the time of one attempt, so that a late comment cannot stand beside that of a retry.
         """
-        content, end = json.loads(prepared.body), datetime.now(UTC) + self.attempt
+        content, end = json.loads(prepared.body), current_instant() + self.attempt
         prepared = replace(prepared, until=min(prepared.until or end, end))
         if content.get("tags"):
             url = f"{self._settings.base}/api/v2/tickets/{content['ticket']}/tags.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from activities.delivery.settlement import Earlier, InFlight, Settlement
 from activities.dependencies import Dependencies
@@ -20,6 +20,7 @@ from store.messages.ledger import settle_attempt
 from store.messages.outcomes import enqueue_outcome, reads_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
+from store.process_clock import current_instant
 from store.retry import retry_transaction
 from store.runs import projection
 
@@ -74,7 +75,7 @@ async def record_settlement(
         sent_at=settlement.sent_at,
         now=now,
         due_at=settlement.due_at if settlement.status is Status.DEFERRED else None,
-        lease_until=datetime.now(UTC) + settlement.lease if settlement.lease is not None else None,
+        lease_until=current_instant() + settlement.lease if settlement.lease is not None else None,
     )
     if not written:
         return False

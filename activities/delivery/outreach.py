@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -14,17 +15,22 @@ from activities.delivery.recovery import expire_ambiguous, is_searchable, look_u
 from activities.dependencies import Dependencies
 from activities.gate.evaluation import GatePass
 from journeys.gate.status import Status
+from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
 from store.database import Connection
 from store.errors import Contended
 from store.messages import due as due_store
 from store.messages.entries import LedgerEntry
+from store.messages.ledger import write_message
 from store.messages.outcomes import enqueue_outcome, lock_outcome_lanes
 from store.people import subjects
 from store.people.subjects import Subject
 from store.people.test_clocks import now_for
 
 log = structlog.get_logger()
+
+UNREADABLE_PAUSE: Final = timedelta(hours=1)
+"""Time after which a message whose definition cannot be read is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,9 @@ async def _decide(
             continue
         if await expire_ambiguous(deps, connection, entry, due.now):
             continue
+        if await deps.catalogue.readable(connection, entry.definition) is None:
+            await _postpone(connection, entry, due.now)
+            continue
         await gate_pass.add(entry)
         requested.append(entry)
     attempts = await gate_pass.decide()
@@ -101,6 +110,13 @@ async def _decide(
     for entry in gate_pass.gave_way.values():
         await enqueue_outcome(connection, deps.catalogue, entry, Status.REPLACED, due.now)
     return attempts, lost
+
+
+async def _postpone(connection: Connection, entry: LedgerEntry, now: datetime) -> None:
+    """Leave a message for a version that can read its definition. The person's other messages are decided."""
+    entry.status, entry.due_at, entry.lease_until = Status.DEFERRED, now + UNREADABLE_PAUSE, None
+    entry.reasons = (Reason("unreadable", "this version of Tenure cannot read the journey's definition"),)
+    await write_message(connection, entry)
 
 
 async def _next(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> str | None:

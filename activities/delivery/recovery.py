@@ -33,7 +33,8 @@ NEAR_SEARCH, FAR_SEARCH = timedelta(seconds=5), timedelta(seconds=20)
 
 def is_searchable(deps: Dependencies, entry: LedgerEntry) -> bool:
     """Whether an attempt whose lease has expired can be searched at its provider."""
-    return after_lease(deps.channels[entry.channel or ""]) is AfterLease.ASK_PROVIDER
+    channel = deps.channel_of(entry)
+    return channel is not None and after_lease(channel) is AfterLease.ASK_PROVIDER
 
 
 async def look_up_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: datetime) -> None:
@@ -59,21 +60,33 @@ async def look_up(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None
 
 
 async def recover(deps: Dependencies, connection: Connection, entry: LedgerEntry, now: datetime) -> bool:
-    """Settle an attempt that cannot be searched; True if the gate decides it again instead, in doubt."""
-    if after_lease(deps.channels[entry.channel or ""]) is AfterLease.END_UNKNOWN:
-        await record_settlement(deps, connection, entry, settle_unseen(attempt_in_flight(deps, entry, now)), now)
+    """Settle an attempt that cannot be searched; True if the gate decides it again instead, in doubt.
+
+    A channel that is not configured any more has no provider to ask, and none that would recognise our key.
+    """
+    channel = deps.channel_of(entry)
+    if channel is None or after_lease(channel) is AfterLease.END_UNKNOWN:
+        why = None if channel is not None else f"no provider is configured for {entry.channel} any more"
+        unseen = settle_unseen(attempt_in_flight(deps, entry, now), why)
+        await record_settlement(deps, connection, entry, unseen, now)
         return False
     entry.in_doubt = True
     return True
 
 
 async def expire_ambiguous(deps: Dependencies, connection: Connection, entry: LedgerEntry, now: datetime) -> bool:
-    """End a message in doubt after the time for retries: its provider may have deleted our key by now."""
-    tried, channel = entry.first_attempt_at, deps.channels[entry.channel or ""] if entry.channel else None
-    if not entry.in_doubt or tried is None or channel is None or now <= tried + channel.retry.within:
+    """End a message in doubt after the time for retries: its provider may have deleted our key by now.
+
+    At once if its channel is not configured any more: by another channel the person might get it twice.
+    """
+    tried, channel = entry.first_attempt_at, deps.channel_of(entry)
+    if not entry.in_doubt or tried is None or entry.channel is None:
         return False
+    if channel is not None and now <= tried + channel.retry.within:
+        return False
+    late, gone = "it is too late to retry safely", f"no provider is configured for {entry.channel} any more"
     entry.status, entry.due_at, entry.lease_until, entry.settled_at = Status.UNKNOWN, None, None, now
-    entry.detail = "an attempt may have arrived, and it is too late to retry safely"
+    entry.detail = f"an attempt may have arrived, and {gone if channel is None else late}"
     await write_message(connection, entry)
     if is_digest(entry.key):
         await end_digest_parts(connection, entry, now)

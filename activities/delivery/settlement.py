@@ -172,9 +172,10 @@ def settle_unanswered(attempt: InFlight, terms: DeliveryTerms, now: datetime) ->
     return _settlement(attempt, UNANSWERED.status, "the provider cannot be searched now", lease=lease)
 
 
-def settle_unseen(attempt: InFlight) -> Settlement:
-    """The settlement of an attempt without a known result, by a channel that does not retry it."""
-    return _settlement(attempt, Status.UNKNOWN, "the result of the attempt is unknown")
+def settle_unseen(attempt: InFlight, why: str | None = None) -> Settlement:
+    """The settlement of an attempt without a known result, by a channel that does not retry it, or that is gone."""
+    unknown = "the result of the attempt is unknown"
+    return _settlement(attempt, Status.UNKNOWN, f"{unknown}: {why}" if why else unknown)
 
 
 def _wait(attempt: InFlight, terms: DeliveryTerms, receipt: Receipt) -> timedelta:

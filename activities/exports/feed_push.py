@@ -8,7 +8,7 @@ step it is tried once a day.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import orjson
@@ -24,6 +24,7 @@ from store.database import Connection, Database
 from store.exports import feed, feed_push
 from store.exports.feed_push import PushPosition
 from store.locks import Lock, lock_if_free
+from store.process_clock import current_instant
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ class FeedPush:
         """Push one batch if there is one and it is due. True if it was accepted, so that another may follow at once."""
         async with self._database.reading() as connection:
             position = await feed_push.read_position(connection)
-        if position.due_at is not None and position.due_at > datetime.now(UTC):
+        if position.due_at is not None and position.due_at > current_instant():
             return False
         certain = (
             await self._horizon.look(self._database, wanted=position.position)
@@ -77,7 +78,7 @@ class FeedPush:
             if not await lock_if_free(connection, Lock.FEED):
                 return False
             position = await feed_push.read_position(connection)
-            if position.upto is None or (position.due_at is not None and position.due_at > datetime.now(UTC)):
+            if position.upto is None or (position.due_at is not None and position.due_at > current_instant()):
                 return False
             wait, reason = await self._attempt(connection, position, position.upto)
             if wait is None:
@@ -86,7 +87,7 @@ class FeedPush:
             log.warning(
                 "feed.not_pushed", attempt=position.attempts + 1, again_in=int(wait.total_seconds()), why=reason
             )
-            await feed_push.record_push_failure(connection, position, datetime.now(UTC) + wait, reason)
+            await feed_push.record_push_failure(connection, position, current_instant() + wait, reason)
             return False
 
     async def _attempt(self, connection: Connection, position: PushPosition, upto: int) -> tuple[timedelta | None, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from activities.dependencies import Dependencies
 from activities.gate.snapshot import Recipient
@@ -30,6 +30,7 @@ from store.database import Connection
 from store.inbox import items as inbox_items
 from store.messages.entries import LedgerEntry
 from store.people.subjects import account_in
+from store.process_clock import current_instant
 
 MOVED = "the address has changed since an attempt that may have arrived"
 
@@ -97,7 +98,7 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, content: Prepared, now:
     if channel.inside:
         entry.status, entry.settled_at = Status.SENT, now
     else:
-        entry.status, entry.lease_until = Status.SENDING, datetime.now(UTC) + channel.attempt + SLACK
+        entry.status, entry.lease_until = Status.SENDING, current_instant() + channel.attempt + SLACK
 
 
 async def deliver_in_app(connection: Connection, entry: LedgerEntry, content: bytes) -> None:

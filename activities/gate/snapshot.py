@@ -59,4 +59,5 @@ async def read_context(
         addresses=dict.fromkeys(addresses, True),
         zone=recipient.zone(None, deps.policy.timezone),
         role=str(person.profile.get("role") or ""),
+        channels=frozenset(deps.channels),
     )

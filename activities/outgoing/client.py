@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 from weakref import WeakValueDictionary
@@ -21,6 +21,7 @@ import httpcore
 
 from activities.outgoing.pinned_transport import CheckedBackend, Resolve, resolve
 from activities.outgoing.url_policy import CheckedUrl, UrlNotAllowed, check_url
+from store.process_clock import current_instant
 
 MAX_REPLY = 64 * 1024
 """Bytes that are read of a reply about one message."""
@@ -150,7 +151,7 @@ class _Progress:
         self._until, self._last_part = until, last_part
 
     async def note(self, part: str, _: Mapping[str, Any]) -> None:
-        if part in {_FIRST_PART, _LAST_PART} and self._until is not None and datetime.now(UTC) > self._until:
+        if part in {_FIRST_PART, _LAST_PART} and self._until is not None and current_instant() > self._until:
             raise _TooLate
         self.left = self.left or part == self._last_part
 

@@ -149,6 +149,10 @@ class StepTransaction:
     async def _send(
         self, effect: SendMessage, row: Run, people: list[str], locked: dict[str, Subject], now: datetime
     ) -> None:
+        if effect.withheld:
+            for person in people:
+                await self._withhold(effect, row, person, Reason("paused", effect.withheld), now)
+            return
         if not people:
             await self._withhold_without_recipient(effect, row, now)
         for person in people:
@@ -180,15 +184,20 @@ class StepTransaction:
                 await enqueue_outcome(self.connection, self.deps.catalogue, entry, Status.REPLACED, now)
 
     async def _withhold_without_recipient(self, effect: SendMessage, row: Run, now: datetime) -> None:
-        key = message_key(row.id, effect, "-")
-        entry = new_entry(effect, key=key, run=row, step=self.step.step, recipient="-", now=now, trace=self.trace)
         roles = " or ".join(effect.roles)
         why = f"no member of the account is {roles}" if roles else "the message names no recipient"
-        entry.status, entry.settled_at = Status.WITHHELD, now
-        entry.reasons = (Reason("no_recipient", why),)
+        entry = await self._withhold(effect, row, "-", Reason("no_recipient", why), now)
+        await enqueue_outcome(self.connection, self.deps.catalogue, entry, entry.status, now)
+
+    async def _withhold(
+        self, effect: SendMessage, row: Run, recipient: str, reason: Reason, now: datetime
+    ) -> LedgerEntry:
+        key = message_key(row.id, effect, recipient)
+        entry = new_entry(effect, key=key, run=row, step=self.step.step, recipient=recipient, now=now, trace=self.trace)
+        entry.status, entry.settled_at, entry.reasons = Status.WITHHELD, now, (reason,)
         await write_message(self.connection, entry)
         self._note(entry, now)
-        await enqueue_outcome(self.connection, self.deps.catalogue, entry, entry.status, now)
+        return entry
 
     async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
         for message in await withdrawals.withdraw_queued(self.connection, row.id, effect, now):

@@ -19,6 +19,7 @@ from store.outbox.derived import DerivedSignal, enqueue_in
 from store.outbox.undecided import undecided
 from store.people import subjects
 from store.people.test_clocks import now_for
+from store.process_clock import current_instant
 from store.runs import projection
 
 UNSTORABLE = "tenure.Unstorable"
@@ -35,7 +36,7 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
     async with deps.database.transaction() as connection:
         run = await projection.read_run(connection, request.run)
         locked = await subjects.lock_subjects(connection, [run.lane])
-        lane, received_at = locked[run.lane], datetime.now(UTC)
+        lane, received_at = locked[run.lane], current_instant()
         at = max(await now_for(connection, run.clock), lane.decided_at or datetime.min.replace(tzinfo=UTC))
         event = InboundEvent("track", request.id, request.name, subject_key=run.lane, data=request.data)
         chart = await deps.catalogue.chart(connection, run.definition)

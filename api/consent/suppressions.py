@@ -6,7 +6,6 @@ Addresses are never returned: only their keyed hashes are stored.
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ from journeys.access.callers import Scope
 from journeys.tokens.address_hash import AddressHash, canonical_address
 from store.consent import in_flight, suppressions
 from store.database import Database
+from store.process_clock import current_instant
 
 TAG = "Suppressions"
 ActiveFilter = Annotated[bool | None, Query(description="true: only those in force; false: only lifted ones.")]
@@ -90,7 +90,7 @@ class SuppressionRoutes:
                 suppression.address,
                 reason="operator",
                 source=caller.acts_for(suppression.by),
-                at=datetime.now(UTC),
+                at=current_instant(),
             )
         remaining = await in_flight.wait_for_address(self._database, suppression.channel, suppression.address)
         return json_response(
@@ -111,7 +111,7 @@ class SuppressionRoutes:
         """Lift a suppression. If it is lifted twice, the first time counts."""
         async with self._database.transaction() as connection:
             suppression = await suppressions.lift_one(
-                connection, id, by=caller.acts_for(request.by), at=datetime.now(UTC)
+                connection, id, by=caller.acts_for(request.by), at=current_instant()
             )
         if suppression is None:
             raise ProblemError("not-found", "There is no suppression with this id.")

@@ -26,8 +26,8 @@ from api.people.endpoints import known_subject
 from journeys.access.callers import Scope
 from journeys.checks.warnings import templates_sent_by
 from journeys.content.template_info import MissingFields
-from journeys.decision.compiler import load_chart
 from store.database import Database
+from store.definitions.registry import readable_charts
 from store.reads import content_usage
 from store.reads import people as queries
 from store.reads.definitions import live_artifacts
@@ -85,7 +85,7 @@ class TemplateRoutes:
         """Templates with owner, status, review date, the journeys that use them, and counts that may be a minute old."""
         listing = await self._read(self._desk.listing)
         async with self._database.reading() as connection:
-            live = [load_chart(text).spec for text in await live_artifacts(connection)]
+            live = [chart.spec for chart in readable_charts(await live_artifacts(connection))]
             if time.monotonic() - self._counted[0] > KEPT_SECONDS:
                 self._counted = (time.monotonic(), await content_usage.uses_of_template(connection))
         actions = {(name, spec.journey): names for spec in live for name, names in templates_sent_by(spec).items()}

@@ -30,6 +30,7 @@ from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
 from store.definitions.publishing import publish_definition
+from store.definitions.registry import readable_charts
 from store.reads import definitions
 
 TAG = "Journeys"
@@ -181,7 +182,7 @@ class JourneyRoutes:
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> PublishableDefinition | list[Problem]:
         """Check in a thread: a large definition would delay other requests."""
-        others = [load_chart(artifact).spec for artifact in await definitions.other_live_artifacts(connection, key)]
+        others = [chart.spec for chart in readable_charts(await definitions.other_live_artifacts(connection, key))]
         templates = self._inputs.templates()
         return await asyncio.to_thread(publishable, text, self._inputs.plan, templates, others)
 

@@ -10,29 +10,29 @@ from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.problems import ProblemError
 from store.database import Database
-from store.outbox.claims import backlog
+from store.outbox.backlog import Backlog, read_backlog
 
 BACKLOG_EVERY = 1.0
-"""Seconds between two reads of the outbox's age."""
+"""Seconds between two measures of the outbox."""
 
 
 class AdmissionControl:
-    """Counts the requests in progress in one process, and keeps the age of the oldest undelivered event."""
+    """Counts the requests in progress in one process, and keeps the backlog of the outbox."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits, self._metrics = limits, metrics
-        self._oldest_seconds = 0.0
+        self.backlog = Backlog()
         self._requests = 0
         self._bytes = 0
 
     @contextmanager
     def admitted(self, size: int) -> Iterator[None]:
         """Admit one request of `size` bytes. Raises ProblemError when a limit is reached, before the body is read."""
-        if self._oldest_seconds > self._limits.backlog_seconds:
-            hours = self._oldest_seconds / 3600
+        if self.backlog.median_seconds > self._limits.backlog_seconds:
+            hours = self.backlog.median_seconds / 3600
             raise ProblemError(
                 "overloaded",
-                f"Accepted events have waited {hours:.1f} hours for Temporal. Keep yours and send them later.",
+                f"Accepted events wait for Temporal, half of them for {hours:.1f} hours or more. Keep yours and send them later.",
             )
         if self._requests >= self._limits.in_flight or self._bytes + size > self._limits.in_flight_bytes:
             raise ProblemError(
@@ -47,12 +47,12 @@ class AdmissionControl:
             self._bytes -= size
 
     async def watch(self, database: Database) -> None:
-        """Read the outbox's age every second, for the metric and for `admitted`."""
+        """Measure the outbox every second, for the metrics and for `admitted`."""
         while True:
             try:
                 async with database.reading() as connection:
-                    self._oldest_seconds, waiting = await backlog(connection)
-                self._metrics.outbox(self._oldest_seconds, waiting)
+                    self.backlog = await read_backlog(connection)
+                self._metrics.outbox(self.backlog)
             except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
                 self._metrics.watch_failed(error)
             await asyncio.sleep(BACKLOG_EVERY)

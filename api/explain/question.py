@@ -89,8 +89,8 @@ class QuestionReader:
         index = await self.catalogue.current(self.connection)
         charts: dict[tuple[str, str | None], Chart] = {}
         for definition, lane in await whynot.open_definitions(self.connection, [*self.keys, *self.accounts]):
-            chart = await self.catalogue.chart(self.connection, definition)
-            if sends_of(chart, self.template):
+            chart = await self.catalogue.readable(self.connection, definition)
+            if chart is not None and sends_of(chart, self.template):
                 charts[chart.key, lane if lane in self.accounts else None] = chart
         for chart in index.live:
             if sends_of(chart, self.template):

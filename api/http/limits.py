@@ -25,7 +25,9 @@ class Limits(BaseSettings):
     commits: int = Field(4, gt=0, description="Ingestion transactions at the same time.")
     merged: int = Field(100, gt=0, description="Most single calls that share one transaction.")
     backlog_seconds: float = Field(
-        6 * 3600, gt=0, description="Age of the oldest undelivered event above which ingestion answers 503."
+        6 * 3600,
+        gt=0,
+        description="Time for which half of the waiting lanes have waited above which ingestion answers 503; lanes that rest after a failure do not count.",
     )
     patience_seconds: float = Field(10, gt=0, description="Time after which a request is answered with 503.")
     wrong_key_seconds: float = Field(

@@ -9,6 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from store.events.ingest import IngestResult
+from store.outbox.backlog import Backlog
 
 log = structlog.get_logger()
 
@@ -44,6 +45,11 @@ class Metrics:
         )
         self._waiting = Gauge(
             "tenure_outbox_waiting_rows", "Rows that wait for their runs, counted up to 10,001.", registry=self.registry
+        )
+        self._median = Gauge(
+            "tenure_outbox_median_seconds",
+            "Median age of lanes that wait and do not rest, of a sample.",
+            registry=self.registry,
         )
         self._tasks = Histogram(
             "tenure_task_seconds",
@@ -84,9 +90,10 @@ class Metrics:
             self.task_acted(task)
         self._tasks.labels(task["task"], "closed").observe(max(0.0, task["seconds_to_close"]))
 
-    def outbox(self, oldest_seconds: float, waiting: int) -> None:
-        self._oldest.set(oldest_seconds)
-        self._waiting.set(waiting)
+    def outbox(self, backlog: Backlog) -> None:
+        self._oldest.set(backlog.oldest_seconds)
+        self._waiting.set(backlog.waiting)
+        self._median.set(backlog.median_seconds)
 
     def watch_failed(self, error: Exception) -> None:
         log.warning("api.outbox_not_seen", error=type(error).__name__)

@@ -7,7 +7,6 @@ be shared, and after an error it would call again. Each webhook is off (404) unt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -33,6 +32,7 @@ from journeys.tokens.reply_addresses import ReplyAddresses
 from store.consent.sms_keywords import inbound_text
 from store.database import Connection
 from store.messages import provider_lookup
+from store.process_clock import current_instant
 
 log = structlog.get_logger()
 LIMIT = 256 * 1024
@@ -213,7 +213,7 @@ def as_event(identity: str, vendor_event: VendorEvent, message: provider_lookup.
         data["address"] = message["address"]  # the recipient's address may have changed since
     # Zoom identifies an event by its millisecond, which several people may share.
     key = f"{identity}-{message['id']}" if vendor_event.absent_from or vendor_event.webinar else identity
-    at = vendor_event.at or datetime.now(UTC)
+    at = vendor_event.at or current_instant()
     return InboundEvent(
         "track", key[:255], vendor_event.signal, subject_key=message["recipient"], data=data, timestamp=at
     )

@@ -16,11 +16,14 @@ from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from journeys.access.callers import Scope
 from store.database import Database
-from store.outbox.claims import backlog
+from store.outbox.backlog import Backlog, read_backlog
+from store.process_clock import CLOCK
 from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
+SKEW_SECONDS = 1.0
+"""Skew against PostgreSQL's clock from which on it is reported."""
 
 
 class HealthRoutes:
@@ -76,17 +79,36 @@ class HealthRoutes:
         try:
             async with asyncio.timeout(SECONDS), self._database.reading() as connection:
                 at = await revision(connection)
-                oldest, waiting = await backlog(connection)
+                backlog = await read_backlog(connection)
         except Exception as error:  # noqa: BLE001 -- whatever the error, this process cannot accept events
             return {"database": _check("failing", type(error).__name__)}
         migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
-        late = oldest > self._intake.limits.backlog_seconds
-        outbox = f"{waiting} waiting, the oldest for {oldest:.0f} s"
         return {
             "database": _check("ok", "answers"),
             "migrations": migrated,
-            "outbox": _check("failing" if late else "ok", outbox),
+            "outbox": self._outbox(backlog),
+            "definitions": self._definitions(),
+            "clock": self._clock(),
         }
+
+    def _clock(self) -> dict[str, str]:
+        """Instants are corrected by the skew; a large one says that the machine needs its time service."""
+        seconds = CLOCK.skew.total_seconds()
+        return _check("degraded" if abs(seconds) > SKEW_SECONDS else "ok", f"{seconds:+.3f} s ahead of PostgreSQL")
+
+    def _definitions(self) -> dict[str, str]:
+        unreadable = self._intake.catalogue.unreadable.values()
+        if not unreadable:
+            return _check("ok", "all are readable")
+        return _check("degraded", f"this version cannot read {len(unreadable)}: {'; '.join(unreadable)[:500]}")
+
+    def _outbox(self, backlog: Backlog) -> dict[str, str]:
+        """Never `failing`: a process that takes no traffic delivers nothing sooner."""
+        is_late = backlog.median_seconds > self._intake.limits.backlog_seconds
+        waiting = f"{backlog.waiting} rows wait, half of the lanes for {backlog.median_seconds:.0f} s or more"
+        resting = f"; {backlog.resting} lanes rest after failures" if backlog.resting else ""
+        refused = "; ingestion answers 503" if is_late else ""
+        return _check("degraded" if is_late else "ok", waiting + resting + refused)
 
     async def _temporal(self) -> dict[str, str]:
         try:

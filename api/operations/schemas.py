@@ -1,9 +1,9 @@
-"""Schemas of kill switches and of health checks."""
+"""Schemas of kill switches, parked rows and health checks."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
@@ -60,15 +60,49 @@ class KillSwitchView(BaseModel):
     released_by: str | None
 
 
+class ParkedRow(BaseModel):
+    """A row of a lane that can never be delivered to one run, with the reason; its lane has gone on.
+
+    `recipient` and `seq` are its place in the lane, `replayed_seq` the place that a replay gave it. A row without a run is the
+    wake of a person's outreach. `opens`: it is the row with which its run begins.
+    """
+
+    id: int
+    recipient: str
+    seq: int
+    run: str
+    kind: str
+    name: str
+    event_id: str
+    at: datetime
+    data: dict[str, Any]
+    opens: bool
+    code: Literal["refused", "unreadable", "definition"]
+    reason: str
+    parked_at: datetime
+    status: Literal["held", "replayed", "discarded"]
+    settled_at: datetime | None
+    settled_by: str | None
+    replayed_seq: int | None
+
+
+class ParkedRequest(BaseModel):
+    """Name of the operator who replays or discards."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
+
+    by: ShortText | None = None
+
+
 class HealthCheck(BaseModel):
-    """Status of one component. `degraded`: events are accepted, and work that needs the component waits."""
+    """Status of one component. `degraded`: the process serves, and work that needs the component waits."""
 
     status: Literal["ok", "degraded", "failing"]
     detail: str
 
 
 class Readiness(BaseModel):
-    """`failing` is answered with 503, `degraded` with 200, because events are accepted without Temporal."""
+    """`failing` is answered with 503, `degraded` with 200: events are accepted without Temporal, and a backlog is no fault."""
 
     status: Literal["ok", "degraded", "failing"]
     checks: dict[str, HealthCheck]

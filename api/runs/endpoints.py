@@ -20,16 +20,20 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import RunView
 from api.runs.schemas import CancelRequest, ExplanationLine, OperatorRequest, ResumeRequest, RunExplanation
-from api.runs.temporal import RunCommands
+from api.runs.temporal import NotDecided, RunCommands
 from journeys.access.callers import Scope
 from journeys.protocol import wire
 from store.database import Database
+from store.operations.closing import close_run
 from store.people.test_clocks import hold_clocks
 from store.reads import timeline as timelines
 from store.reads.runs import get_run
+from store.retry import retry_transaction
 
 TAG = "Runs"
-RunId = Annotated[str, Path(max_length=1024, description="A run's id, percent-encoded.")]
+MOST_ID = 4096
+"""Characters of a run's id in a path: ids of before had the whole case in them, so that some fit into no workflow id."""
+RunId = Annotated[str, Path(max_length=MOST_ID, description="A run's id, percent-encoded.")]
 _EXAMPLE_ID = "journey/win-back/u_0f3a9c1d2e4b5a69/-/1"
 
 
@@ -120,8 +124,20 @@ class RunRoutes:
         return await self._command(run, wire.UPDATE_RESUME, request, caller)
 
     async def cancel(self, run: RunId, request: CancelRequest, caller: RequestKey) -> Response:
-        """Queued messages are withdrawn; sent ones stay in the ledger."""
-        return await self._command(run, wire.UPDATE_CANCEL, request, caller)
+        """Queued messages are withdrawn; sent ones stay in the ledger.
+
+        A run that no workflow decides for is closed in the database: its workflow has ended, or nothing answers.
+        """
+        try:
+            return await self._command(run, wire.UPDATE_CANCEL, request, caller)
+        except NotDecided:
+            why = f"cancelled by {caller.acts_for(request.by)}: {request.reason}"
+            if not await retry_transaction(
+                self._database, partial(close_run, identity=run, outcome="cancelled", why=why)
+            ):
+                raise
+            await self._engine.abandon(run, why)
+        return json_response(await self._row(run))
 
     async def _command(self, run: str, update: str, request: OperatorRequest, caller: RequestKey) -> Response:
         """It is decided at the clock's now, so not while that moves."""
@@ -144,7 +160,7 @@ _ONE: Mapping[str, Any] = {
             "name": "run",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "maxLength": 1024},
+            "schema": {"type": "string", "maxLength": MOST_ID},
             "description": "A run's id, percent-encoded.",
             "example": _EXAMPLE_ID,
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
@@ -24,8 +25,12 @@ RPC_TIMEOUT = timedelta(seconds=5)
 CONNECT_SECONDS = 3.0
 
 
+class NotDecided(ProblemError):
+    """No workflow has decided or answered: there is none, its workers do not answer, or Temporal does not."""
+
+
 class RunCommands(Protocol):
-    """Queries and commands of runs. Every method but `answers` raises ProblemError."""
+    """Queries and commands of runs. Every method but `answers` and `abandon` raises ProblemError."""
 
     async def state(self, run: str) -> Mapping[str, Any]:
         """The state inside the workflow."""
@@ -36,7 +41,11 @@ class RunCommands(Protocol):
         ...
 
     async def command(self, run: str, update: str, arguments: Mapping[str, Any]) -> None:
-        """Pause, resume or cancel a run; returns when the run has decided it."""
+        """Pause, resume or cancel a run; returns when the run has decided it. Raises NotDecided."""
+        ...
+
+    async def abandon(self, run: str, why: str) -> None:
+        """Terminate the workflow of a run whose row is closed. Never raises: the workflow's next step ends it too."""
         ...
 
     async def answers(self) -> bool:
@@ -69,17 +78,21 @@ class TemporalRunCommands:
             raise ProblemError("engine-unavailable", "The run cannot answer now. Try again in a moment.") from error
 
     async def command(self, run: str, update: str, arguments: Mapping[str, Any]) -> None:
-        handle = await self._handle(run)
         try:
+            handle = await self._handle(run)
             await handle.execute_update(update, dict(arguments), rpc_timeout=RPC_TIMEOUT)
         except WorkflowUpdateFailedError as error:
             raise ProblemError("conflict", f"The run rejected this: {_words(error.cause)}.") from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise ProblemError(
+            raise NotDecided(
                 "engine-unavailable", "No worker decided this in time. It may still take effect."
             ) from error
         except RPCError as error:
             raise _refusal(error) from error
+
+    async def abandon(self, run: str, why: str) -> None:
+        with contextlib.suppress(ProblemError, RPCError):
+            await (await self._handle(run)).terminate(reason=why, rpc_timeout=RPC_TIMEOUT)
 
     async def answers(self) -> bool:
         try:
@@ -97,7 +110,7 @@ class TemporalRunCommands:
                 try:
                     self._client = await asyncio.wait_for(self._connect(), CONNECT_SECONDS)
                 except (RuntimeError, RPCError, OSError, TimeoutError) as error:
-                    raise ProblemError(
+                    raise NotDecided(
                         "engine-unavailable", "This needs Temporal, which cannot be reached. Events are still accepted."
                     ) from error
             return self._client
@@ -107,9 +120,9 @@ def _words(cause: BaseException | None) -> str:
     return str(getattr(cause, "message", None) or cause or "without a reason").rstrip(".")
 
 
-def _refusal(error: RPCError) -> ProblemError:
+def _refusal(error: RPCError) -> NotDecided:
     if error.status is RPCStatusCode.NOT_FOUND:
-        return ProblemError(
+        return NotDecided(
             "conflict", "Temporal has no open run with this id: it has ended, or its first event is not delivered yet."
         )
-    return ProblemError("engine-unavailable", f"Temporal answers {error.status.name}.")
+    return NotDecided("engine-unavailable", f"Temporal answers {error.status.name}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from api.tasks.schemas import AssignmentIn, SnoozeIn, TaskNoteIn, TaskView
 from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Database
+from store.process_clock import current_instant
 from store.rows import RowDict
 from store.tasks import reassignment, tasks
 
@@ -52,7 +52,7 @@ class AssignmentRoutes:
                 by=caller.acts_for(request.by),
                 why=request.why,
                 roster=self._roster,
-                now=datetime.now(UTC),
+                now=current_instant(),
             )
         except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
@@ -60,7 +60,7 @@ class AssignmentRoutes:
 
     async def snooze(self, id: RowId, request: SnoozeIn, caller: RequestKey) -> Response:
         """Snooze a task until a future instant. What was left of its working time begins again then."""
-        now = datetime.now(UTC)
+        now = current_instant()
         try:
             task = await reassignment.snooze_task(
                 self._database,
@@ -82,7 +82,7 @@ class AssignmentRoutes:
     async def note(self, id: RowId, note: TaskNoteIn, caller: RequestKey) -> Response:
         """Add a note. Closed and withdrawn tasks can have notes too."""
         noted = await tasks.add_task_note(
-            self._database, id, text=note.text, by=caller.acts_for(note.by), now=datetime.now(UTC)
+            self._database, id, text=note.text, by=caller.acts_for(note.by), now=current_instant()
         )
         if noted is not None and noted[0]:
             self._metrics.task_acted(noted[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.events.changes import close_task
+from store.process_clock import current_instant
 from store.reads import conversations
 from store.reads import people as queries
 from store.tasks import tasks
@@ -67,7 +67,7 @@ class ConversationRoutes:
                 keys = await queries.subject_keys(connection, (await known_subject(connection, "user", user)).key)
             items = await conversations.list_conversations(
                 connection,
-                now=datetime.now(UTC),
+                now=current_instant(),
                 keys=keys,
                 standing=standing,
                 before=position[0] if position else None,
@@ -90,7 +90,7 @@ class ConversationRoutes:
                     by=caller.acts_for(closing.by),
                     note="",
                     roster=self._roster,
-                    now=datetime.now(UTC),
+                    now=current_instant(),
                 )
             except tasks.OutcomeNotDeclared as error:
                 raise ProblemError("conflict", f"{error}.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.events.changes import close_task
+from store.process_clock import current_instant
 from store.reads import people as queries
 from store.reads.tasks import get_task, list_tasks
 from store.tasks import log as task_log
@@ -85,7 +85,7 @@ class TaskRoutes:
             key = (await known_subject(connection, "account", account)).key if account is not None else None
             rows = await list_tasks(
                 connection,
-                now=datetime.now(UTC),
+                now=current_instant(),
                 owner=owner,
                 team=team,
                 status=status,
@@ -100,7 +100,7 @@ class TaskRoutes:
 
     async def task(self, id: RowId) -> Response:
         async with self._database.reading() as connection:
-            row = await get_task(connection, id, datetime.now(UTC))
+            row = await get_task(connection, id, current_instant())
             if row is None:
                 raise ProblemError("not-found", NO_TASK)
             return json_response(await self._shown(connection, row))
@@ -112,7 +112,7 @@ class TaskRoutes:
         """Opened, assigned, snoozed, noted, closed: by whom and why, oldest first. No line is ever deleted."""
         position = decode(cursor, int)
         async with self._database.reading() as connection:
-            if await get_task(connection, id, datetime.now(UTC)) is None:
+            if await get_task(connection, id, current_instant()) is None:
                 raise ProblemError("not-found", NO_TASK)
             lines = await task_log.read_task_log(connection, id, after=position[0] if position else 0, limit=limit + 1)
         return page_of(lines, limit, lambda line: (line["id"],))
@@ -127,7 +127,7 @@ class TaskRoutes:
                 by=caller.acts_for(closing.by),
                 note=closing.note,
                 roster=self._roster,
-                now=datetime.now(UTC),
+                now=current_instant(),
             )
         except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is already closed or withdrawn.") from error

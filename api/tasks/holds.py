@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from api.tasks.schemas import HoldIn, HoldView
 from journeys.access.callers import Scope
 from store.database import Database
 from store.messages import holds
+from store.process_clock import current_instant
 from store.reads.people import SubjectKind
 
 TAG = "Holds and plays"
@@ -61,7 +61,7 @@ class HoldRoutes:
         before = position[0] if position else None
         async with self._database.reading() as connection:
             items = await holds.list_holds(
-                connection, now=datetime.now(UTC), by=by, standing=standing, before=before, limit=limit + 1
+                connection, now=current_instant(), by=by, standing=standing, before=before, limit=limit + 1
             )
         return page_of(items, limit, lambda item: (item["id"],))
 
@@ -89,7 +89,7 @@ class HoldRoutes:
                 until=request.until,
                 by=caller.acts_for(request.by),
                 why=request.why,
-                now=datetime.now(UTC),
+                now=current_instant(),
             )
         except holds.HeldByOther as error:
             raise ProblemError("conflict", f"{error}: {error.held.why}") from error
@@ -99,7 +99,7 @@ class HoldRoutes:
         return json_response(hold)
 
     async def _release(self, kind: SubjectKind, value: str, by: str) -> Response:
-        hold = await holds.release_hold(self._database, await self._key(kind, value), by=by, now=datetime.now(UTC))
+        hold = await holds.release_hold(self._database, await self._key(kind, value), by=by, now=current_instant())
         if hold is None:
             raise ProblemError("not-found", f"This {kind} is not held.")
         return json_response(hold)

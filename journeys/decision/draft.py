@@ -6,7 +6,7 @@ Its containers may be shared with the frozen state: they are replaced, never cha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -19,13 +19,17 @@ from journeys.decision.effects import (
     Finished,
     LogKind,
     LogLine,
+    SendMessage,
     WithdrawnMessages,
+    effects_from_json,
     effects_to_json,
 )
+from journeys.decision.held import hold
 from journeys.decision.occurrences import Facts, LaneOccurrence
 from journeys.decision.state import RunState
 from journeys.language.conditions import Condition
 
+SUPERSEDED = "the run is paused, and holds a newer one of this action"
 _state_values = attrgetter(*[field.name for field in fields(RunState)])
 """The values of a `RunState` in the order of its constructor, read by name from whatever has its fields."""
 
@@ -148,11 +152,16 @@ class RunDraft:
 
     def emit(self, effect: Effect) -> None:
         """Add an effect; a paused run holds it back, unless it only withdraws, closes or finishes."""
-        if self.paused_at is not None and not isinstance(effect, Finished | WithdrawnMessages | ClosedTask):
-            self.held = (*self.held, *effects_to_json((effect,)))
-            self.note("held", effect.kind, f"{effect.kind} held while paused")
-        else:
+        if self.paused_at is None or isinstance(effect, Finished | WithdrawnMessages | ClosedTask):
             self.effects.append(effect)
+            return
+        self.held, superseded = hold(self.held, effects_to_json((effect,)))
+        self.note("held", effect.kind, f"{effect.kind} held while paused")
+        for older in effects_from_json(list(superseded)):
+            if isinstance(older, SendMessage):
+                self.effects.append(replace(older, withheld=SUPERSEDED))
+            else:
+                self.note("held", older.kind, f"{older.kind} withheld: {SUPERSEDED}")
 
     def decision(self) -> Decision:
         """The draft as a frozen state, with its effects and log."""

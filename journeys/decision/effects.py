@@ -17,7 +17,10 @@ from journeys.frozen import frozen
 
 @frozen
 class SendMessage:
-    """A message for the gate. `stands`: sent on entering a final state, so the run's end does not withdraw it."""
+    """A message for the gate. `stands`: sent on entering a final state, so the run's end does not withdraw it.
+
+    With `withheld` it is not for the gate: the run itself withholds it, for this reason. It has no outcome.
+    """
 
     action: str
     template: str
@@ -32,6 +35,7 @@ class SendMessage:
     data: dict[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
     stands: bool = False
+    withheld: str = ""
     kind: Literal["send"] = "send"
 
 
@@ -144,6 +148,7 @@ LogKind = Literal[
     "ignored",
     "gate",
     "withdrawn",
+    "late",
 ]
 
 

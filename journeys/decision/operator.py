@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Effect, OpenedTask, effects_from_json
+from journeys.decision.held import held_name, hold
 from journeys.decision.occurrences import ResumeMode
 from journeys.decision.timers import expire_timers, shift_timers
 
@@ -33,7 +34,12 @@ def resume(draft: RunDraft, mode: ResumeMode, by: str) -> None:
     elif mode == "expire":
         expire_timers(draft)
     draft.note("resumed", draft.state, f"resumed by {by or 'an operator'} ({mode})")
-    held, draft.held = draft.held, ()
+    # A run that was paused by an older version may hold thousands.
+    (held, superseded), draft.held = hold((), draft.held), ()
+    if superseded:
+        draft.note(
+            "held", draft.state, f"{len(superseded)} older effects withheld: newer ones of their actions were held"
+        )
     for effect in effects_from_json(list(held)):
         draft.emit(_shifted(draft, effect) if mode == "shift" else effect)
 
@@ -54,6 +60,6 @@ def drop_held_effects(draft: RunDraft, reason: str, state: str | None = None, vi
         if state is not None and (effect.get("state"), effect.get("visit")) != (state, visit):
             kept.append(effect)
         else:
-            about = str(effect.get("action") or effect.get("name") or effect["kind"])
+            about = held_name(effect)
             draft.note("held", about, f"{about}: held while paused, and dropped: {reason}")
     draft.held = tuple(kept)

@@ -135,6 +135,8 @@ def channel_for(
 
 
 def _refusal(policy: Policy, request: SendRequest, context: RecipientContext, channel: str) -> Reason | None:
+    if context.channels is not None and channel not in context.channels:
+        return Reason("no_address", f"no provider is configured for {channel}", about=ChannelAddress(channel))
     if not context.addresses.get(channel, False):
         return Reason("no_address", f"the person has no address for {channel}", about=ChannelAddress(channel))
     if channel in context.suppressed:

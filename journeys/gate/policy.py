@@ -23,6 +23,7 @@ from journeys.calendar.timezones import zone_named
 from journeys.content.link_domains import LinkDomain
 from journeys.gate.lengths import Length
 from journeys.gate.quiet_hours import QuietHours, SendWindow
+from journeys.gate.tickets import UrgentTicket
 from journeys.language.actions import (
     CALM,
     PRESSING,
@@ -30,7 +31,6 @@ from journeys.language.actions import (
     Model,
     Name,
     Priority,
-    SignalName,
     TemplateName,
     Text,
 )
@@ -125,29 +125,6 @@ class SurgeBrake(Model):
     def is_surge(self, lately: int, before: int) -> bool:
         """Whether a journey is stopped that sent `lately` in `over`, and `before` in the time `usual` before it."""
         return lately > self.least and lately > self.times * self.usual_number(before)
-
-
-class UrgentTicket(Model):
-    """While an urgent ticket of the person or their account is open, these priorities wait (C6).
-
-    They are decided again every `recheck`. A signal names its ticket in `ticket_id`; `priority` says whether it is
-    urgent.
-    """
-
-    defers: tuple[Priority, ...] = CALM
-    recheck: Length = Duration(0, timedelta(hours=1))
-    opened_by: tuple[SignalName, ...] = ("ticket_opened", "ticket_reopened")
-    resolved_by: tuple[SignalName, ...] = ("ticket_resolved", "ticket_closed")
-    urgent: tuple[str, ...] = ("urgent",)
-
-    def open_after(self, before: frozenset[str], name: str, data: Mapping[str, Any]) -> frozenset[str]:
-        """The urgent tickets that are open after a signal."""
-        ticket = data.get("ticket_id")
-        if not isinstance(ticket, str | int):
-            return before
-        if name in self.opened_by and data.get("priority") in self.urgent:
-            return before | {str(ticket)}
-        return before - {str(ticket)} if name in self.resolved_by else before
 
 
 def _working_text(value: str) -> str:

@@ -31,4 +31,6 @@ ReasonCode = Literal[
     "template",
     "not_allowed",
     "nothing_to_confirm",
+    "unreadable",
+    "paused",
 ]

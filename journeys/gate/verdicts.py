@@ -178,6 +178,7 @@ class RecipientContext:
     - `heads` are the keys of messages decided in this pass that others may still join.
     - `suppressed` has the reason by channel; `stops` are the engaged kill switches.
     - `accounts` are those that the person belongs to; `role` is their role in the request's account.
+    - `channels` are those that are configured; None for all.
     """
 
     addresses: Mapping[str, bool] = field(default_factory=dict)
@@ -193,6 +194,7 @@ class RecipientContext:
     zone: str = ""
     accounts: frozenset[str] = frozenset()
     role: str = ""
+    channels: frozenset[str] | None = None
 
 
 @frozen

@@ -232,10 +232,11 @@ class EventIntake:
         rules = self.scenario.policy.urgent_ticket
         resolved = False
         for subject in subjects:
-            before = subject.tickets
-            subject.tickets = rules.open_after(before, event.name, event.data)
-            resolved |= len(subject.tickets) < len(before)
-            for ticket in subject.tickets - before:
+            before = frozenset(rules.open_of(subject.tickets, at))
+            subject.tickets = rules.after(subject.tickets, event.name, event.data, at)
+            after = frozenset(rules.open_of(subject.tickets, at))
+            resolved |= not before <= after
+            for ticket in after - before:
                 if subject.kind == "user":
                     self.gate_of(subject).recipient.since.setdefault(("ticket", ticket), at)
         if resolved:

@@ -97,7 +97,7 @@ def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[st
         gone.account.followers = _replaced(gone.account.followers, gone, into if into.account is None else None)
         into.account = into.account or gone.account
     into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
-    into.tickets |= gone.tickets
+    into.tickets = {**into.tickets, **gone.tickets}
     into.held = into.held or gone.held
     return changed | set(into.profile)
 

@@ -133,9 +133,9 @@ class RecipientState:
     def context(self, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
         """The gate's context of the person."""
         person = self.person
-        profile, account, held, urgent = person.profile, person.account, person.held, bool(person.tickets)
+        profile, account, held, urgent = person.profile, person.account, person.held, self._is_urgent(person, now)
         for other in person.accounts:
-            held, urgent = (*held, *other.held), urgent or bool(other.tickets)
+            held, urgent = (*held, *other.held), urgent or self._is_urgent(other, now)
         return RecipientContext(
             self._addresses(),
             self.consents,
@@ -150,6 +150,9 @@ class RecipientState:
             accounts=frozenset([each.name for each in person.accounts]) if person.accounts else NO_ACCOUNTS,
             role=str(profile.get("role") or ""),
         )
+
+    def _is_urgent(self, subject: SimulatedSubject, now: datetime) -> bool:
+        return bool(subject.tickets) and bool(self.scenario.policy.urgent_ticket.open_of(subject.tickets, now))
 
     def zone(self, account: dict[str, object]) -> str:
         """The person's time zone, with the fields of an account."""

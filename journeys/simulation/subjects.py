@@ -11,6 +11,7 @@ from journeys.consent.statements import TRAITS
 from journeys.decision.chart import Chart
 from journeys.decision.draft import RunDraft
 from journeys.decision.state import RunState
+from journeys.gate.tickets import TicketTimes
 from journeys.gate.verdicts import Hold
 
 RowFacts = dict[str, dict[str, Any]]
@@ -80,7 +81,7 @@ class SimulatedSubject:
         """The members whose account it is, in the order in which they were put into it last: their lanes get its rows."""
         self.runs: dict[tuple[str, str], list[SimulatedRun]] = {}
         self.open: list[SimulatedRun] = []
-        self.tickets: frozenset[str] = frozenset()
+        self.tickets: Mapping[str, TicketTimes] = {}
         self.held: tuple[Hold, ...] = ()
         self.is_known = kind == "account"
         """Whether a person has a user id; one without is a visitor."""

@@ -148,8 +148,8 @@ async def _end_opted_out(
     """Send `opted_out` to the open runs that have no channel left; their ids."""
     ended = set()
     for run in await fetch_all(connection, _OPEN_RUNS, key=person):
-        chart = await catalogue.chart(connection, run["definition"])
-        if has_opted_out(policy, chart, now_in_force):
+        chart = await catalogue.readable(connection, run["definition"])
+        if chart is not None and has_opted_out(policy, chart, now_in_force):
             signal = DerivedSignal(person, run["id"], "opted_out", "", f"{event_id}:{run['id']}", at)
             await enqueue_derived(connection, signal)
             ended.add(run["id"])

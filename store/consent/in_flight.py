@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, case, func, select
@@ -26,6 +25,7 @@ from store.database import Database, fetch_all, sql
 from store.expressions import any_of
 from store.messages.digests import DIGEST_PREFIX
 from store.people import subjects
+from store.process_clock import current_instant
 from store.rows import loaded
 from store.schema import messages
 
@@ -99,7 +99,7 @@ async def wait_for(
         for person in people:
             key = await subjects.canonical_key(connection, person)
             consents = await statements_by(connection, rule_set.addresses, key)
-            effects.append(ConsentChangeResult(datetime.now(UTC), person=key, consents=consents))
+            effects.append(ConsentChangeResult(current_instant(), person=key, consents=consents))
     return await wait_out(database, rule_set.policy, effects, seconds=seconds) if effects else []
 
 

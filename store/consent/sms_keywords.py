@@ -10,7 +10,6 @@ later STOP.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Text, bindparam, func, select
@@ -26,6 +25,7 @@ from store.database import Connection, Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.expressions import any_of
 from store.people import subjects
+from store.process_clock import current_instant
 from store.retry import retry_transaction
 from store.schema import inbound_texts
 from store.schema import subjects as subjects_table
@@ -105,7 +105,7 @@ async def inbound_text(
 async def _change_suppression(
     connection: Connection, catalogue: DefinitionRegistry, phone: str, wish: OptKeyword, source: str
 ) -> None:
-    now, addresses = datetime.now(UTC), catalogue.consent.addresses
+    now, addresses = current_instant(), catalogue.consent.addresses
     if wish == "stop":
         await suppressions.suppress(connection, addresses, CHANNEL, phone, reason="stop_word", source=source, at=now)
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.decision.entry import unusable_case
-from journeys.gate.policy import UrgentTicket
+from journeys.gate.tickets import UrgentTicket
 from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster
 from store.database import Connection, fetch_all, fetch_one, sql
@@ -69,8 +70,15 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> SignalIndex:
     )
 
 
+class UnreadableDefinition(ValueError):
+    """An artifact that this version of the code cannot read: another version has published it. The operator's turn."""
+
+
 class DefinitionRegistry:
-    """One process's copy of the published definitions, renewed when the edition changes."""
+    """One process's copy of the published definitions, renewed when the edition changes.
+
+    An artifact that cannot be read stops nothing else: its runs are taken to react to everything, and open none here.
+    """
 
     def __init__(
         self,
@@ -87,11 +95,18 @@ class DefinitionRegistry:
         self.tickets = tickets or UrgentTicket()
         self.ticket_signals = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.loaded_charts: dict[str, Chart] = {}
+        self.unreadable: dict[str, str] = {}
+        """Of the definitions in use, those that this version cannot read, with the reason."""
         self.awaited: frozenset[str] = frozenset()
         """Signals that complete an item of some checklist."""
 
     def matters(self, name: str) -> bool:
-        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent reads it."""
+        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent reads it.
+
+        A definition that cannot be read here may read anything.
+        """
+        if self.unreadable:
+            return True
         return self.index.matters(name) or name in self.ticket_signals or self.consent.rules.hears(name)
 
     def unusable_cases(self, name: str, data: Mapping[str, Any]) -> list[str]:
@@ -104,8 +119,14 @@ class DefinitionRegistry:
         row = await fetch_one(connection, _EDITION)
         edition = int(row["edition"]) if row else 0
         if edition != self.index.edition:
-            in_use = [(load_chart(row["artifact"]), bool(row["live"])) for row in await fetch_all(connection, _IN_USE)]
+            rows = await fetch_all(connection, _IN_USE)
             self.awaited = await awaited_signals(connection)
+            in_use, self.unreadable = list[tuple[Chart, bool]](), {}
+            for row in rows:
+                try:
+                    in_use.append((read_chart(row["artifact"], row["hash"]), bool(row["live"])))
+                except UnreadableDefinition as fault:
+                    self.unreadable[row["hash"]] = str(fault)
             self.index = build_index(edition, in_use)
         return self.index
 
@@ -116,12 +137,36 @@ class DefinitionRegistry:
         )
 
     async def chart(self, connection: Connection, content: str) -> Chart:
-        """One definition by its hash, even if it is not in use any more. Raises LookupError."""
+        """One definition by its hash, even if it is not in use any more. Raises LookupError and UnreadableDefinition."""
         chart = self.loaded_charts.get(content) or self.index.charts.get(content)
         if chart is None:
-            chart = load_chart(await read_artifact(connection, content))
+            chart = read_chart(await read_artifact(connection, content), content)
         self.loaded_charts[content] = chart
         return chart
+
+    async def readable(self, connection: Connection, content: str) -> Chart | None:
+        """One definition by its hash; None if this version cannot read it. Raises LookupError."""
+        try:
+            return await self.chart(connection, content)
+        except UnreadableDefinition:
+            return None
+
+
+def read_chart(artifact: str, content: str = "") -> Chart:
+    """The chart of an artifact; `content` is its hash, for the error. Raises UnreadableDefinition."""
+    try:
+        return load_chart(artifact)
+    except Exception as fault:
+        raise UnreadableDefinition(f"definition {content[:12]}: {type(fault).__name__}: {str(fault)[:200]}") from fault
+
+
+def readable_charts(artifacts: Iterable[str]) -> list[Chart]:
+    """The charts of artifacts, without those that this version cannot read."""
+    charts = []
+    for artifact in artifacts:
+        with contextlib.suppress(UnreadableDefinition):
+            charts.append(read_chart(artifact))
+    return charts
 
 
 async def read_artifact(connection: Connection, content: str) -> str:

@@ -94,7 +94,7 @@ class Admission:
             event.name if is_signal else "",
             event.message_id,
             item.at,
-            self._kept(event.name, event.data) if is_signal else {},
+            (event.data if self._is_unread(to) else self._kept(event.name, event.data)) if is_signal else {},
             facts_at_entry if entering else facts,
             trace=item.trace,
             for_members=for_members,
@@ -140,10 +140,10 @@ class Admission:
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
     def _reacts(self, event: InboundEvent, to: Subject) -> bool:
-        """Whether an open run of this lane reacts to the signal."""
+        """Whether an open run of this lane reacts to the signal; one with a definition that cannot be read here may."""
         for run in self.open_runs(to):
             chart = self.index.charts.get(run.chart_hash)
-            if chart is not None and event.name in chart.signals and run.case == case_of(chart, event.data):
+            if chart is None or (event.name in chart.signals and run.case == case_of(chart, event.data)):
                 return True
         return False
 
@@ -164,7 +164,11 @@ class Admission:
             return False
         scope = "account" if to.kind == "account" else "profile"
         charts = (self.index.charts.get(run.chart_hash) for run in self.open_runs(to))
-        return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
+        return any(chart is None or chart.fields[scope] & changed or "account" in changed for chart in charts)
+
+    def _is_unread(self, to: Subject) -> bool:
+        """Whether an open run's definition cannot be read here: its row then has all data and fields."""
+        return any(run.chart_hash not in self.index.charts for run in self.open_runs(to))
 
     def open_runs(self, to: Subject) -> list[LaneRun]:
         """The runs of a lane that have not ended, by their rows."""
@@ -195,7 +199,7 @@ class Admission:
         """Every field that a chart reads, as of this commit; a person's account is the one they were put into last."""
         if to.kind == "account":
             return self._account_facts(to)
-        reading = self.index.reading.get("profile", ())
+        reading = to.profile if self._is_unread(to) else self.index.reading.get("profile", ())
         facts = {"profile": {name: to.profile[name] for name in reading if name in to.profile}}
         if to.account_key is not None:
             facts |= self._account_facts(self.locked.get(to.account_key))

@@ -49,7 +49,13 @@ async def apply_events(
         if item.event.name in catalogue.ticket_signals:
             concerned = sorted({subject.key, *((account.key,) if account else ())})
             await tickets.record_ticket(
-                connection, catalogue.tickets, item.event.name, item.event.data, concerned, item.at
+                connection,
+                catalogue.tickets,
+                item.event.name,
+                item.event.data,
+                concerned,
+                min(item.at, item.event.timestamp or item.at),
+                item.at,
             )
     settled = [
         replace(item, subject_key=merged[item.subject_key]) if item.subject_key in merged else item for item in stored

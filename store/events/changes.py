@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from journeys.consent.changes import ConsentChange
 from journeys.gate.policy import Policy
@@ -18,6 +18,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.events import log
 from store.events.ingest import accept_within
 from store.people import subjects
+from store.process_clock import current_instant
 from store.retry import retry_transaction
 from store.rows import RowDict
 from store.tasks import tasks
@@ -68,7 +69,7 @@ async def close_task(
         closing = await tasks.close_within(connection, task, at, resolution=resolution, by=by, note=note, roster=roster)
         if closing.event is not None:
             # It is stored but not admitted to a lane: the conversation's own run has received it already.
-            await log.store_one(connection, closing.event, at, source=SOURCE_SELF, received_at=datetime.now(UTC))
+            await log.store_one(connection, closing.event, at, source=SOURCE_SELF, received_at=current_instant())
         return closing.was_open
 
     return await tasks.change_under_lock(database, identity, now, close)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent, StoredEvent
 from journeys.protocol.wire import SOURCE_SELF
@@ -28,6 +27,7 @@ from store.events.locking import lock_batch
 from store.events.resolve import resolve_events, split_across_clocks
 from store.people.identities import KnownIdentities, identify
 from store.people.subjects import Subject
+from store.process_clock import current_instant
 from store.retry import retry_transaction
 from store.tasks import conversations
 
@@ -81,7 +81,7 @@ async def _accept(
     *,
     outside: bool,
 ) -> IngestResult:
-    received_at = datetime.now(UTC)
+    received_at = current_instant()
     await catalogue.current(connection)
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
     events = [event for event in received if isinstance(event, InboundEvent)]

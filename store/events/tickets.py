@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, bindparam, func, select, update
+from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.gate.policy import UrgentTicket
-from store.database import Connection, execute, sql
+from journeys.gate.tickets import TicketTimes, UrgentTicket
+from store.database import Connection, execute, fetch_one, sql
 from store.messages import reevaluation
-from store.schema import tickets
+from store.schema import subjects, tickets
 
-_OPEN = sql(
-    insert(tickets)
-    .values(subject_key=bindparam("subject"), ticket_id=bindparam("ticket"), opened_at=bindparam("at"))
-    .on_conflict_do_update(index_elements=[tickets.c.subject_key, tickets.c.ticket_id], set_={"resolved_at": None})
-)
-_RESOLVE = sql(
-    update(tickets)
-    .where(
-        tickets.c.subject_key == bindparam("subject"),
-        tickets.c.ticket_id == bindparam("ticket"),
-        tickets.c.resolved_at.is_(None),
+_READ = sql(
+    select(tickets.c.opened_at, tickets.c.resolved_at).where(
+        tickets.c.subject_key == bindparam("subject"), tickets.c.ticket_id == bindparam("ticket")
     )
-    .values(resolved_at=bindparam("at"))
+)
+_written = insert(tickets).values(
+    subject_key=bindparam("subject"),
+    ticket_id=bindparam("ticket"),
+    opened_at=bindparam("opened"),
+    resolved_at=bindparam("resolved"),
+    ends_at=bindparam("ends"),
+)
+_WRITE = sql(
+    _written.on_conflict_do_update(
+        index_elements=[tickets.c.subject_key, tickets.c.ticket_id],
+        set_={name: _written.excluded[name] for name in ("opened_at", "resolved_at", "ends_at")},
+    )
+)
+_OLDEST = sql(
+    select((func.clock_timestamp() - func.min(tickets.c.opened_at)).label("age"))
+    .join_from(tickets, subjects, subjects.c.key == tickets.c.subject_key)
+    .where(tickets.c.resolved_at.is_(None), tickets.c.ends_at > func.clock_timestamp(), subjects.c.clock.is_(None))
 )
 _moved = insert(tickets).from_select(
-    ["subject_key", "ticket_id", "opened_at", "resolved_at"],
-    select(bindparam("into", type_=Text), tickets.c.ticket_id, tickets.c.opened_at, tickets.c.resolved_at).where(
-        tickets.c.subject_key == bindparam("gone")
-    ),
+    ["subject_key", "ticket_id", "opened_at", "resolved_at", "ends_at"],
+    select(
+        bindparam("into", type_=Text),
+        tickets.c.ticket_id,
+        tickets.c.opened_at,
+        tickets.c.resolved_at,
+        tickets.c.ends_at,
+    ).where(tickets.c.subject_key == bindparam("gone")),
 )
 _MOVE = sql(
     _moved.on_conflict_do_update(
@@ -49,17 +62,48 @@ async def record_ticket(
     data: Mapping[str, Any],
     subjects: Sequence[str],
     at: datetime,
+    now: datetime,
 ) -> None:
-    """Store a ticket signal for a person and their account; decide again what a resolved ticket held (C6)."""
-    opened = rules.open_after(frozenset(), name, data)
-    for ticket in opened:
-        for subject in subjects:
-            await execute(connection, _OPEN, subject=subject, ticket=ticket, at=at)
-    if opened or name not in rules.resolved_by:
+    """Store a ticket signal for a person and their account; decide again what a resolved ticket held (C6).
+
+    `at` is when it happened, `now` the instant of the decision. Of signals that arrive in another order the later one counts.
+    """
+    ticket = rules.ticket_in(data)
+    if ticket is None:
         return
-    ticket = str(data.get("ticket_id"))
-    if any([await execute(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
-        await reevaluation.make_due(connection, [(subject, at) for subject in subjects], reevaluation.TICKET)
+    ended = []
+    for subject in subjects:
+        before = await _times(connection, subject, ticket)
+        tickets_of = {} if before is None else {ticket: before}
+        after = rules.after(tickets_of, name, data, at)
+        if after is tickets_of:
+            continue
+        times = after[ticket]
+        ends = rules.longest.after(times.opened_at)
+        await execute(
+            connection,
+            _WRITE,
+            subject=subject,
+            ticket=ticket,
+            opened=times.opened_at,
+            resolved=times.resolved_at,
+            ends=ends,
+        )
+        if before is not None and before.is_open and not times.is_open:
+            ended.append(subject)
+    if ended:
+        await reevaluation.make_due(connection, [(subject, now) for subject in subjects], reevaluation.TICKET)
+
+
+async def _times(connection: Connection, subject: str, ticket: str) -> TicketTimes | None:
+    row = await fetch_one(connection, _READ, subject=subject, ticket=ticket)
+    return TicketTimes(row["opened_at"], row["resolved_at"]) if row is not None else None
+
+
+async def oldest_open(connection: Connection) -> timedelta:
+    """Age of the oldest urgent ticket that holds messages, of subjects on no test clock; zero if none does."""
+    row = await fetch_one(connection, _OLDEST)
+    return row["age"] if row is not None and row["age"] is not None else timedelta()
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:

@@ -25,7 +25,7 @@ BEGIN
     (SELECT json_agg(json_build_array(m.key, m.due_at, m.via, m.topic, m.priority, m.action, m.journey,
                                       jsonb_path_query_array(m.reasons, '$[*].rule'), m.expires_at))
      FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),
-    EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.subject_key = ANY (person || theirs)),
+    EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.ends_at > at AND t.subject_key = ANY (person || theirs)),
     (SELECT json_agg(json_build_array(s.scope, s.name, s.why)) FROM stops s WHERE s.released_at IS NULL),
     (SELECT json_object_agg(a.digest, a.reason) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL),
     (SELECT json_agg(json_build_array(h.until, h.by, h.why)) FROM holds h

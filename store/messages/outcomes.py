@@ -24,9 +24,12 @@ _OUTCOMES: Final = frozenset(meaning.outcome for meaning in MEANINGS.values() if
 
 
 async def reads_outcome(connection: Connection, catalogue: DefinitionRegistry, definition: str, action: str) -> bool:
-    """Whether a chart reacts to any outcome of this action; if so, its lane is locked with the gate's other locks."""
-    chart = await catalogue.chart(connection, definition)
-    return any(f"{action}.{outcome}" in chart.signals for outcome in _OUTCOMES)
+    """Whether a chart reacts to any outcome of this action; if so, its lane is locked with the gate's other locks.
+
+    One that this version cannot read may.
+    """
+    chart = await catalogue.readable(connection, definition)
+    return chart is None or any(f"{action}.{outcome}" in chart.signals for outcome in _OUTCOMES)
 
 
 async def lock_outcome_lanes(connection: Connection, person: str, account: str | None = None) -> dict[str, Subject]:
@@ -44,17 +47,18 @@ async def lock_outcome_lanes(connection: Connection, person: str, account: str |
 async def enqueue_outcome(
     connection: Connection, catalogue: DefinitionRegistry, entry: LedgerEntry, status: Status, at: datetime
 ) -> None:
-    """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
+    """Put `<action>.<outcome>` into the run's lane, if its chart reads it, or cannot be read here."""
     outcome = MEANINGS[status].outcome
     if outcome is None:
         return
-    chart = await catalogue.chart(connection, entry.definition)
+    chart = await catalogue.readable(connection, entry.definition)
     name = f"{entry.action}.{outcome}"
-    if name not in chart.signals:
+    if chart is not None and name not in chart.signals:
         return
+    fields = chart.fields if chart is not None else {}
     row = await projection.read_run(connection, entry.run)
     event_id, data = f"{entry.key}={outcome}", _carried(entry, outcome)
-    signal = DerivedSignal(row.lane, entry.run, "signal", name, event_id, at, data, chart.fields, entry.trace)
+    signal = DerivedSignal(row.lane, entry.run, "signal", name, event_id, at, data, fields, entry.trace)
     await enqueue_derived(connection, signal)
 
 

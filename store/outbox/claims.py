@@ -1,4 +1,4 @@
-"""The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
+"""The relay's side of the outbox: claims on lanes, deliveries, rests.
 
 The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. When an account's row
 has been copied to thousands of members, all their lanes wait at once; lanes where something else waits are claimed apart.
@@ -83,15 +83,7 @@ _NEXT_READY = sql(
     .order_by(lanes.c.ready_at)
     .limit(1)
 )
-_COUNTED = 10_001
-_age = extract("epoch", func.clock_timestamp() - outbox.c.created_at)
-_counted = select(literal(1)).select_from(outbox).where(_waits).limit(_COUNTED).subquery("counted")
-_BACKLOG = sql(
-    select(
-        select(_age).where(_waits).order_by(outbox.c.id).limit(1).scalar_subquery().label("seconds"),
-        select(func.count()).select_from(_counted).scalar_subquery().label("waiting"),
-    )
-)
+_END_RESTS = sql(update(lanes).where(lanes.c.attempts > 0).values(ready_at=PAST))
 
 
 async def claim_lanes(
@@ -121,13 +113,12 @@ async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
     await execute(connection, _REST, recipient=recipient, error=error[:500])
 
 
+async def end_rests(connection: Connection) -> None:
+    """Let every resting lane be claimed at once; how often each has failed in a row is kept."""
+    await execute(connection, _END_RESTS)
+
+
 async def next_ready(connection: Connection) -> float | None:
     """Seconds until the first resting lane may be tried again; None if none rests."""
     row = await fetch_one(connection, _NEXT_READY)
     return None if row is None or row["seconds"] is None else max(0.0, float(row["seconds"]))
-
-
-async def backlog(connection: Connection) -> tuple[float, int]:
-    """Age of the oldest waiting row in seconds, and the number of waiting rows (counted up to 10,001)."""
-    row = await fetch_one(connection, _BACKLOG)
-    return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)

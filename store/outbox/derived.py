@@ -8,6 +8,7 @@
 | a closed task | `signal` | `store/tasks/tasks.py` | `<ask>=closed` |
 | a closed conversation | `signal` | `store/tasks/conversations.py` | `conversation/<id>` |
 | a signal of plain Temporal tools | `signal` | `activities/steps/plain_signals.py` | the signal's id |
+| a parked row that is replayed | its kind | `replay.py` | the row's |
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from store.outbox.rows import OutboxRow
 from store.people import subjects
 from store.people.subjects import Subject
 
+DerivedKind = Literal["entered", "signal", "facts", "deadline", "opted_out", "merged"]
+
 
 @dataclass(frozen=True, slots=True)
 class DerivedSignal:
@@ -35,7 +38,7 @@ class DerivedSignal:
 
     lane: str
     run: str
-    kind: Literal["signal", "deadline", "opted_out"]
+    kind: DerivedKind
     name: str
     event_id: str
     at: datetime

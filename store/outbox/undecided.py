@@ -1,4 +1,4 @@
-"""Accepted signals that a run has not decided yet.
+"""Accepted signals that a run has not decided yet, without parked rows.
 
 A timer's step reads them, so that lag never lets a timer win over an earlier event. Entry reads them, so that a run
 that has ended by its accepted events and timers does not block a new one while the projection lags.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, not_, or_, select
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import PastRun, past_run_as_of
@@ -19,6 +19,7 @@ from journeys.protocol.envelope import occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
 from store.database import Connection, fetch_all, fetch_one, sql
+from store.outbox.parked import is_parked
 from store.outbox.rows import COLUMNS, OutboxRow, outbox_row
 from store.people.subjects import Subject
 from store.rows import loaded
@@ -36,6 +37,7 @@ _AFTER = sql(
         outbox.c.seq > bindparam("seq"),
         outbox.c.seq > bindparam("entered"),
         or_(outbox.c.target.is_(None), outbox.c.target == bindparam("target")),
+        not_(is_parked("target")),
     )
     .order_by(outbox.c.seq)
     .limit(500)

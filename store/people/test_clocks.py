@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy import ColumnElement, bindparam, func, select
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.errors import ClockAdvancing
 from store.expressions import any_of
+from store.process_clock import current_instant
 from store.schema import clocks, subjects
 
 CLOCK = (clocks.c.id, clocks.c.now, clocks.c.target, clocks.c.status, clocks.c.error, clocks.c.progressed_at)
@@ -80,19 +81,19 @@ async def read_clock(connection: Connection, clock: str) -> TestClock | None:
 async def now_for(connection: Connection, clock: str | None) -> datetime:
     """The current instant: the test clock's for subjects on one, else the real one."""
     found = await read_clock(connection, clock) if clock is not None else None
-    return found.now if found is not None else datetime.now(UTC)
+    return found.now if found is not None else current_instant()
 
 
 async def now_of_subject(connection: Connection, key: str) -> datetime:
     """The now of one person or account."""
     row = await fetch_one(connection, _OF_SUBJECT, key=key)
-    return row["now"] if row is not None else datetime.now(UTC)
+    return row["now"] if row is not None else current_instant()
 
 
 async def now_from_outside(connection: Connection, clock: str | None) -> datetime:
     """The current instant for input from outside; the clock stands until the commit. Raises ClockAdvancing."""
     instants = await hold_clocks(connection, [clock] if clock is not None else [])
-    return next(iter(instants.values()), None) or datetime.now(UTC)
+    return next(iter(instants.values()), None) or current_instant()
 
 
 async def hold_clocks(connection: Connection, names: Iterable[str]) -> dict[str, datetime]:

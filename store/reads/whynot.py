@@ -111,7 +111,9 @@ _SINCE = sql(
         .where(holds.c.released_at.is_(None), _concerns(holds.c.subject_key))
         .having(func.count() > 0),
         select(literal("ticket"), tickets.c.ticket_id, literal(""), tickets.c.opened_at).where(
-            tickets.c.resolved_at.is_(None), _concerns(tickets.c.subject_key)
+            tickets.c.resolved_at.is_(None),
+            tickets.c.ends_at > func.clock_timestamp(),
+            _concerns(tickets.c.subject_key),
         ),
         select(literal("talk"), conversations.c.run, literal(""), conversations.c.opened_at).where(
             conversations.c.recipient == _person, conversations.c.closed_at.is_(None)

@@ -4,8 +4,8 @@
     people       subjects, identities, members, clocks
     definitions  definitions, journeys, catalogue
     events       events, quarantine, dead_letters, tickets
-    outbox       outbox, lanes
-    runs         runs, timeline
+    outbox       outbox, lanes, parked
+    runs         runs, timeline, sweeps
     messages     messages, stops, holds                        store/messages/gate_read.sql
     consent      consents, consent_log, consent_requests,
                  suppressions, soft_bounces, inbound_texts     store/consent/{consent_log,address_lock}.sql
@@ -25,15 +25,15 @@ from store.schema.events import dead_letters, events, quarantine, tickets
 from store.schema.exports import audience_syncs, audiences, feed, feed_push
 from store.schema.inbox import awaited_signals, checklist_items, clicks, inbox
 from store.schema.messages import holds, messages, stops
-from store.schema.outbox import lanes, outbox
+from store.schema.outbox import lanes, outbox, parked
 from store.schema.people import clocks, identities, members, subjects
-from store.schema.runs import runs, timeline
+from store.schema.runs import runs, sweeps, timeline
 from store.schema.tasks import conversations, task_asks, task_log, task_mirrors, tasks, turns
 
 __all__ = [
     "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
     "consent_requests", "consents", "conversations", "dead_letters", "definitions", "events", "feed", "feed_push", "holds",
-    "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "quarantine", "quotas",
-    "runs", "soft_bounces", "stops", "subjects", "suppressions", "task_asks", "task_log", "task_mirrors", "tasks",
+    "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "parked", "quarantine", "quotas",
+    "runs", "soft_bounces", "stops", "subjects", "suppressions", "sweeps", "task_asks", "task_log", "task_mirrors", "tasks",
     "tickets", "timeline", "turns",
 ]  # fmt: skip

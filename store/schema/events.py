@@ -76,5 +76,6 @@ tickets = Table(
     Column("ticket_id", Text, primary_key=True),
     Column("opened_at", Timestamp, nullable=False),
     Column("resolved_at", Timestamp),
+    Column("ends_at", Timestamp, nullable=False, comment="It counts no more from then on, also if its end was lost."),
     comment="An urgent ticket of a person or an account; the gate waits while one is open.",
 )

@@ -1,8 +1,21 @@
-"""Tables of the transactional outbox: rows for recipients, and the lanes the relay claims."""
+"""Tables of the transactional outbox: rows for recipients, their lanes, and parked rows."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, and_, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.base import Timestamp, Trace, metadata, number
@@ -59,3 +72,39 @@ lanes = Table(
     comment="The ordered queue of one recipient; the relay claims a lane, never a row, so order holds.",
 )
 Index("lanes_resting", lanes.c.ready_at, postgresql_where=lanes.c.attempts > 0)
+
+parked = Table(
+    "parked",
+    metadata,
+    number(primary_key=True),
+    Column("recipient", Text, nullable=False, comment="The lane that the row was in."),
+    Column("seq", BigInteger, nullable=False),
+    Column("run", Text, nullable=False, comment="The run that did not get it; empty for a wake."),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("facts", JSONB),
+    Column("target", Text),
+    Column("trace", Trace),
+    Column("opens", Boolean, nullable=False, comment="It is the row that opens the run."),
+    Column(
+        "code", Text, CheckConstraint("code IN ('refused', 'unreadable', 'definition')", name="code"), nullable=False
+    ),
+    Column("reason", Text, nullable=False),
+    Column("parked_at", Timestamp, nullable=False, server_default=func.now()),
+    Column(
+        "status",
+        Text,
+        CheckConstraint("status IN ('held', 'replayed', 'discarded')", name="status"),
+        nullable=False,
+        server_default="held",
+    ),
+    Column("settled_at", Timestamp),
+    Column("settled_by", Text),
+    Column("replayed_seq", BigInteger, comment="The place in the lane that a replay gave it."),
+    UniqueConstraint("run", "recipient", "seq"),
+    comment="A row that can never be delivered to one run, until an operator replays or discards it; its lane goes on.",
+)
+Index("parked_held", parked.c.id, postgresql_where=parked.c.status == "held")

@@ -16,7 +16,6 @@ from sqlalchemy import (
     and_,
     false,
     func,
-    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -86,10 +85,14 @@ Index(
     runs.c.next_due_at,
     postgresql_where=and_(_open, runs.c.clock.is_not(None)),
 )
-Index(
-    "runs_quiet",  # no due date would tell that one of these has stopped
-    runs.c.id,
-    postgresql_where=and_(_open, or_(runs.c.next_due_at.is_(None), runs.c.paused, runs.c.clock.is_not(None))),
+Index("runs_open_ids", runs.c.id, postgresql_where=_open)  # the sweep compares every open run
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("place", Text, nullable=False, comment="The id after which the next sweep goes on."),
+    comment="How far a sweep over many rows has come: a process that ends does not begin it again.",
 )
 
 timeline = Table(

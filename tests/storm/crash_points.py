@@ -32,6 +32,7 @@ from worker import __main__ as worker
 from worker.composition import api as api_process
 from worker.composition import worker as composition
 from worker.relay.relay import OutboxRelay
+from worker.relay.signals import WorkflowSignals
 from worker.stack.free_ports import free_ports
 
 T = TypeVar("T")
@@ -93,12 +94,12 @@ def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> C
 def wrap_worker() -> None:
     """Install every point between the commit of the outbox and the settlement of a message."""
     signalled: set[str] = set()
-    signal_run, attempt = OutboxRelay._signal, attempts.attempt
+    signal_run, attempt = WorkflowSignals.send_events, attempts.attempt
 
-    async def signalling(relay: OutboxRelay, run: Any, subject: str, envelopes: Any) -> None:
+    async def signalling(signals: WorkflowSignals, run: Any, subject: str, envelopes: Any) -> None:
         ids = [envelope.id for envelope in envelopes]
         die("relay-before-signal", ids)
-        await signal_run(relay, run, subject, envelopes)
+        await signal_run(signals, run, subject, envelopes)
         signalled.update(ids)
         die("relay-after-signal", ids)
 
@@ -124,7 +125,7 @@ def wrap_worker() -> None:
     ):
         setattr(owner, name, after(getattr(owner, name), hook))
     setattr(attempts, "attempt", attempting)  # noqa: B010 -- as above
-    setattr(OutboxRelay, "_signal", signalling)  # noqa: B010 -- as above
+    setattr(WorkflowSignals, "send_events", signalling)  # noqa: B010 -- as above
     shorten_task_timeouts()
 
 

@@ -35,6 +35,8 @@ from store.runs.lanes import listener_in, listeners_of
 from store.tasks.escalation import escalate_late
 from worker.clock_driver.waits import Waits
 from worker.loops.reminders import ReminderResult, Reminders
+from worker.relay.ended_runs import EndedRuns
+from worker.relay.failures import RunHasEnded
 from worker.relay.signals import WorkflowSignals
 
 P = ParamSpec("P")
@@ -53,6 +55,7 @@ class DriverParts:
     reminders: Reminders
     roster: Roster
     chain: tuple[str, ...]
+    ended: EndedRuns
 
 
 class GroupSettlement:
@@ -115,7 +118,7 @@ class GroupSettlement:
 
         async def send() -> None:
             now = await self._read(progress.read_listener, run["id"])
-            await self.parts.signals.send_events(now, chart.spec.subject, envelopes)
+            await self._unless_ended(run["id"], self.parts.signals.send_events(now, chart.spec.subject, envelopes))
 
         decided = partial(self._read, progress.has_decided, run["id"], row.recipient, row.seq)
         await self.waits.until(run["id"], decided, send, self._undecided(run["id"], row.name or row.kind))
@@ -130,10 +133,19 @@ class GroupSettlement:
         async def passed() -> bool:
             return not await self._read(progress.waits_for, run["id"], due)
 
-        send = partial(self.parts.signals.send_tick, run, subject, due)
+        async def send() -> None:
+            await self._unless_ended(run["id"], self.parts.signals.send_tick(run, subject, due))
+
         await self.waits.until(
             run["id"], passed, send, self._undecided(run["id"], f"its deadline of {due.isoformat()}")
         )
+
+    async def _unless_ended(self, run: str, signal: Awaitable[None]) -> None:
+        """Await a signal to a run. If its workflow has ended, somebody ended it by hand, and its row is closed too."""
+        try:
+            await signal
+        except RunHasEnded:
+            await self.parts.ended.close(run)
 
     def _undecided(self, run: str, what: str) -> Callable[[], Awaitable[str]]:
         async def explain() -> str:

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -25,6 +26,7 @@ from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
 from api.runs.temporal import TemporalRunCommands
 from store.database import Database
+from store.process_clock import CLOCK
 from store.timeouts import limit_statement_time
 from worker import event_loop
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
@@ -93,6 +95,7 @@ async def serve_api(settings: Settings) -> None:
     limits = Limits()
     database = open_database(settings, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
+    CLOCK.offset = timedelta(seconds=settings.clock_offset_seconds)
     config = uvicorn.Config(
         application(settings, database, limits),
         host=settings.api_host,

@@ -18,13 +18,17 @@ from worker.composition.audiences import audience_loop
 from worker.composition.crm import crm_sync
 from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
+from worker.loops.clock_skew import measure_skew
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
 from worker.loops.outbox_pruning import prune_outbox
+from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
 from worker.loops.surge_brake import engage_surge_brake
+from worker.loops.urgent_tickets import watch_urgent_tickets
 from worker.provider_settings import ProviderSettings
+from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay
 from worker.relay.signals import WorkflowSignals
 from worker.settings import Settings
@@ -50,9 +54,8 @@ def clock_driver(
 ) -> ClockDriver:
     """The loop that drives test clocks; owners of tasks are reminded by `send`."""
     signals = WorkflowSignals(client, task_queue)
-    parts = DriverParts(
-        database, deps.catalogue, signals, Reminders(database, send), deps.roster, tuple(deps.policy.answered.escalate)
-    )
+    chain, ended = tuple(deps.policy.answered.escalate), EndedRuns(database, client)
+    parts = DriverParts(database, deps.catalogue, signals, Reminders(database, send), deps.roster, chain, ended)
     return ClockDriver(parts)
 
 
@@ -65,7 +68,10 @@ def background_loops(
     loops: tuple[Loop, ...] = (
         relay.run,
         partial(fan_out_accounts, database),
+        partial(measure_skew, database),
+        partial(watch_urgent_tickets, database),
         partial(prune_outbox, database),
+        partial(replay_readable_rows, database, deps.catalogue),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,
         Reconciler(database, client, relay.signals).run,
         audience_loop(database, settings, providers, deps.catalogue.consent).run,

@@ -12,6 +12,7 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploym
 
 from activities.dependencies import Dependencies
 from activities.registry import Activities
+from journeys.consent.rules import MESSAGED
 from journeys.protocol import wire
 from worker.sandbox import sandbox
 from worker.settings import Settings
@@ -47,8 +48,10 @@ def worker(client: Client, settings: Settings, deps: Dependencies, **options: An
 def channel_workers(client: Client, settings: Settings, deps: Dependencies) -> list[Worker]:
     """One worker for each channel that may be too slow for a step, on the channel's own queue.
 
-    Queues of fast channels are polled too: a run keeps the queues with which it started.
+    Queues of fast channels are polled too, and those of channels without a provider: a run keeps the queues with which it
+    started, and a provider that is taken away must not stop it.
     """
+    inside = {name for name, channel in deps.channels.items() if channel.inside}
     return [
         Worker(
             client,
@@ -57,8 +60,7 @@ def channel_workers(client: Client, settings: Settings, deps: Dependencies) -> l
             activity_task_poller_behavior=PollerBehaviorSimpleMaximum(2),
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
-        for name, channel in deps.channels.items()
-        if not channel.inside
+        for name in sorted({*deps.channels, *MESSAGED} - inside)
     ]
 
 

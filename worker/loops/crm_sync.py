@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -22,6 +22,7 @@ from store.errors import ClockAdvancing
 from store.events.changes import close_task
 from store.exports import crm_tasks
 from store.locks import Lock, check_lock_held, session_lock
+from store.process_clock import current_instant
 from store.reads import people as queries
 from store.reads.tasks import get_task
 from store.tasks import log as task_log
@@ -89,14 +90,14 @@ class CrmSync:
 
     async def _sync_repeatedly(self, crm: CrmTasks, over: asyncio.Event, every: float) -> None:
         read_at: datetime | None = None
-        began = datetime.now(UTC)
+        began = current_instant()
         while not over.is_set():
-            now = datetime.now(UTC)
+            now = current_instant()
             due = read_at is None or now - read_at >= self.reads
             if due and await self._attempted(crm, self._pull(crm)):
                 read_at = now
             await self._attempted(crm, self._push_all(crm, over))
-            LAG.labels(crm.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
+            LAG.labels(crm.name).set((current_instant() - (read_at or began)).total_seconds())
             await sleep_or_stop(over, every)
 
     async def _attempted(self, crm: CrmTasks, transfer: Awaitable[bool]) -> bool:
@@ -144,7 +145,7 @@ class CrmSync:
                 by=crm,
                 note="",
                 roster=self.roster,
-                now=datetime.now(UTC),
+                now=current_instant(),
             )
             MIRRORED.labels(crm, "closed_there").inc()
         except (tasks.TaskNotOpen, ClockAdvancing):
@@ -154,7 +155,7 @@ class CrmSync:
             log.warning("mirror.outcome_not_declared", mirror=crm, task_id=task)
             async with self.database.transaction() as connection:
                 text = f"closed there as {ended.outcome or 'nothing'}, but {error}: it is open again"
-                await task_log.write_task_log(connection, task, datetime.now(UTC), "noted", crm, text)
+                await task_log.write_task_log(connection, task, current_instant(), "noted", crm, text)
                 await crm_tasks.reopen_crm_task(connection, crm, task)
 
     # -- to the CRM --------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class CrmSync:
             stale = await crm_tasks.claim_stale_task(connection, crm.name)
             if stale is None:
                 return False
-            task = await get_task(connection, stale.task, datetime.now(UTC))
+            task = await get_task(connection, stale.task, current_instant())
             assert task is not None, "tasks are never deleted"
             account = await queries.account_id(connection, task["account"])
         try:

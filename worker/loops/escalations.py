@@ -6,12 +6,12 @@ Any number of processes may run it; each task is escalated by one of them.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Final
 
 from journeys.gate.policy import ReplyPolicy
 from journeys.tasks.assignment import Roster
 from store.database import Database
+from store.process_clock import current_instant
 from store.tasks.escalation import MOST, escalate_late
 from worker.loops.loop import run_periodically
 
@@ -26,6 +26,6 @@ async def escalate_answers(
         return
 
     async def poll() -> bool:
-        return await escalate_late(database, rule.escalate, roster, datetime.now(UTC)) == MOST
+        return await escalate_late(database, rule.escalate, roster, current_instant()) == MOST
 
     await run_periodically("escalations", poll, stop, every)

@@ -4,8 +4,8 @@ A run misses its timer, or loses its workflow, only by something outside the pro
 backup, a workflow terminated by hand, a namespace whose retention ended. The run's row in PostgreSQL determines the repair.
 
 - Runs past their due date: all of them, in every sweep.
-- Runs without a useful due date (they wait for signals, are paused, live on a test clock, or have not begun): as many as the
-  sweep's time allows; the next sweep continues behind them.
+- Every open run, whatever it waits for, by id: as many as the sweep's time allows. The next sweep goes on behind them, in any
+  process, so a round over all of them takes as many hours as there are half millions of runs.
 - People with messages that should have been decided long ago: their outreach is woken, which starts one that was lost.
 """
 
@@ -14,20 +14,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from prometheus_client import Counter
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
 from journeys.protocol import wire
 from store.database import Database
 from store.locks import Lock, session_lock
 from store.operations import reconciliation
 from store.outbox import queue as outbox
+from store.process_clock import current_instant
 from worker.loops.loop import sleep_or_stop
+from worker.relay.ended_runs import RUNNING, EndedRuns
+from worker.relay.failures import RunHasEnded
 from worker.relay.signals import WorkflowSignals
 
 log = structlog.get_logger()
@@ -41,11 +43,12 @@ BEGUN: Final = timedelta(hours=1)
 """A run admitted longer ago should have made its first step."""
 PAGE: Final = 500
 AT_ONCE: Final = 8
-QUIET_SECONDS: Final = 600.0
-"""Time of one sweep for runs without a due date: it compares several hundred a second."""
+OPEN_SECONDS: Final = 600.0
+"""Time of one sweep for open runs that are not overdue: it compares several hundred a second."""
+PLACE: Final = "open runs"
 STUCK_ATTEMPTS: Final = 3
 MAX_FAILURES: Final = 3
-"""Failures in one page before the sweep is cut: then Temporal is down."""
+"""Failures in one page before Temporal is asked whether it answers; if not, the sweep is cut."""
 
 RECONCILED = Counter("tenure_reconciled_total", "Runs and people that reconciliation repaired", ["what"])
 
@@ -80,10 +83,9 @@ class Reconciler:
     """One of any number of processes; a lock in the database lets one sweep at a time."""
 
     def __init__(self, database: Database, client: Client, signals: WorkflowSignals, *, late: timedelta = LATE) -> None:
-        self.database, self.client, self.signals, self.late = database, client, signals, late
+        self.database, self.signals, self.late = database, signals, late
+        self.ended = EndedRuns(database, client)
         self.begun = min(late, BEGUN)
-        self.last_quiet = ""
-        """Id of the last run without a due date that was compared."""
         self.stop = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, every: float = SWEEP_SECONDS, retry: float = RETRY_SECONDS) -> None:
@@ -99,14 +101,14 @@ class Reconciler:
             await sleep_or_stop(stop, pause)
 
     async def sweep(self) -> SweepResult | None:
-        """One sweep; None when another process is sweeping. Raises when most of a page could not be repaired."""
+        """One sweep; None when another process is sweeping. Raises when Temporal does not answer."""
         result = SweepResult()
         async with session_lock(self.database, Lock.SWEEP) as lock:
             if lock is None:
                 return None
             await self._overdue(result)
             await self._forgotten_messages(result)
-            await self._quiet(result)
+            await self._every_open_run(result)
         if result != SweepResult():
             log.warning("reconcile.swept", **{name: getattr(result, name) for name in SweepResult.__slots__})
         return result
@@ -137,49 +139,52 @@ class Reconciler:
                 return
             past = page[-1]
 
-    async def _quiet(self, result: SweepResult) -> None:
-        """Compare runs without a due date from where the last sweep ended, once around at most, while time allows."""
-        until = asyncio.get_running_loop().time() + QUIET_SECONDS
-        start, around = self.last_quiet, False
+    async def _every_open_run(self, result: SweepResult) -> None:
+        """Compare open runs from where the last sweep ended, once around at most, while time allows."""
+        until = asyncio.get_running_loop().time() + OPEN_SECONDS
+        async with self.database.reading() as connection:
+            start = place = await reconciliation.read_place(connection, PLACE)
+        is_around = False
         while not self.stop.is_set() and asyncio.get_running_loop().time() < until:
             async with self.database.reading() as connection:
-                page = await reconciliation.runs_without_due_date(connection, self.begun, self.last_quiet, PAGE)
-            if around:
+                page = await reconciliation.open_runs_after(connection, self.begun, self.late, place, PAGE)
+            is_last = len(page) < PAGE
+            if is_around:
                 page = [run for run in page if run["id"] <= start]
             await self._compare(page, result)
-            full = len(page) == PAGE
-            self.last_quiet = page[-1]["id"] if full else ""
-            if not full:
-                if around or not start:
-                    return
-                around = True
+            place = "" if is_last else page[-1]["id"] if page else start
+            async with self.database.reading() as connection:
+                await reconciliation.keep_place(connection, PLACE, place)
+            if (is_last and (is_around or not start)) or (is_around and place >= start):
+                return
+            is_around = is_around or is_last
 
     async def _compare(self, page: list[Mapping[str, Any]], result: SweepResult) -> None:
-        """Compare a page of runs, a few at a time. Raises the last error after more than MAX_FAILURES."""
-        slots, errors = asyncio.Semaphore(AT_ONCE), list[Exception]()
+        """Compare a page of runs, a few at a time. Raises the last error if Temporal does not answer any more."""
+        slots, failures = asyncio.Semaphore(AT_ONCE), PageFailures(self.signals)
 
         async def compare(run: Mapping[str, Any]) -> None:
             async with slots:
-                if self.stop.is_set() or len(errors) > MAX_FAILURES:
+                if self.stop.is_set() or failures.outage is not None:
                     return
                 try:
                     await self._repair(run, result)
                 except Exception as error:  # noqa: BLE001 — one run's failure must not stop the others
                     log.warning("reconcile.failed", run=run["id"], error=type(error).__name__)
                     result.count("failed")
-                    errors.append(error)
+                    await failures.add(error)
 
         await asyncio.gather(*(compare(run) for run in page))
-        if len(errors) > MAX_FAILURES:
-            raise errors[-1]
+        if failures.outage is not None:
+            raise failures.outage
 
     async def _repair(self, run: Mapping[str, Any], result: SweepResult) -> None:
-        workflow = await self._described(run["id"])
+        workflow = await self.ended.described(run["id"])
         if workflow is None:
             await self._nudge(run)
             result.count("revived")
-        elif workflow.status is not WorkflowExecutionStatus.RUNNING:
-            await self._close(run["id"], workflow)
+        elif workflow.status is not RUNNING:
+            await self.ended.close(run["id"], workflow)
             result.count("closed")
         elif workflow.raw_description.pending_workflow_task.attempt >= STUCK_ATTEMPTS:
             await self._nudge(run)
@@ -191,25 +196,29 @@ class Reconciler:
     def _is_asleep(self, run: Mapping[str, Any]) -> bool:
         """Whether an open workflow has not taken the step that is due by its row."""
         due = run["next_due_at"]
-        return not run["state"] or (run["clock"] is None and due is not None and due < datetime.now(UTC) - self.late)
-
-    async def _described(self, run: str) -> WorkflowExecutionDescription | None:
-        try:
-            return await self.client.get_workflow_handle(run).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
+        return not run["state"] or (run["clock"] is None and due is not None and due < current_instant() - self.late)
 
     async def _nudge(self, run: Mapping[str, Any]) -> None:
         """Signal-with-start: a workflow that runs checks its deadlines, a new one resumes from the run's row."""
         subject = "account" if run["subject_key"].startswith("a_") else "user"
-        await self.signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
+        try:
+            await self.signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
+        except RunHasEnded:  # since it was described
+            await self.ended.close(run["id"])
 
-    async def _close(self, run: str, workflow: WorkflowExecutionDescription) -> None:
-        """Close the row of a workflow that has ended: terminated by hand, or its last step was never recorded."""
-        outcome = (workflow.status.name if workflow.status else "lost").lower()
-        if workflow.status is WorkflowExecutionStatus.COMPLETED:
-            outcome = await self.client.get_workflow_handle(run, result_type=str).result()
-        async with self.database.transaction() as connection:
-            await reconciliation.close_run(connection, run, outcome, workflow.close_time or datetime.now(UTC))
+
+class PageFailures:
+    """Failures of one page. One run's failures stop no other; an outage of Temporal does."""
+
+    def __init__(self, signals: WorkflowSignals) -> None:
+        self._signals, self._count = signals, 0
+        self.outage: Exception | None = None
+        """The error with which an outage was noticed."""
+
+    async def add(self, error: Exception) -> None:
+        """Count a failure; after more than MAX_FAILURES ask whether Temporal answers, and count again if it does."""
+        self._count += 1
+        if self._count > MAX_FAILURES:
+            self._count = 0
+            if not await self._signals.is_reachable():
+                self.outage = error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from store.database import Database
+from store.process_clock import current_instant
 from store.tasks import reminders
 from worker.loops.loop import run_periodically
 
@@ -83,7 +84,7 @@ class Reminders:
             for item in await reminders.count_tasks(connection):
                 OPEN.labels(item["team"]).set(item["open"])
                 OVERDUE.labels(item["team"]).set(item["overdue"])
-        sent, now = 0, datetime.now(UTC)
+        sent, now = 0, current_instant()
         while (result := await self.send_next(now)) is not None:
             sent += result is ReminderResult.SENT
         return sent

@@ -1,14 +1,17 @@
 """Relay: claims lanes and delivers their rows to Temporal in order.
 
 Delivery is at least once: a relay that dies between a signal and its commit signals again, and the run skips a `seq` that it
-already has. A lane that cannot be delivered rests, longer each time; while Temporal is down everything waits in the outbox.
+already has. A lane whose delivery fails rests, longer each time; what can never be delivered is parked, and its lane goes on
+(`delivery.py`). While Temporal is down no lane rests for it: everything waits in the outbox, and the relay asks for Temporal's
+health. The first success after failures ends all rests (record 0019).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -17,15 +20,16 @@ import structlog
 from prometheus_client import Counter, Gauge
 from temporalio.client import Client
 
-from journeys.protocol import wire
-from journeys.protocol.routing import envelopes_for
+from journeys.decision.chart import Chart
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
-from store.outbox import claims
+from store.errors import is_outage
+from store.outbox import claims, parked
 from store.outbox import queue as outbox
-from store.outbox.rows import OutboxRow
-from store.outbox.undecided import lane_row_of
-from store.runs.lanes import listener_in, listeners_of
+from store.outbox.backlog import Backlog, read_backlog
+from store.runs.lanes import listeners_of
+from worker.relay.delivery import KnownDefinitions, LaneDelivery, LaneResult
+from worker.relay.ended_runs import EndedRuns
 from worker.relay.listener import NotificationListener
 from worker.relay.signals import CALLS_AT_ONCE, WorkflowSignals
 
@@ -35,10 +39,10 @@ LANES: Final = 64
 """Lanes of one batch."""
 ROWS_OF_A_LANE: Final = 100
 """Rows that one lane may bring to a batch, so that the batch's other lanes wait no longer."""
-MAX_SIGNAL_BYTES: Final = 256 * 1024
-"""Size of the events in one signal: an eighth of what the server accepts."""
-OUTAGE_PAUSE: Final = 0.1
-"""Seconds to wait when none of many lanes was reached: Temporal is down, and not every lane should rest for it."""
+OUTAGE_PAUSE: Final = 0.5
+"""Seconds between two questions for Temporal's health while it is down."""
+MEASURE_SECONDS: Final = 1.0
+"""Least time between two measures of the backlog."""
 BATCHES_AT_ONCE: Final = 4
 COPIED_AT_ONCE: Final = 16
 """Lanes delivered at a time where nothing but copies may wait: other lanes find calls to Temporal free."""
@@ -49,10 +53,15 @@ BATCH_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 5.0
 """Poll without a notification after this: one may be lost with its connection."""
 
-DELIVERED = Counter("tenure_relay_signals_total", "Signals delivered to Temporal")
 FAILED = Counter("tenure_relay_failures_total", "Lanes that rest after a failed delivery")
 OLDEST = Gauge("tenure_outbox_oldest_seconds", "Age of the oldest undelivered outbox row")
 WAITING = Gauge("tenure_outbox_waiting", "Undelivered outbox rows, counted up to 10,001")
+MEDIAN = Gauge("tenure_outbox_median_seconds", "Median age of lanes that wait and do not rest, of a sample")
+LATE = Gauge(
+    "tenure_outbox_late_share", "Share of lanes that wait for more than a minute, of those that wait and do not rest"
+)
+RESTING = Gauge("tenure_lanes_resting", "Lanes that rest after a failed delivery")
+HELD = Gauge("tenure_parked_rows", "Parked rows that nobody has replayed or discarded")
 
 
 @dataclass
@@ -85,6 +94,12 @@ class OutboxRelay:
         self.all = LanePump(False, start, asyncio.Semaphore(COPIED_AT_ONCE))
         payloads = (self.own.payload, self.all.payload)
         self.listener = NotificationListener(database.url, outbox.CHANNEL, payloads)
+        self.ended = EndedRuns(database, client)
+        self.is_failing = False
+        """The last batch with a result had failures only."""
+        self.is_outage = False
+        """Temporal does not answer: nothing is claimed until it does."""
+        self._measured_at = -MEASURE_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
@@ -95,6 +110,7 @@ class OutboxRelay:
         while not stop.is_set():
             self.listener.notified[pump.payload].clear()
             try:
+                await self._wait_for_temporal(stop)
                 await self._deliver(pump, stop)
                 pause = await self._measure()
             except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
@@ -102,6 +118,15 @@ class OutboxRelay:
                 pause = 1.0
             await self.listener.wait(stop, pause, pump.payload)
         await asyncio.gather(*pump.batches, return_exceptions=True)
+
+    async def _wait_for_temporal(self, stop: asyncio.Event) -> None:
+        """In an outage, until Temporal answers: new events would only be more calls that fail."""
+        while self.is_outage and not stop.is_set():
+            if await self.signals.is_reachable():
+                self.is_outage = False
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), OUTAGE_PAUSE)
 
     async def _deliver(self, pump: LanePump, stop: asyncio.Event) -> None:
         """Batch after batch until no lane waits; several at once only while one is slow."""
@@ -133,76 +158,72 @@ class OutboxRelay:
                 return False
             pump.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
-            await self._read_definitions(connection, listeners)
+            known = await self._known(connection, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
-            lanes = [self._lane(rows, listeners[lane], until, pump.slots) for lane, rows in claimed.items()]
+            delivery = LaneDelivery(self.signals, known, pump.slots, until)
+            lanes = [delivery.deliver(rows, listeners[lane]) for lane, rows in claimed.items()]
             results = dict(zip(claimed, await asyncio.gather(*lanes), strict=True))
-            ids = [row_id for delivered, _ in results.values() for row_id in delivered]
-            await claims.mark_delivered(connection, ids, [lane for lane, (_, error) in results.items() if not error])
-            for lane, (_, error) in results.items():
-                if error:
-                    FAILED.inc()
-                    await claims.rest_lane(connection, lane, error)
-        if not ids and len(claimed) > CALLS_AT_ONCE:
-            await asyncio.sleep(OUTAGE_PAUSE)
+            delivered = await self._record(connection, results)
+        await self._close_ended(set[str]().union(*(result.ended for result in results.values())))
+        return delivered
+
+    async def _record(self, connection: Connection, results: Mapping[str, LaneResult]) -> bool:
+        """Mark what left its lane, park what never can, and let lanes rest; whether anything was delivered."""
+        ids = [row_id for result in results.values() for row_id in result.delivered]
+        failed = {lane: result.error for lane, result in results.items() if result.error is not None}
+        await parked.park(connection, [row for result in results.values() for row in result.parked])
+        await claims.mark_delivered(connection, ids, [lane for lane in results if lane not in failed])
+        if ids and self.is_failing:
+            await claims.end_rests(connection)
+        if failed and not ids and not await self.signals.is_reachable():
+            self.is_outage = True
+            log.warning("relay.temporal_unreachable", lanes=len(failed))
+        else:
+            for lane, error in failed.items():
+                FAILED.inc()
+                await claims.rest_lane(connection, lane, f"{type(error).__name__}: {error}")
+        if ids or failed:
+            self.is_failing = not ids
         return bool(ids)
 
-    async def _lane(
-        self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]], until: float, slots: asyncio.Semaphore
-    ) -> tuple[list[int], str]:
-        """Deliver one lane up to its first failure or the instant `until`: ids of delivered rows, and the failure."""
-        delivered: list[int] = []
-        for bundle in _bundles(rows):
+    async def _close_ended(self, runs: set[str]) -> None:
+        """Close the rows of runs whose workflow has ended. The hourly sweep finds those that are not closed now."""
+        for run in runs:
             try:
-                async with slots:
-                    if asyncio.get_running_loop().time() > until:
-                        break
-                    if bundle[0].kind == "wake":
-                        await self.signals.wake_outreach(bundle[0].recipient)
-                    else:
-                        await self._events(bundle, listeners)
-            except Exception as error:  # noqa: BLE001 — one lane's failure must not stop the others
-                log.warning("relay.lane_rests", lane=bundle[0].recipient, error=type(error).__name__)
-                return delivered, f"{type(error).__name__}: {error}"
-            delivered += [row.id for row in bundle]
-        return delivered, ""
+                await self.ended.close(run)
+            except Exception as error:  # noqa: BLE001 -- the row stays open, and the sweep tries again
+                log.warning("relay.ended_run_open", run=run, error=type(error).__name__)
 
-    async def _events(self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
-        """Signal every run that listens with its envelopes of these rows."""
-        for run in listeners:
-            chart = self.catalogue.loaded_charts[run["definition"]]
-            wanted = envelopes_for(chart, listener_in(run), map(lane_row_of, rows))
-            if wanted:
-                await self._signal(run, chart.spec.subject, wanted)
-
-    async def _signal(self, run: Mapping[str, Any], subject: str, envelopes: list[wire.Envelope]) -> None:
-        await self.signals.send_events(run, subject, envelopes)
-        DELIVERED.inc(len(envelopes))
-
-    async def _read_definitions(self, connection: Connection, listeners: Mapping[str, list[Mapping[str, Any]]]) -> None:
-        """Read definitions first: lanes are delivered concurrently, and a connection serves one at a time."""
-        for definition in {run["definition"] for runs in listeners.values() for run in runs}:
-            await self.catalogue.chart(connection, definition)
+    async def _known(
+        self, connection: Connection, listeners: Mapping[str, list[Mapping[str, Any]]]
+    ) -> KnownDefinitions:
+        """Read the batch's definitions first: lanes are delivered concurrently, and a connection serves one at a time."""
+        runs = [run for of_lane in listeners.values() for run in of_lane]
+        charts, faults = dict[str, Chart](), dict[str, str]()
+        for definition in {run["definition"] for run in runs}:
+            try:
+                charts[definition] = await self.catalogue.chart(connection, definition)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                faults[definition] = f"{type(error).__name__}: {error}"
+        unbegun = [run["id"] for run in runs if not run["resumes"]]
+        return KnownDefinitions(charts, faults, await parked.unopened_runs(connection, unbegun))
 
     async def _measure(self) -> float:
-        """Publish the backlog; seconds until the next poll without a notification."""
+        """Publish the backlog, once a second at most; seconds until the next poll without a notification."""
         async with self.database.reading() as connection:
-            seconds, waiting = await claims.backlog(connection)
-            OLDEST.set(seconds)
-            WAITING.set(waiting)
-            ready = await claims.next_ready(connection) if waiting else None
+            if (now := asyncio.get_running_loop().time()) - self._measured_at >= MEASURE_SECONDS:
+                self._measured_at = now
+                _publish(await read_backlog(connection))
+                HELD.set(await parked.count_parked(connection))
+            ready = await claims.next_ready(connection)
         return POLL_SECONDS if ready is None else min(POLL_SECONDS, ready + 0.01)
 
 
-def _bundles(rows: list[OutboxRow]) -> Iterator[list[OutboxRow]]:
-    """Split a lane's rows into signals: events that follow one another together, a wake alone."""
-    bundle: list[OutboxRow] = []
-    size = 0
-    for row in rows:
-        if bundle and (row.kind == "wake" or bundle[0].kind == "wake" or size + row.size > MAX_SIGNAL_BYTES):
-            yield bundle
-            bundle, size = [], 0
-        bundle.append(row)
-        size += row.size
-    if bundle:
-        yield bundle
+def _publish(backlog: Backlog) -> None:
+    OLDEST.set(backlog.oldest_seconds)
+    WAITING.set(backlog.waiting)
+    MEDIAN.set(backlog.median_seconds)
+    LATE.set(backlog.late_share)
+    RESTING.set(backlog.resting)

@@ -6,7 +6,6 @@ A journey's workflow id that has closed is never opened again; every wake may st
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,10 +16,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from journeys.protocol import wire
+from worker.relay.failures import RunHasEnded
 
 CALLS_AT_ONCE: Final = 24
 """Calls to Temporal in flight at a time; more would only queue inside the server."""
 RPC_TIMEOUT: Final = timedelta(seconds=10)
+HEALTH_TIMEOUT: Final = timedelta(seconds=2)
 
 
 class WorkflowSignals:
@@ -46,7 +47,10 @@ class WorkflowSignals:
             await self.start_run(run, subject, name, arguments)
 
     async def start_run(self, run: Mapping[str, Any], subject: str, signal: str, arguments: Sequence[object]) -> None:
-        """Signal a run; where no workflow runs, start it from nothing or from the state in its row. Raises RPCError."""
+        """Signal a run; where no workflow runs, start it from nothing or from the state in its row.
+
+        Raises RPCError, and RunHasEnded for a workflow that has ended.
+        """
         start = wire.RunInput(
             run=run["id"],
             definition=run["definition"],
@@ -57,15 +61,24 @@ class WorkflowSignals:
             carried=wire.RESUMES if run["resumes"] else None,
         )
         reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
-        await self._signal_with_start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, arguments, reuse)
+        try:
+            await self._signal_with_start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, arguments, reuse)
+        except WorkflowAlreadyStartedError:
+            raise RunHasEnded(run["id"]) from None
 
     async def wake_outreach(self, person: str) -> None:
         """Wake the outreach of a person. Raises RPCError."""
         start = wire.OutreachInput(person)
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
-        await self._signal_with_start(
-            wire.OUTREACH_WORKFLOW, wire.outreach_id(person), start, wire.SIGNAL_WAKE, (), reuse
-        )
+        identity = wire.outreach_id(person)
+        await self._signal_with_start(wire.OUTREACH_WORKFLOW, identity, start, wire.SIGNAL_WAKE, (), reuse)
+
+    async def is_reachable(self) -> bool:
+        """Whether Temporal's frontend answers now. Never raises."""
+        try:
+            return await self._client.service_client.check_health(timeout=HEALTH_TIMEOUT)
+        except RPCError:
+            return False
 
     async def _signalled(self, run: str, name: str, arguments: Sequence[object]) -> bool:
         """Whether a workflow was there to take the signal."""
@@ -88,14 +101,13 @@ class WorkflowSignals:
         reuse: WorkflowIDReusePolicy,
     ) -> None:
         async with self._slots:
-            with contextlib.suppress(WorkflowAlreadyStartedError):
-                await self._client.start_workflow(
-                    workflow,
-                    start,
-                    id=identity,
-                    task_queue=self._task_queue,
-                    id_reuse_policy=reuse,
-                    start_signal=signal,
-                    start_signal_args=arguments,
-                    rpc_timeout=RPC_TIMEOUT,
-                )
+            await self._client.start_workflow(
+                workflow,
+                start,
+                id=identity,
+                task_queue=self._task_queue,
+                id_reuse_policy=reuse,
+                start_signal=signal,
+                start_signal_args=arguments,
+                rpc_timeout=RPC_TIMEOUT,
+            )

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,6 +25,7 @@ from journeys.consent.bounces import is_permanent_failure
 from journeys.content.variants import Sender
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
+from store.process_clock import current_instant
 
 if TYPE_CHECKING:
     from activities.channels.email.dkim import DkimKey
@@ -36,7 +37,7 @@ Search = Callable[[str], bool]
 
 
 def _clock() -> datetime:
-    return datetime.now(UTC)
+    return current_instant()
 
 
 @dataclass(frozen=True, slots=True)

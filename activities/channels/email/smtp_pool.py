@@ -10,12 +10,13 @@ import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self, cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
 
 from activities.channels.email.relay_settings import SmtpRelay
+from store.process_clock import current_instant
 
 _DOTS = re.compile(rb"(?m)^\.")
 
@@ -38,7 +39,7 @@ class SendProgress:
     @property
     def too_late(self) -> bool:
         """Whether `until` has passed on the wall clock, also while the process was stopped."""
-        return self.until is not None and datetime.now(UTC) > self.until
+        return self.until is not None and current_instant() > self.until
 
 
 @dataclass(frozen=True, slots=True)

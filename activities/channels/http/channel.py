@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from activities.channels.http.reply_tables import ReplyTable, receipt_for
@@ -16,6 +16,7 @@ from activities.content.tracked_links import ClickLinks, track_links
 from activities.outgoing.client import MAX_PAGE, HttpClient, HttpReply, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from store.process_clock import current_instant
 
 NEAR, FAR = timedelta(seconds=1.5), timedelta(seconds=15)
 PAGE_SECONDS = 5.0
@@ -141,7 +142,7 @@ class HttpChannel:
 
     def bounded(self, call: HttpRequest, prepared: Prepared) -> HttpRequest:
         """The request, limited to the rest of the attempt and to the instant after which it may not leave."""
-        remaining = self.attempt if prepared.until is None else min(self.attempt, prepared.until - datetime.now(UTC))
+        remaining = self.attempt if prepared.until is None else min(self.attempt, prepared.until - current_instant())
         return replace(call, seconds=max(0.0, remaining.total_seconds()), until=prepared.until)
 
 

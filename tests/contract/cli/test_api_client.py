@@ -228,3 +228,12 @@ def test_the_keys_command_says_what_is_wrong(url, arguments, reason):
     result = run(url, "keys", *arguments)
     assert result.exit_code != 0
     assert reason in " ".join(result.stderr.split()).replace("│ ", "")
+
+
+def test_A1_parked_rows_are_listed_and_commands_need_a_number_or_all(url):
+    assert run(url, "parked").output.strip() == "no parked rows"
+    assert run(url, "parked", "--replay").exit_code == 2
+    assert run(url, "parked", 7, "--replay", "--all").exit_code == 2
+    refused = run(url, "parked", 7, "--replay")
+    assert (refused.exit_code, "There is no parked row" in refused.output) == (1, True)
+    assert run(url, "parked", "--discard", "--all").exit_code == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from journeys.decision.effects import EmittedSignal, OpenedTask, SendMessage
 from journeys.decision.occurrences import ResumeMode
 from journeys.decision.state import state_from_json, state_to_json
 from tests.support.run_script import Play, day
@@ -24,6 +27,44 @@ def test_a_signal_moves_a_paused_run_and_its_effects_are_held_in_the_stored_stat
     run.state = state_from_json(state_to_json(run.state))
     assert run.resume(3).sent == [("welcome", 2)]
     assert run.state.held == ()
+
+
+NEWS = "states: {a: {on: {news: {do: [{send: news}, {task: call}, {emit: heard}]}, go: b}}, b: {}}"
+
+
+def test_A4_a_paused_run_holds_the_newest_of_each_action_and_withholds_the_others_with_the_reason() -> None:
+    run = Play(NEWS).pause(1)
+    sizes = set()
+    for n in range(200):
+        run.signal(2 + n / 1000, "news")
+        sizes.add(len(str(state_to_json(run.state)["held"])))
+    assert len(run.state.held) == 3
+    assert max(sizes) < min(sizes) + 20
+    withheld = [effect for effect in run.effects if isinstance(effect, SendMessage) and effect.withheld]
+    assert len(withheld) == 199
+    assert len({effect.firing for effect in withheld}) == 199
+    before = len(run.effects)
+    run.resume(3)
+    resumed = run.effects[before:]
+    assert {type(effect) for effect in resumed} == {SendMessage, OpenedTask, EmittedSignal}
+    assert [effect.firing for effect in resumed if isinstance(effect, SendMessage)] == [200]
+
+
+def test_A4_items_of_one_emission_are_all_held() -> None:
+    text = 'states: {a: {on: {news: {do: [{emit: heard, for_each: "[1, 2, 3]", data: {n: item}}]}}}}'
+    run = Play(text).pause(1).signal(2, "news").signal(3, "news")
+    assert len(run.state.held) == 3
+
+
+def test_A4_thousands_that_an_older_version_held_are_resumed_as_the_newest_of_each_action() -> None:
+    run = Play(NEWS).pause(1).signal(2, "news")
+    (send, *others) = run.state.held
+    older = tuple({**send, "firing": firing} for firing in range(1000))
+    run.state = replace(run.state, held=(*older, send, *others))
+    before = len(run.effects)
+    run.resume(3)
+    assert len(run.effects) - before == 3
+    assert run.says("1000 older effects withheld")
 
 
 def test_no_timer_is_due_while_paused() -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from journeys.gate.consent import has_opted_out
 from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, horizon, load_policy
+from journeys.gate.tickets import TicketTimes
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
@@ -343,7 +344,40 @@ def test_J7_an_urgent_ticket_defers_a_message_to_its_expiry_at_most() -> None:
     ],
 )
 def test_urgent_tickets_are_open_from_opened_to_resolved(name: str, data: dict[str, Any], after: set[str]) -> None:
-    assert policy().urgent_ticket.open_after(frozenset({"1"}), name, data) == after
+    tickets = policy().urgent_ticket
+    before = {"1": TicketTimes(NOW)}
+    assert set(tickets.open_of(tickets.after(before, name, data, NOW + hours(1)), NOW + hours(1))) == after
+
+
+OPENED = ("ticket_opened", {"ticket_id": "1", "priority": "urgent"})
+RESOLVED = ("ticket_resolved", {"ticket_id": "1"})
+
+
+@pytest.mark.parametrize(
+    ("signals", "is_open"),
+    [
+        ([(2, RESOLVED), (1, OPENED)], False),
+        ([(1, RESOLVED), (2, OPENED)], True),
+        ([(1, RESOLVED), (1, OPENED)], False),
+        ([(1, OPENED), (1, RESOLVED)], False),
+        ([(1, OPENED), (2, RESOLVED), (3, OPENED), (2, RESOLVED)], True),
+        ([(3, OPENED), (1, OPENED), (2, RESOLVED)], True),
+    ],
+)
+def test_A8_of_ticket_signals_in_any_order_the_later_one_counts(
+    signals: list[tuple[int, tuple[str, dict[str, Any]]]], is_open: bool
+) -> None:
+    rules, tickets = policy().urgent_ticket, dict[str, TicketTimes]()
+    for hour, (name, data) in signals:
+        tickets = dict(rules.after(tickets, name, data, NOW + hours(hour)))
+    assert rules.open_of(tickets, NOW + hours(4)) == (["1"] if is_open else [])
+
+
+def test_A8_an_open_ticket_counts_no_more_after_the_longest_time() -> None:
+    rules = policy(urgent_ticket={"longest": "P10D"}).urgent_ticket
+    tickets = rules.after({}, *OPENED, NOW)
+    assert rules.open_of(tickets, NOW + hours(239)) == ["1"]
+    assert rules.open_of(tickets, NOW + hours(240)) == []
 
 
 def test_the_verdict_does_not_depend_on_the_order_of_messages_or_rules() -> None:

@@ -30,7 +30,11 @@ def view_of(world: World, chart: Chart, now: datetime) -> PersonView:
     )
     gate = world.gate_of(person)
     recipient, operations = gate.recipient, world.operations
-    gate_facts = GateFacts(operations.since | recipient.since, sorted(person.tickets), operations.unsendable)
+    gate_facts = GateFacts(
+        operations.since | recipient.since,
+        sorted(name for name, times in person.tickets.items() if times.is_open),
+        operations.unsendable,
+    )
     last_events = {
         item.name: LastEvent(item.at, {})
         for _, item in world.timeline

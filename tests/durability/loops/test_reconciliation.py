@@ -13,6 +13,7 @@ from store.operations.reconciliation import people_with_forgotten_messages
 from tests.support.live_stack import LiveStack, until
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.loops.reconciliation import Reconciler, SweepResult
+from worker.relay.ended_runs import EndedRuns
 from worker.relay.signals import WorkflowSignals
 
 JOURNEY = """
@@ -271,16 +272,23 @@ async def test_only_one_process_sweeps_at_a_time(
         assert await _reconciler(stack).sweep() == SweepResult()
 
 
-class WatchingReconciler(Reconciler):
+class WatchedRuns(EndedRuns):
     """Counts open transactions while Temporal is queried, and then fails."""
 
     seen: tuple[int, ...] = ()
 
-    async def _described(self, run: str) -> None:
-        async with self.database.reading() as connection:
+    async def described(self, run: str) -> None:
+        async with self._database.reading() as connection:
             rows = await fetch_all(connection, IDLE)
         self.seen = (*self.seen, rows[0]["idle"])
         raise ConnectionError("Temporal is away")
+
+
+class UnreachableSignals(WorkflowSignals):
+    """Signals to a Temporal that does not answer."""
+
+    async def is_reachable(self) -> bool:
+        return False
 
 
 IDLE = sql(
@@ -301,11 +309,10 @@ async def test_a_sweep_holds_no_transaction_while_it_queries_temporal_and_is_ret
         await stack.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
         await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
         ordinary = _reconciler(stack)
-        watching, stop = (
-            WatchingReconciler(stack.database, stack.client, ordinary.signals, late=timedelta(0)),
-            asyncio.Event(),
-        )
-        task = asyncio.create_task(watching.run(stop, retry=0.05))
+        signals = UnreachableSignals(stack.client, stack.settings.task_queue)
+        reconciler, stop = Reconciler(stack.database, stack.client, signals, late=timedelta(0)), asyncio.Event()
+        reconciler.ended = watching = WatchedRuns(stack.database, stack.client)
+        task = asyncio.create_task(reconciler.run(stop, retry=0.05))
 
         async def query_count() -> int:
             return len(watching.seen)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from temporalio.service import RPCError, RPCStatusCode
 
 from journeys.protocol import wire
+from store.database import execute, sql
 from tests.support.live_stack import LiveStack, live_stack, until
-from worker.relay.relay import BATCHES_AT_ONCE, LanePump, OutboxRelay
+from worker.relay.relay import BATCHES_AT_ONCE, LANES, LanePump, OutboxRelay
+from worker.relay.signals import WorkflowSignals
 
 JOURNEY = """
 journey: waiting
@@ -25,25 +28,28 @@ states:
 QUIET_SECONDS = 0.5
 
 
-class RelayWithASilentRun(OutboxRelay):
-    """A relay to which one run does not answer, like a run that is continuing as new."""
+class SilentSignals(WorkflowSignals):
+    """Signals to which one run does not answer, like a run that is continuing as new."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.answers = asyncio.Event()
-        self.silent = ""
-        self.waiting = 0
-        self.polls = 0
+    answers: asyncio.Event
+    silent = ""
+    waiting = 0
+
+    async def send_events(self, run: Mapping[str, Any], subject: str, envelopes: Sequence[wire.Envelope]) -> None:
+        if run["lane"] == self.silent:
+            self.waiting += 1
+            await self.answers.wait()
+        await super().send_events(run, subject, envelopes)
+
+
+class CountingRelay(OutboxRelay):
+    """A relay that counts its claims."""
+
+    polls = 0
 
     async def deliver_batch(self, pump: LanePump) -> bool:
         self.polls += 1
         return await super().deliver_batch(pump)
-
-    async def _signal(self, run: Mapping[str, Any], subject: str, envelopes: list[wire.Envelope]) -> None:
-        if run["lane"] == self.silent:
-            self.waiting += 1
-            await self.answers.wait()
-        await super()._signal(run, subject, envelopes)
 
 
 @pytest_asyncio.fixture
@@ -54,28 +60,84 @@ async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_p
 
 async def test_a_run_that_does_not_answer_delays_no_other_lane_and_the_relay_becomes_idle(stack: LiveStack) -> None:
     await stack.publish(JOURNEY)
-    relay = RelayWithASilentRun(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
+    relay = CountingRelay(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
+    relay.signals = signals = SilentSignals(stack.client, stack.settings.task_queue)
+    signals.answers = asyncio.Event()
     stop = asyncio.Event()
     running = asyncio.create_task(relay.run(stop))
     for name in ("ada", "bob"):
         await stack.accept(stack.track(name, "signed_up"))
     await stack.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda n: n == 2)
-    relay.silent = await stack.until("SELECT subject_key FROM identities WHERE value = 'ada'")
+    signals.silent = await stack.until("SELECT subject_key FROM identities WHERE value = 'ada'")
 
     await stack.accept(stack.track("ada", "done"))
-    await until(_value(lambda: relay.waiting), lambda held: held == 1)
+    await until(_value(lambda: signals.waiting), lambda held: held == 1)
     await stack.accept(stack.track("bob", "done"))
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
-    assert relay.waiting == 1, "its lane is still claimed"
+    assert signals.waiting == 1, "its lane is still claimed"
     assert len(relay.own.batches) <= BATCHES_AT_ONCE
 
-    relay.answers.set()
+    signals.answers.set()
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
     await until(_value(lambda: all(batch.done() for batch in relay.own.batches)), bool)
     polls = relay.polls
     await asyncio.sleep(QUIET_SECONDS)  # the relay must not poll in this time
     assert relay.polls - polls <= 5
+    stop.set()
+    await running
+
+
+class InterruptedSignals(WorkflowSignals):
+    """Signals to a Temporal that is down for a while; `calls` are those that failed."""
+
+    down = True
+    calls = 0
+
+    async def _signal_with_start(self, *given: Any) -> None:
+        await self._fail_while_down()
+        await super()._signal_with_start(*given)
+
+    async def _signalled(self, *given: Any) -> bool:
+        await self._fail_while_down()
+        return await super()._signalled(*given)
+
+    async def is_reachable(self) -> bool:
+        return not self.down and await super().is_reachable()
+
+    async def _fail_while_down(self) -> None:
+        if self.down:
+            self.calls += 1
+            raise RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
+
+
+async def test_A1_after_an_outage_of_temporal_every_lane_is_delivered_at_once(stack: LiveStack) -> None:
+    """While it lasts no lane rests, and new events cause no calls: a lane may have rested for a minute before."""
+    await stack.publish(JOURNEY)
+    relay = OutboxRelay(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
+    relay.signals = signals = InterruptedSignals(stack.client, stack.settings.task_queue)
+    await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(30)))
+    async with stack.database.transaction() as connection:  # one has failed for its own reason before
+        await execute(
+            connection,
+            sql(
+                "UPDATE lanes SET attempts = 9, ready_at = now() + interval '1 minute' "
+                "WHERE recipient = (SELECT min(lane) FROM runs)"
+            ),
+        )
+    stop = asyncio.Event()
+    running = asyncio.create_task(relay.run(stop))
+    await until(_value(lambda: relay.is_outage), bool)
+    calls = signals.calls
+    for n in range(10):
+        await stack.accept(stack.track(f"late{n}", "signed_up"))
+    await asyncio.sleep(QUIET_SECONDS)  # the relay must not call in this time
+    assert signals.calls - calls <= 2 * LANES, "a batch that had begun already"
+    assert await stack.rows("SELECT * FROM lanes WHERE attempts > 0 AND attempts <> 9") == []
+    signals.down = False
+    ended = asyncio.get_running_loop().time()
+    await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    assert asyncio.get_running_loop().time() - ended < 5
     stop.set()
     await running
 

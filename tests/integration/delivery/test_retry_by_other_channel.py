@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
@@ -52,6 +52,14 @@ _DUE = sql(
     """
     UPDATE messages SET due_at = CASE WHEN status = 'deferred' THEN clock_timestamp() END,
       lease_until = CASE WHEN status = 'sending' THEN clock_timestamp() END
+    """
+)
+_SECOND = sql(
+    """
+    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via,
+      priority, topic, at, data, status, due_at, decided_at)
+    SELECT key || '2', run, step, subject_key, recipient, journey, state, visit, action || '2', template, '["in_app"]',
+      priority, topic, at, data, 'deferred', now(), now() FROM messages
     """
 )
 _YESTERDAY = sql("UPDATE messages SET first_attempt_at = first_attempt_at - interval '25 hours'")
@@ -119,6 +127,22 @@ class Ada:
             channels: dict[str, Channel] = {"email": email, "in_app": InAppChannel(loaded), **self.others}
             yield Dependencies(self.deps.database, self.deps.catalogue, self.deps.policy, channels)
             await email.close()
+
+    async def another_message(self) -> None:
+        """A second message to her, by the inbox, due like the first."""
+        async with self.deps.database.transaction() as connection:
+            await execute(connection, _SECOND)
+
+    async def retry_without(self, channel: str) -> list[Any]:
+        """Settle what is due with a worker that has no such channel; all messages."""
+        before = (await self.rows("SELECT recipient FROM messages"))[0]
+        async with self.deps.database.transaction() as connection:
+            await execute(connection, _DUE)
+        async with self.with_relay(MailFaults()) as deps:
+            channels = {name: kept for name, kept in deps.channels.items() if name != channel}
+            request = wire.SettleInput(before["recipient"], datetime.now(UTC).isoformat())
+            await outreach.settle_due(replace(deps, channels=channels), request, {})
+        return await self.rows("SELECT * FROM messages ORDER BY id")
 
     def delivered_to(self) -> list[tuple[str, str]]:
         """For every mail: the envelope address and the To header."""
@@ -226,3 +250,27 @@ async def test_the_retry_window_restarts_at_a_new_address(ada: Ada) -> None:
     after = await ada.retry()
     assert after["status"] == "deferred", "not given up"
     assert after["first_attempt_at"] > datetime.now(UTC) - timedelta(minutes=1)
+
+
+async def test_A3_a_message_in_flight_by_a_channel_that_is_taken_away_is_unknown_and_stops_no_other(ada: Ada) -> None:
+    await ada.request("email, in_app", DROPS_CONNECTION, email="ada@example.com")
+    await ada.another_message()
+    after = await ada.retry_without("email")
+    assert [(row["status"], row["channel"]) for row in after] == [("unknown", "email"), ("sent", "in_app")]
+    assert "no provider is configured for email" in after[0]["detail"]
+
+
+async def test_A3_a_message_in_doubt_that_waits_for_a_channel_that_is_taken_away_is_unknown(ada: Ada) -> None:
+    await ada.request("email", DROPS_CONNECTION, email="ada@example.com")
+    async with ada.deps.database.transaction() as connection:
+        await execute(connection, sql("UPDATE messages SET status = 'deferred', in_doubt = true, lease_until = NULL"))
+    (after,) = await ada.retry_without("email")
+    assert (after["status"], after["channel"]) == ("unknown", "email")
+    assert "no provider is configured for email" in after["detail"]
+
+
+async def test_A3_a_message_that_has_failed_goes_another_way_or_is_withheld_with_the_reason(ada: Ada) -> None:
+    await ada.request("email", email=BUSY)
+    (after,) = await ada.retry_without("email")
+    assert after["status"] == "withheld"
+    assert "no provider is configured for email" in after["reasons"]

@@ -176,7 +176,8 @@ async def test_U2_a_merge_moves_messages_tickets_and_inbox_and_wakes_the_users_o
                 status,
             )
         await connection.execute(
-            "INSERT INTO tickets (subject_key, ticket_id, opened_at) VALUES ($1, 'T1', now())", visitor
+            "INSERT INTO tickets (subject_key, ticket_id, opened_at, ends_at) VALUES ($1, 'T1', now(), 'infinity')",
+            visitor,
         )
         await connection.execute(
             "INSERT INTO inbox (key, recipient, content, created_at) VALUES ('k', $1, '{}', now())", visitor

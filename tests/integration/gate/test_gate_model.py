@@ -247,7 +247,8 @@ class GateMachine(RuleBasedStateMachine):
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             rules = self.deps.policy.urgent_ticket
-            await tickets.record_ticket(connection, rules, name, data, [self.person], self.model.now)
+            now = self.model.now
+            await tickets.record_ticket(connection, rules, name, data, [self.person], now, now)
 
     @precondition(lambda self: len(self.model.asked) > 8)
     @rule(which=st.integers(0, 2))

@@ -16,7 +16,7 @@ READ = "SELECT * FROM gate_reads('u_1', 'a_2', now() - interval '1 day', ARRAY['
 KNOWN = """
     INSERT INTO subjects (key, kind) VALUES ('u_1', 'user');
     INSERT INTO members (account_key, person_key) VALUES ('a_1', 'u_1');
-    INSERT INTO tickets (subject_key, ticket_id, opened_at) VALUES ('a_1', '77', now());
+    INSERT INTO tickets (subject_key, ticket_id, opened_at, ends_at) VALUES ('a_1', '77', now(), 'infinity');
     INSERT INTO suppressions (digest, channel, reason, source, at) VALUES ('d', 'email', 'complaint', 'test', now());
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, at,
       status, in_doubt, due_at, decided_at, sent_at)

@@ -18,7 +18,7 @@ from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 from store.events.changes import close_task
-from store.operations import reconciliation
+from store.operations.closing import close_run
 from store.reads.tasks import list_tasks
 from store.runs import projection
 from store.tasks import reassignment
@@ -315,7 +315,7 @@ async def test_a_run_closed_by_reconciliation_withdraws_its_request_for_a_task(i
     await request_task(idle_stack, second)
     for row, status in ((first, "open"), (second, "withdrawn")):
         async with idle_stack.database.transaction() as connection:
-            assert await reconciliation.close_run(connection, row.id, "terminated", datetime.now(UTC))
+            assert await close_run(connection, row.id, "terminated", "terminated by hand")
         assert (await the_task(idle_stack))["status"] == status
 
 

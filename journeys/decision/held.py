@@ -1,0 +1,40 @@
+"""Effects that a paused run holds: the newest of each action.
+
+A run may be paused for months while signals arrive, and its state crosses processes with each step. So what it holds is
+bounded by its chart, and so is the step that resumes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Held = tuple[dict[str, Any], ...]
+"""Effects as JSON, in the order in which they were asked for."""
+
+
+def hold(held: Held, effects: Sequence[dict[str, Any]]) -> tuple[Held, Held]:
+    """What is held with these effects, and what they supersede: an older one of the same action, or of the same item of it."""
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    superseded = []
+    for effect in (*held, *effects):
+        older = newest.pop(_action_of(effect), None)
+        if older is not None:
+            superseded.append(older)
+        newest[_action_of(effect)] = effect
+    return tuple(newest.values()), tuple(superseded)
+
+
+def held_name(effect: Mapping[str, Any]) -> str:
+    """The name under which the log shows a held effect."""
+    return str(effect.get("action") or effect.get("name") or effect.get("audience") or effect["kind"])
+
+
+def _action_of(effect: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The action of an effect, and of an emitted signal its place in `for_each`: `<state>.<visit>/<action>.<firing>[.<item>]`."""
+    if effect["kind"] == "emit":
+        visit, _, action = str(effect["key"]).partition("/")
+        name, _, firing = action.rpartition(".")
+        is_item = name.rpartition(".")[2].isdigit()
+        return ("emit", effect["name"], visit, name.rpartition(".")[0] if is_item else name, firing if is_item else "")
+    return (effect["kind"], effect.get("state"), effect.get("action"), effect.get("audience"))

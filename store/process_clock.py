@@ -1,0 +1,73 @@
+"""Clock of this process, corrected to PostgreSQL's.
+
+Instants that another machine compares (leases, deadlines, acceptance) are PostgreSQL's. Asking it for each would cost a
+statement a step, so a process measures by how much its machine differs, when it connects and every half minute, and adds
+that. A difference within the time of the measurement is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+from sqlalchemy import func, select
+
+from store.database import Connection, Database, fetch_one, sql
+
+_NOW = sql(select(func.clock_timestamp().label("now")))
+SECONDS: Final = 30.0
+"""Between two measurements."""
+SAMPLES: Final = 3
+"""The answer that came soonest is the most exact."""
+
+
+class ProcessClock:
+    """A machine's clock, its measured `skew` against PostgreSQL's, and an `offset` that tests give it."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+        self.skew = timedelta()
+        """How far this machine is ahead of PostgreSQL, as measured last."""
+
+    def machine_now(self) -> datetime:
+        """The instant that this machine shows."""
+        return datetime.now(UTC) + self.offset
+
+    def now(self) -> datetime:
+        """The current instant of PostgreSQL."""
+        return self.machine_now() - self.skew
+
+    async def measure(self, connection: Connection) -> None:
+        """Measure the skew. Raises the database's errors."""
+        measured = [await self._sample(connection) for _ in range(SAMPLES)]
+        took, skew = min(measured)
+        self.skew = skew if abs(skew) > took else timedelta()
+
+    async def _sample(self, connection: Connection) -> tuple[timedelta, timedelta]:
+        """How long the answer took, and by how much this machine was ahead in the middle of that time."""
+        began, before = monotonic(), self.machine_now()
+        row = await fetch_one(connection, _NOW)
+        took = timedelta(seconds=monotonic() - began)
+        assert row is not None
+        return took, before + took / 2 - row["now"]
+
+
+CLOCK: Final = ProcessClock()
+"""The clock of this process: there is one, as there is one system clock."""
+
+
+async def keep_measured(database: Database) -> None:
+    """Measure the skew now and every half minute, for ever; an outage is waited for."""
+    while True:
+        with contextlib.suppress(Exception):
+            async with database.reading() as connection:
+                await CLOCK.measure(connection)
+        await asyncio.sleep(SECONDS)
+
+
+def current_instant() -> datetime:
+    """The current instant by PostgreSQL's clock."""
+    return CLOCK.now()

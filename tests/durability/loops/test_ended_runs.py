@@ -1,0 +1,141 @@
+"""Runs that are cancelled or terminated in Temporal's UI, and an operator's cancel that always works."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest_asyncio
+
+from api.runs.temporal import TemporalRunCommands
+from store.database import execute, sql
+from store.operations.closing import close_run
+from tests.support.api import application, client
+from tests.support.live_stack import LiveStack
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.loops.reconciliation import Reconciler, SweepResult
+from worker.relay.signals import WorkflowSignals
+
+JOURNEY = """
+journey: far
+entry: {on: signed_up, again: always}
+topic: onboarding
+start: waiting
+states:
+  waiting:
+    do: [{task: call, owner: csm}]
+    on: {ping: waiting}
+    after: {P180D: done}
+  done: {final: done}
+"""
+
+
+@pytest_asyncio.fixture
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        yield stack
+
+
+async def _begun(stack: LiveStack) -> str:
+    await stack.publish(JOURNEY)
+    await stack.accept(stack.track("ada", "signed_up"))
+    return str(await stack.until("SELECT id FROM runs WHERE state = 'waiting'"))
+
+
+async def _last_line(stack: LiveStack) -> str:
+    rows = await stack.rows("SELECT text FROM timeline WHERE kind = 'finished'")
+    return str(rows[-1]["text"])
+
+
+async def test_A2_a_cancel_request_in_temporal_is_a_decision(stack: LiveStack) -> None:
+    async with worker(stack), running_relay(stack):
+        run = await _begun(stack)
+        handle = stack.client.get_workflow_handle(run)
+        await handle.cancel()
+        assert await stack.until("SELECT outcome FROM runs") == "cancelled"
+        assert await handle.result() == "cancelled", "it completes: its last step is in the store"
+        assert [row["status"] for row in await stack.rows("SELECT status FROM tasks")] == ["withdrawn"]
+        assert "requested in Temporal" in await _last_line(stack)
+
+
+async def test_A2_a_cancel_request_without_a_worker_is_decided_when_there_is_one(stack: LiveStack) -> None:
+    async with running_relay(stack):
+        async with worker(stack):
+            run = await _begun(stack)
+        await stack.client.get_workflow_handle(run).cancel()
+        await stack.accept(stack.track("ada", "ping"))
+        async with worker(stack):
+            assert await stack.until("SELECT outcome FROM runs") == "cancelled"
+
+
+async def test_A2_the_relay_closes_the_row_of_a_terminated_run_and_the_person_may_enter_again(
+    stack: LiveStack,
+) -> None:
+    async with worker(stack), running_relay(stack):
+        run = await _begun(stack)
+        await stack.client.get_workflow_handle(run).terminate(reason="looked wrong")
+        await stack.accept(stack.track("ada", "ping"))
+        assert await stack.until("SELECT outcome FROM runs") == "terminated"
+        assert (await _last_line(stack)).endswith(": looked wrong")
+        assert [row["status"] for row in await stack.rows("SELECT status FROM tasks")] == ["withdrawn"]
+        await stack.accept(stack.track("ada", "signed_up"))
+        await stack.until("SELECT count(*) FROM runs WHERE status = 'open' AND state = 'waiting'", lambda n: n == 1)
+
+
+async def test_A2_the_sweep_finds_a_terminated_run_whose_deadline_is_far(stack: LiveStack) -> None:
+    async with worker(stack), running_relay(stack):
+        run = await _begun(stack)
+        await stack.client.get_workflow_handle(run).terminate()
+        signals = WorkflowSignals(stack.client, stack.settings.task_queue)
+        sweep = Reconciler(stack.database, stack.client, signals, late=timedelta(minutes=45)).sweep
+        assert await sweep() == SweepResult(closed=1)
+        assert await sweep() == SweepResult()
+
+
+async def test_A2_a_sweep_goes_on_where_another_process_has_stopped(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(4)))
+    async with stack.database.transaction() as connection:
+        await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))  # as if their signals were lost
+        await execute(connection, sql("INSERT INTO sweeps SELECT 'open runs', max(id) FROM runs"))
+    signals = WorkflowSignals(stack.client, stack.settings.task_queue)
+    sweep = Reconciler(stack.database, stack.client, signals, late=timedelta(0)).sweep
+    assert await sweep() == SweepResult(revived=4), "once around from its place"
+    assert (await stack.rows("SELECT place FROM sweeps"))[0]["place"] == ""
+
+
+async def test_A2_an_operator_can_cancel_a_terminated_run_and_one_that_no_worker_decides(
+    stack: LiveStack, database_url: str
+) -> None:
+    async def connected() -> object:
+        return stack.client
+
+    engine = TemporalRunCommands(connected)  # type: ignore[arg-type]
+    async with client(application(database_url, engine=engine)) as api, running_relay(stack):
+        async with worker(stack):
+            terminated = await _begun(stack)
+            await stack.client.get_workflow_handle(terminated).terminate()
+            answer = await api.post(f"/v1/runs/{terminated}/cancel", json={"by": "dana", "reason": "moved"})
+            assert (answer.status_code, answer.json()["outcome"]) == (200, "cancelled")
+            await stack.accept(stack.track("ada", "signed_up"))
+            stuck = str(await stack.until("SELECT id FROM runs WHERE status = 'open' AND state = 'waiting'"))
+        answer = await api.post(f"/v1/runs/{stuck}/cancel", json={"by": "dana", "reason": "stuck"})
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "cancelled")
+        assert (await stack.client.get_workflow_handle(stuck).describe()).status is not None
+        (_line,) = await stack.rows("SELECT text FROM timeline WHERE text LIKE 'cancelled by dana%stuck'")
+        assert (await api.post(f"/v1/runs/{stuck}/cancel", json={"by": "dana", "reason": "again"})).status_code == 409
+
+
+async def test_A2_a_workflow_whose_row_was_closed_has_no_further_effect(stack: LiveStack) -> None:
+    """The row is closed, and the terminate that follows is lost."""
+    async with worker(stack), running_relay(stack):
+        run = await _begun(stack)
+        async with stack.database.transaction() as connection:
+            assert await close_run(connection, run, "cancelled", "cancelled by dana: moved")
+        handle = stack.client.get_workflow_handle(run)
+        await handle.signal("ping")
+        assert await handle.result() == "cancelled"
+        (row,) = await stack.rows("SELECT status, outcome, memory->>'outcome' AS memory FROM runs")
+        assert tuple(row.values()) == ("closed", "cancelled", "cancelled")
+        assert [row["status"] for row in await stack.rows("SELECT status FROM tasks")] == ["withdrawn"]

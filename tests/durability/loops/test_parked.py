@@ -1,0 +1,158 @@
+"""What can never be delivered is parked with its reason, its lane goes on, and a replay delivers it late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from store.database import execute, sql
+from store.definitions.registry import SignalIndex
+from store.outbox.replay import NotReplayable, replay_parked
+from tests.support.live_stack import LiveStack
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.loops.parked_rows import replay_readable
+from worker.loops.reconciliation import Reconciler
+from worker.relay.signals import WorkflowSignals
+
+JOURNEY = """
+journey: pinged
+entry: {on: signed_up, again: never}
+topic: onboarding
+variables: {pings: int}
+start: waiting
+states:
+  waiting:
+    do: [{set: {pings: "0"}}]
+    on: {ping: {do: [{set: {pings: journey.pings + 1}}]}}
+"""
+OTHER = JOURNEY.replace("journey: pinged", "journey: other")
+PINGS = "SELECT (memory->'variables'->>'pings')::int FROM runs WHERE journey = :journey"
+WAITING = "SELECT count(*) FROM outbox WHERE delivered_at IS NULL"
+
+
+@pytest_asyncio.fixture
+async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[LiveStack]:
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack,
+        worker(stack),
+    ):
+        yield stack
+
+
+async def _change(stack: LiveStack, statement: str, **values: Any) -> None:
+    async with stack.database.transaction() as connection:
+        await execute(connection, sql(statement), **values)
+
+
+async def _parked(stack: LiveStack) -> list[dict[str, Any]]:
+    return [dict(row) for row in await stack.rows("SELECT * FROM parked ORDER BY id")]
+
+
+async def _until_pings(stack: LiveStack, journey: str, pings: int) -> None:
+    await stack.until(PINGS, lambda n: n == pings, journey=journey)
+
+
+async def test_A1_a_run_with_an_impossible_id_is_parked_and_the_others_of_its_lane_get_their_events(
+    stack: LiveStack,
+) -> None:
+    """Runs that were opened before ids had a limit."""
+    for journey in (JOURNEY, OTHER):
+        await stack.publish(journey)
+    await stack.accept(stack.track("ada", "signed_up"))
+    await _change(stack, "UPDATE runs SET id = id || repeat('x', 1000) WHERE journey = 'other'")
+    async with running_relay(stack):
+        await _until_pings(stack, "pinged", 0)
+        await stack.accept(stack.track("ada", "ping"))
+        await _until_pings(stack, "pinged", 1)
+        await stack.until(WAITING, lambda n: n == 0)
+    opening, ping = await _parked(stack)
+    assert (opening["code"], opening["opens"], opening["name"]) == ("refused", True, "signed_up")
+    assert "Temporal refuses it" in opening["reason"]
+    assert (ping["opens"], ping["name"]) == (False, "ping")
+    assert await stack.rows("SELECT * FROM lanes WHERE attempts > 0") == []
+
+
+async def test_A1_many_runs_that_can_never_be_compared_do_not_cut_the_sweep(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(12)))
+    await _change(stack, "UPDATE outbox SET delivered_at = now()")  # as if their signals were lost
+    await _change(stack, "UPDATE runs SET id = '0' || id || repeat('x', 1000) WHERE number <= 6")
+    signals = WorkflowSignals(stack.client, stack.settings.task_queue)
+    swept = await Reconciler(stack.database, stack.client, signals, late=timedelta(0)).sweep()
+    assert swept is not None
+    assert (swept.failed, swept.revived) == (6, 6)
+
+
+async def test_A1_a_replayed_row_is_decided_once_and_late(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    async with running_relay(stack):
+        await stack.accept(stack.track("ada", "signed_up"))
+        await _until_pings(stack, "pinged", 0)
+    await stack.accept(stack.track("ada", "ping"), stack.track("ada", "ping"))
+    await _park_first_waiting(stack)
+    async with running_relay(stack):
+        await _until_pings(stack, "pinged", 1)
+        (row,) = await _parked(stack)
+        assert await replay_parked(stack.database, stack.deps.catalogue, row["id"], "dana")
+        assert not await replay_parked(stack.database, stack.deps.catalogue, row["id"], "dana"), "only once"
+        await _until_pings(stack, "pinged", 2)
+    (row,) = await _parked(stack)
+    assert (row["status"], row["settled_by"], row["replayed_seq"]) == ("replayed", "dana", row["seq"] + 2)
+    (line,) = await stack.rows("SELECT text FROM timeline WHERE kind = 'late'")
+    assert "comes late" in line["text"]
+    assert "dana" in line["text"]
+
+
+async def _park_first_waiting(stack: LiveStack) -> None:
+    """Park the oldest waiting row, as a relay does whose Temporal refuses it."""
+    await _change(
+        stack,
+        "INSERT INTO parked (recipient, seq, run, kind, name, event_id, at, data, facts, opens, code, reason) "
+        "SELECT o.recipient, o.seq, r.id, o.kind, o.name, o.event_id, o.at, o.data, o.facts, false, 'refused', 'too large' "
+        "FROM outbox o JOIN runs r ON r.lane = o.recipient WHERE o.delivered_at IS NULL ORDER BY o.seq LIMIT 1",
+    )
+    await _change(
+        stack, "UPDATE outbox SET delivered_at = now() WHERE (recipient, seq) IN (SELECT recipient, seq FROM parked)"
+    )
+
+
+async def test_A1_a_parked_row_is_not_read_by_a_timer_or_a_command_that_compares(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    async with running_relay(stack):
+        await stack.accept(stack.track("ada", "signed_up"))
+        await _until_pings(stack, "pinged", 0)
+    await stack.accept(stack.track("ada", "ping"))
+    await _park_first_waiting(stack)
+    (run,) = await stack.rows("SELECT id FROM runs")
+    assert await stack.client.get_workflow_handle(run["id"]).execute_update("pause", {"by": "olga"}) == "paused"
+    await _until_pings(stack, "pinged", 0)
+
+
+async def test_A5_an_unreadable_definition_parks_its_rows_until_the_code_is_there(stack: LiveStack) -> None:
+    for journey in (JOURNEY, OTHER):
+        await stack.publish(journey)
+    await stack.accept(stack.track("ada", "signed_up"))
+    artifact = "SELECT artifact FROM definitions WHERE journey = 'other'"
+    (kept,) = await stack.rows(artifact)
+    await _change(stack, "UPDATE definitions SET artifact = '{\"from\": \"a newer version\"}' WHERE journey = 'other'")
+    stack.deps.catalogue.loaded_charts.clear()
+    stack.deps.catalogue.index = SignalIndex()  # of a process that begins now
+    async with running_relay(stack):
+        await stack.accept(stack.track("ada", "ping"))
+        await _until_pings(stack, "pinged", 1)
+        await stack.until(WAITING, lambda n: n == 0)
+        rows = await _parked(stack)
+        assert [(row["code"], row["opens"]) for row in rows] == [("definition", True), ("definition", False)]
+        with pytest.raises(NotReplayable, match="cannot read the definition"):
+            await replay_parked(stack.database, stack.deps.catalogue, rows[0]["id"], "dana")
+        await _change(stack, "UPDATE definitions SET artifact = :kept WHERE journey = 'other'", kept=kept["artifact"])
+        with pytest.raises(NotReplayable, match="replay it first"):
+            await replay_parked(stack.database, stack.deps.catalogue, rows[1]["id"], "dana")
+        assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 2
+        await _until_pings(stack, "other", 1)

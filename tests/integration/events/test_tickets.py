@@ -1,0 +1,44 @@
+"""Urgent tickets in the store: the later signal counts, and none is open for ever (A8)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from journeys.events.inbound import InboundEvent
+from journeys.gate.tickets import UrgentTicket
+from store.database import Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
+from store.events import ingest
+from store.events.tickets import oldest_open
+
+NOW = datetime.now(UTC)
+OPEN = sql("SELECT 1 FROM tickets WHERE resolved_at IS NULL AND ends_at > clock_timestamp()")
+
+
+async def _signal(database: Database, name: str, ago: timedelta, **data: str) -> None:
+    event = InboundEvent(
+        "track", f"{name}{ago}", name, user_id="ada", timestamp=NOW - ago, data={"ticket_id": "7", **data}
+    )
+    await ingest.accept(database, DefinitionRegistry(UrgentTicket()), [event], source="test")
+
+
+async def _is_open(database: Database) -> bool:
+    async with database.reading() as connection:
+        return bool(await fetch_all(connection, OPEN))
+
+
+async def test_A8_a_ticket_whose_resolution_arrives_before_its_opening_holds_nothing(database: Database) -> None:
+    await _signal(database, "ticket_resolved", timedelta(days=2))
+    await _signal(database, "ticket_opened", timedelta(days=3), priority="urgent")
+    assert not await _is_open(database)
+    await _signal(database, "ticket_reopened", timedelta(days=1), priority="urgent")
+    assert await _is_open(database)
+
+
+async def test_A8_a_ticket_without_an_end_is_watched_and_ends_after_the_longest_time(database: Database) -> None:
+    await _signal(database, "ticket_opened", timedelta(days=3), priority="urgent")
+    async with database.transaction() as connection:
+        assert timedelta(days=3) <= await oldest_open(connection) < timedelta(days=3, minutes=5)
+        await execute(connection, sql("UPDATE tickets SET ends_at = clock_timestamp()"))
+        assert await oldest_open(connection) == timedelta()
+    assert not await _is_open(database)

@@ -1,0 +1,27 @@
+"""The clock of a process is PostgreSQL's, whatever its machine shows (A6)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from store.database import Database
+from store.process_clock import ProcessClock
+
+
+@pytest.mark.parametrize("seconds", [-10, 0, 10, 3600])
+async def test_A6_a_machine_whose_clock_is_wrong_knows_postgresqls_instant(database: Database, seconds: int) -> None:
+    clock = ProcessClock()
+    clock.offset = timedelta(seconds=seconds)
+    async with database.reading() as connection:
+        await clock.measure(connection)
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=0.2)
+    assert abs(clock.skew - timedelta(seconds=seconds)) < timedelta(seconds=0.2)
+
+
+async def test_A6_a_difference_within_the_time_of_the_measurement_is_none(database: Database) -> None:
+    clock = ProcessClock()
+    async with database.reading() as connection:
+        await clock.measure(connection)
+    assert clock.skew == timedelta(0)
