@@ -1,4 +1,4 @@
-"""Loop that watches urgent tickets: one that is never resolved silences a person or an account."""
+"""Loop that watches for urgent tickets that nobody resolves."""
 
 from __future__ import annotations
 
