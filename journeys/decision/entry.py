@@ -91,14 +91,15 @@ def may_enter(
     case = case_of(chart, data)
     if case is None:
         return EntryRefused(f"the event has no {chart.spec.case}")
-    refusal = _reentry_refusal(chart, previous, at)
+    refusal = reentry_refusal(chart, previous, at)
     if refusal:
         return EntryRefused(refusal)
     refused = _refused_by_guards(chart, name, data, facts, at)
     return refused or EntryAllowed(max((run.epoch for run in previous), default=0) + 1, case)
 
 
-def _reentry_refusal(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
+def reentry_refusal(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
+    """Why no run of a case may begin at `at` beside these earlier ones; empty if one may. A merge asks it too (U2)."""
     if not previous:
         return ""
     if any(run.open for run in previous):

@@ -176,7 +176,7 @@ class EventIntake:
         case = case_of(chart, event.data)
         if case is None:
             return None
-        previous = [self._past(run, at) for run in to.runs.get((chart.key, case), ())]
+        previous = [self.past(run, at) for run in to.runs.get((chart.key, case), ())]
         if event.name in chart.signals and any(run.open for run in previous):
             return None
         verdict = may_enter(chart, event.name, event.data, facts, previous, at)
@@ -185,11 +185,7 @@ class EventIntake:
         self.timeline.append((None, NotEntered(at, chart.key, event.name, verdict.reason, to.name)))
         return None
 
-    def is_open_at(self, run: SimulatedRun, at: datetime) -> bool:
-        """Whether a run is still open at an instant, by all that was accepted until then."""
-        return self._past(run, at).open
-
-    def _past(self, run: SimulatedRun, at: datetime) -> PastRun:
+    def past(self, run: SimulatedRun, at: datetime) -> PastRun:
         """A run as of `at`, by the rows and timers that it has not decided yet."""
         is_settled = not self.lanes.rows and (run.due is None or run.due > at)
         if is_settled or not run.is_open or run.chart.spec.entry.again == "never":

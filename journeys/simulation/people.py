@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from journeys.consent.preferences import merged_consents
+from journeys.decision.entry import PastRun, reentry_refusal
 from journeys.events.identities import link_of
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
@@ -114,11 +115,11 @@ def _replaced(
 def merge_runs(
     gone: SimulatedSubject,
     into: SimulatedSubject,
-    is_open_at: Callable[[SimulatedRun], bool],
+    past: Callable[[SimulatedRun], PastRun],
     lanes: Lanes,
     at: datetime,
 ) -> None:
-    """Put a visitor's runs into the user's lane, and end those of a journey and case in which the user's own run stays."""
+    """Put a visitor's runs into the user's lane, and end those that `entry.again` forbids beside the user's own."""
     staying = set(into.open)
     for key, runs in gone.runs.items():
         for run in runs:
@@ -128,7 +129,8 @@ def merge_runs(
     gone.runs, gone.open = {}, []
     for runs in into.runs.values():
         came = [run for run in runs if run.is_open and run not in staying]
-        if came and any(is_open_at(run) for run in runs if run in staying):
+        before = [past(run) for run in runs if not run.is_open or run in staying] if came else []
+        if came and reentry_refusal(came[0].chart, before, at):
             for run in came:
                 lanes.add(into, "merged", "", at, {}, None, target=run)
 

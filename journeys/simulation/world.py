@@ -165,7 +165,7 @@ class World:
         if gone in self.gates:
             people.merge_gates(self.gates.pop(gone), into_gate, at)
         changed = people.merge_people(gone, into)
-        people.merge_runs(gone, into, lambda run: self.intake.is_open_at(run, at), self.lanes, at)
+        people.merge_runs(gone, into, lambda run: self.intake.past(run, at), self.lanes, at)
         return changed
 
     # -- operators -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from journeys.decision.chart import Chart
-from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
+from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter, reentry_refusal
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.protocol import wire
 from store.database import Connection
@@ -180,20 +180,30 @@ class Admission:
         self._follow_account(into)
 
     async def end_duplicates(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
-        """Where one of `stay` is really open, end every other run of its journey and case in this lane as `merged`."""
+        """End the open runs that come to this lane where `entry.again` forbids them beside the lane's own: as `merged`.
+
+        These are `stay`, as far as they are really open, and those that have ended. So a person who has had a journey that
+        may be entered once does not go on with it as the visitor that they were.
+        """
         staying = {run.id for run in stay}
         for runs in self.runs[to.key].values():
             joining = [run for run in runs if run.open and run.id not in staying]
-            before = [run for run in runs if run.id in staying]
-            if joining and any([await self._is_open(run, at) for run in before]):
+            chart = self.index.charts.get(joining[0].chart_hash) if joining else None
+            if chart is None:
+                continue
+            before = [await self._as_of(run, at) for run in runs if not run.open or run.id in staying]
+            if reentry_refusal(chart, before, at):
                 for run in joining:
                     run.open = False
                     merge_id = f"{event_id}:{run.id}"
                     self.waiting.append(OutboxRow(to.key, to.next_seq(), "merged", "", merge_id, at, {}, target=run.id))
 
-    async def _is_open(self, run: LaneRun, at: datetime) -> bool:
+    async def _as_of(self, run: LaneRun, at: datetime) -> PastRun:
+        """A run as of an instant: one that the projection still has as open may have ended."""
         own = self.index.charts.get(run.chart_hash)
-        return own is None or (await run_as_of(self.connection, own, run.id, self.waiting, at)).open
+        if not run.open or own is None:
+            return PastRun(run.epoch, run.open, run.ended_at)
+        return await run_as_of(self.connection, own, run.id, self.waiting, at)
 
     def _facts(self, to: Subject, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
         """Every field that a chart reads, as of this commit; a person's account is the one they were put into last."""

@@ -3,7 +3,7 @@
 Runs go on. The rows that are left in their old lane are delivered from there, before anything of the new lane
 (`store/outbox/claims.py`) and under their old numbers, so that no run receives a row twice. What the gate reads moves:
 messages for caps and cooldowns, consents (a withdrawal wins), urgent tickets. If both subjects have a run of one
-journey and case, the user's run stays. Each package moves its own rows.
+journey and case, the user's run stays; if the user has had one, `entry.again` decides about the visitor's. Each package moves its own rows.
 """
 
 from __future__ import annotations

@@ -120,11 +120,11 @@ async def test_U2_a_relay_that_died_before_its_commit_doubles_no_signal_after_a_
 
 async def test_U2_an_open_run_gets_signals_beside_an_ended_run_of_its_lane(stack: LiveStack, calls: Calls) -> None:
     async with worker(stack), running_relay(stack):
-        await stack.accept(calls.track("looked", user_id="ada"), calls.track("bought", user_id="ada"))
+        await stack.accept(calls.track("opened", user_id="ada"), calls.track("closed", user_id="ada"))
         await stack.until("SELECT outcome FROM runs")
-        await stack.accept(calls.track("looked", anonymous_id="phone"))
+        await stack.accept(calls.track("opened", anonymous_id="phone"))
         await stack.accept(calls.sign_in("phone"))
-        await stack.accept(calls.track("bought", user_id="ada"))
+        await stack.accept(calls.track("closed", user_id="ada"))
         assert await stack.until("SELECT count(*) FROM runs WHERE outcome = 'exited'", lambda n: n == 2)
 
 
@@ -220,3 +220,28 @@ async def test_a_batch_that_loses_a_deadlock_is_accepted_at_the_next_attempt(sta
         await stack.until("SELECT count(*) FROM pg_locks WHERE NOT granted", lambda n: n > 0)
         await subjects.lock_subjects(connection, [first])
     assert (await accepted[0]).accepted == 2
+
+
+async def test_A8_a_person_who_has_had_a_journey_that_may_be_entered_once_does_not_go_on_with_it_as_the_visitor(
+    stack: LiveStack, calls: Calls
+) -> None:
+    async with running_relay(stack), worker(stack):
+        await stack.accept(calls.track("looked", user_id="ada"))
+        await stack.accept(calls.track("bought", user_id="ada"))
+        await stack.until("SELECT outcome FROM runs")
+        await stack.accept(calls.track("looked", anonymous_id="v1"))
+        await stack.accept(calls.sign_in("v1"))
+        await stack.until("SELECT count(*) FROM runs WHERE outcome = 'merged'", lambda n: n == 1)
+
+
+async def test_A8_where_a_journey_may_always_be_entered_again_the_visitors_run_goes_on(
+    stack: LiveStack, calls: Calls
+) -> None:
+    async with running_relay(stack), worker(stack):
+        await stack.accept(calls.track("opened", user_id="ada"))
+        await stack.accept(calls.track("closed", user_id="ada"))
+        await stack.until("SELECT outcome FROM runs")
+        await stack.accept(calls.track("opened", anonymous_id="v1"))
+        await stack.accept(calls.sign_in("v1"))
+        await stack.accept(calls.track("closed", user_id="ada"))
+        await stack.until("SELECT count(*) FROM runs WHERE outcome = 'exited'", lambda n: n == 2)
