@@ -62,4 +62,4 @@ async def _times(database: Database) -> dict[str, float]:
         if len(reached) == 3:
             return reached
         await asyncio.sleep(0.2)
-    raise AssertionError(f"not everything is out: {dict(left)}")
+    raise AssertionError(f"not everything is out: {left}")
