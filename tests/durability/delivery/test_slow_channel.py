@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +87,38 @@ async def test_a_run_started_with_a_slow_channel_continues_after_it_became_fast(
             await stack.until("SELECT count(*) FROM runs WHERE step >= 1")
         stack.settings = stack.settings.model_copy(update={"smtp_near": True})
         stack.deps = dependencies(stack.settings, stack.database)
-        (mails,) = composition.channel_workers(stack.client, stack.settings, stack.deps)
-        async with worker(stack), mails:
+        async with worker(stack), channel_queues(stack):
             await stack.accept(stack.track("ada", "setup_completed"))
             await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'")
             assert await _queues(stack, await _run(stack)) == [wire.channel_queue(task_queue, "email")]
+
+
+async def test_A3_a_run_started_with_a_slow_channel_goes_on_after_its_provider_is_taken_away(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    """Its steps still go to the queue of that channel, which a worker polls all the same."""
+    async with (
+        stack_without_workers(database_url, temporal_address, task_queue, tmp_path, smtp_near=False) as stack,
+        running_relay(stack),
+    ):
+        async with worker(stack):
+            await _begun(stack)
+            await stack.until("SELECT count(*) FROM runs WHERE step >= 1")
+        remaining = {name: channel for name, channel in stack.deps.channels.items() if name != "email"}
+        stack.deps = replace(stack.deps, channels=remaining)
+        async with worker(stack), channel_queues(stack):
+            await stack.accept(stack.track("ada", "setup_completed"))
+            reasons = await stack.until("SELECT reasons::text FROM messages WHERE status = 'withheld'")
+            assert "no provider is configured for email" in reasons
+
+
+@contextlib.asynccontextmanager
+async def channel_queues(stack: LiveStack) -> AsyncIterator[None]:
+    """Poll the queues of all channels, as a worker process does."""
+    async with contextlib.AsyncExitStack() as running:
+        for channel_worker in composition.channel_workers(stack.client, stack.settings, stack.deps):
+            await running.enter_async_context(channel_worker)
+        yield
 
 
 async def _begun(stack: LiveStack) -> None:
