@@ -37,9 +37,13 @@ class MessageInPass:
 
 @dataclass(slots=True)
 class DecidedPass:
-    """What a pass decided: outcomes by the messages' keys, queued messages that gave way, and attempts to make, in order."""
+    """What a pass decided: outcomes by the messages' keys, queued messages that gave way, and attempts to make, in order.
+
+    `verdicts` are all outcomes in the order of the ledger: first what is not sent, then what is.
+    """
 
     outcomes: dict[str, MessageOutcome] = field(default_factory=dict)
+    verdicts: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)
     gave_way: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)
     attempts: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)
 
@@ -105,10 +109,15 @@ class InMemoryGate:
             key = decision.request.key
             outcomes[key] = self._apply(by_key[key], decision, now, in_digest=key in digests)
             if decision.gave_way:
-                decided.gave_way += self._give_way(decision.gave_way, now)
+                gone = self._give_way(decision.gave_way, now)
+                decided.gave_way += gone
+                decided.verdicts += gone
+            if decision.sent is None:
+                decided.verdicts.append((by_key[key].run, outcomes[key]))
         for parts in plan.together:
             for part in parts:
                 key = part.request.key
+                decided.verdicts.append((by_key[key].run, outcomes[key]))
                 if outcomes[key].channel not in INSIDE:
                     decided.attempts.append((by_key[key].run, outcomes[key]))
         return decided
@@ -215,10 +224,11 @@ def settle_passes(
     """
     decided = {gate: gate.decide(of_gate, now) for gate, of_gate in passes}
     shared = passes[0][0].shared
+    for of_pass in decided.values():
+        shared.timeline += of_pass.verdicts
     for message in messages:
         outcome = decided[message.gate].outcomes.get(message.request.key)
         if outcome is not None:  # without one it gave way to a message before it
-            shared.timeline.append((message.run, outcome))
             if outcome.kind in GONE:
                 message.gate.sent.append((message.run, outcome))
             is_inside = outcome.channel in INSIDE
@@ -226,7 +236,6 @@ def settle_passes(
                 shared.tell(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
     for of_pass in decided.values():
         for run, outcome in of_pass.gave_way:
-            shared.timeline.append((run, outcome))
             shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
     if between is not None:
         between()

@@ -84,6 +84,13 @@ def _first(column: ColumnElement[Any], *which: ColumnElement[bool], by: Sequence
 
 
 _theirs = and_(messages.c.clock == _clock, any_of(messages.c.recipient, "keys"))
+# A copy is made in another transaction than the account's row, whose place it has (record 0015).
+_order_of_rows = [
+    func.coalesce(outbox.c.copy_of, outbox.c.id),
+    outbox.c.copy_of.is_not(None),
+    select(subjects.c.member_number).where(subjects.c.key == outbox.c.recipient).scalar_subquery(),
+    outbox.c.id,
+]
 _of_scope = and_(tasks.c.clock == _clock, any_of(tasks.c.scope_key, "keys"))
 _FIRST = sql(
     select(
@@ -93,7 +100,7 @@ _FIRST = sql(
         ).label("account"),
         _first(messages.c.recipient, _theirs, _attempting, by=[messages.c.id]).label("attempting"),
         _first(
-            outbox.c.id, outbox.c.clock == _clock, any_of(outbox.c.recipient, "keys"), _waiting, by=[outbox.c.id]
+            outbox.c.id, outbox.c.clock == _clock, any_of(outbox.c.recipient, "keys"), _waiting, by=_order_of_rows
         ).label("row"),
         _first(
             runs.c.id, runs.c.clock == _clock, any_of(runs.c.lane, "keys"), _open_run, runs.c.next_due_at <= _now,
