@@ -36,22 +36,17 @@ log = structlog.get_logger()
 async def attempt_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: datetime) -> None:
     """Make every attempt of one commit, in parallel: their leases began together.
 
-    On a test clock the results are recorded in the order of the messages, so that equal inputs give equal decisions.
+    On a test clock they are made one after another, in the order of the messages (record 0016).
     """
     if any(deps.clock_of(entry) is not None for entry in entries):
-        receipts = await asyncio.gather(*(_deliver(deps, entry, now) for entry in entries))
-        for entry, receipt in zip(entries, receipts, strict=True):
-            await _record(deps, entry, receipt, now)
+        for entry in entries:
+            await attempt(deps, entry, now)
     else:
         await asyncio.gather(*(attempt(deps, entry, now) for entry in entries))
 
 
 async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
     """Pass the stored bytes to the channel, and settle the row by the receipt."""
-    await _record(deps, entry, await _deliver(deps, entry, now), now)
-
-
-async def _deliver(deps: Dependencies, entry: LedgerEntry, now: datetime) -> Receipt:
     channel = deps.channels[entry.channel or ""]
     receipt = await channel.deliver(prepared_message(deps, entry, now), entry.key)
     log.info(
@@ -61,7 +56,7 @@ async def _deliver(deps: Dependencies, entry: LedgerEntry, now: datetime) -> Rec
         attempt=entry.attempts,
         trace=entry.trace,
     )
-    return receipt
+    await _record(deps, entry, receipt, now)
 
 
 async def _record(deps: Dependencies, entry: LedgerEntry, receipt: Receipt, now: datetime) -> None:

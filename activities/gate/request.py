@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from activities.dependencies import Dependencies
 from activities.gate.snapshot import Recipient
+from journeys.gate.requests import why_left
 from journeys.gate.status import Status
 from journeys.gate.verdicts import SendRequest
 from store.database import Connection
@@ -27,7 +28,7 @@ async def request_for_entry(
         expires_at=entry.expires_at,
         stands=entry.stands,
         holds=entry.holds,
-        holds_why=f"{entry.state} was left" + (f" for {entry.now_in}" if entry.now_in else ""),
+        holds_why=why_left(entry, entry.now_in),
         missing=chart.missing(entry.action, recipient.person.profile, recipient.account_fields(about)),
         key=entry.key,
         journey=entry.journey,

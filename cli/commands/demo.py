@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.demonstration import live, shop
+from cli.demonstration import live, saas, shop
 from cli.demonstration.api_client import ClockNotReady
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
-from cli.demonstration.report import DemoVerdict, show_saas, show_shop
+from cli.demonstration.report import DemoVerdict, show_decisions, show_saas
 from cli.process_pool import Job, total
-from cli.trial import journey_text, read_plan_file, read_policy_file
+from cli.trial import journey_text, read_consent_file, read_plan_file, read_policy_file, read_team_file
 from journeys.decision.compiler import load_chart
 from journeys.simulation.backtest import Stream, Tally
 from journeys.simulation.timeline import Scenario
@@ -39,7 +39,7 @@ def command(
         Path | None, typer.Option(help="Folder of the demonstration's stack; it is emptied first [.tenure/demo].")
     ] = None,
 ) -> None:
-    """Backtest 69,659 real orders, then run half a year live and compare person by person."""
+    """Backtest 69,659 real orders, then run half a year live and compare line by line."""
     try:
         configure_logging(level=30)
         streams = _purchases()
@@ -86,12 +86,23 @@ async def play_demo(settings: Settings, streams: list[Stream], days: int) -> Dem
     async with Stack(settings, say=_say) as stack:
         played = await live.play_live(stack, settings, streams, days, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
-        scenario = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
+        until = shop.ORIGIN + timedelta(days=days)
+        company = saas.recorded_streams(saas.Script(), read_plan_file(), days)
+        groups = [*shop.recorded_streams(streams), *company]
         async with live.reading_evidence(stack) as evidence:
-            verdict = await show_shop(console, evidence, scenario, streams, played, shop.ORIGIN + timedelta(days=days))
+            verdict = await show_decisions(console, evidence, _scenario(), groups, played, until)
             saas_verdict = await show_saas(console, evidence, played)
     verdict.faults += saas_verdict.faults
     return verdict
+
+
+def _scenario() -> Scenario:
+    """What the live run decides by. Everybody has an inbox."""
+    plan = read_plan_file()
+    charts = tuple(load_chart(journey_text(journey, plan)) for journey in (shop.JOURNEY, *saas.JOURNEYS))
+    return Scenario(
+        charts, read_policy_file(), frozenset({"in_app"}), roster=read_team_file(), consent=read_consent_file()
+    )
 
 
 def _say(line: str) -> None:

@@ -16,11 +16,6 @@ from worker.composition.clients import open_database
 from worker.settings import Settings
 from worker.stack.supervisor import Stack
 
-RESOLUTIONS = {
-    "onboarding-call": lambda _task: "booked",
-    "renewal-plan": lambda _task: "agreed",
-    "renewal-call": lambda _task: "at_risk",
-}
 Printer = Callable[[str], None]
 
 
@@ -54,8 +49,8 @@ async def play_live(stack: Stack, settings: Settings, streams: Sequence[Stream],
             await saas.play_signals(api, script, day)
             await _kill_or_report(stack, played, day, last, api.accepted, say)
             await api.settle()
-            if day % 7 == 3:
-                played.tasks_closed += await saas.close_open_tasks(api, RESOLUTIONS)
+            if saas.is_closing_day(day):
+                played.tasks_closed += await saas.close_open_tasks(api)
                 await api.settle()
             if script.later.get(day):
                 await api.send(script.later[day])

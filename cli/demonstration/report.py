@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import zip_longest
 
 from rich.console import Console
 from rich.table import Table
 
 from cli.demonstration import shop
-from cli.demonstration.evidence import DecisionLine, Evidence, SinkComparison, backtested
+from cli.demonstration.evidence import Evidence, GroupLines, SinkComparison, backtested
 from cli.demonstration.live import Played
 from journeys.simulation.backtest import Stream
+from journeys.simulation.simulator import ComparableLine
 from journeys.simulation.timeline import Scenario
 from store.database import Connection
 from store.reads import demonstration as reads
@@ -31,38 +33,36 @@ class DemoVerdict:
             self.faults.append(otherwise)
 
 
-async def show_shop(
+async def show_decisions(
     console: Console, evidence: Evidence, scenario: Scenario, streams: Sequence[Stream], played: Played, until: datetime
 ) -> DemoVerdict:
-    """The shop's part: totals, comparison person by person, ledger against sink after the kill."""
+    """Totals of the live run, its comparison with the backtest group by group, and ledger against sink after the kill."""
     verdict = DemoVerdict()
-    people = list(shop.customers(streams))
-    live, live_outcomes = await evidence.lines(shop.JOURNEY, people), await evidence.verdicts(shop.JOURNEY, people)
-    expected, expected_outcomes = backtested(scenario, streams, until)
+    live, expected = await evidence.decided(streams), backtested(scenario, streams, until)
     mails = await evidence.compare_with_sink()
-    table = Table("count of", "number", title=f"Half a year of {len(streams)} customers, live")
+    table = Table("count of", "number", title="Half a year of a shop's customers and a software company, live")
     table.columns[1].justify = "right"
     for noun, number in await _totals(evidence, live):
         table.add_row(noun, f"{number:,}")
-    table.add_row("decided lines, live and in the backtest", f"{_count(live):,} and {_count(expected):,}")
-    decisions, outcomes = _differing_lines(live, expected), _differing_outcomes(live_outcomes, expected_outcomes)
-    table.add_row("people whose decisions differ", str(len(decisions)))
-    table.add_row("gate verdicts that differ", str(len(outcomes)))
+    for noun, of_messages in (("decisions", False), ("verdicts of the gate", True)):
+        ours, theirs = _count(live, of_messages=of_messages), _count(expected, of_messages=of_messages)
+        table.add_row(f"{noun}, live and in the backtest", f"{ours:,} and {theirs:,}")
+        table.add_row(f"{noun} that differ", str(_differing(live, expected, of_messages=of_messages)))
     console.print(table)
-    verdict.faults += [*decisions, *outcomes]
+    verdict.faults += _first_differences(live, expected)
     _show_kill(console, verdict, mails, played)
     return verdict
 
 
-async def _totals(evidence: Evidence, live: Mapping[str, list[DecisionLine]]) -> list[tuple[str, int]]:
-    moved = [line for lines in live.values() for line in lines if line[2] == "moved"]
+async def _totals(evidence: Evidence, live: GroupLines) -> list[tuple[str, int]]:
+    moved = [line for lines in live.values() for line in lines if line.what == "moved"]
     connection = evidence.connection
     rows: list[tuple[str, int]] = [
         ("events in", await reads.count_events(connection)),
         ("journeys started", await reads.count_runs(connection)),
         ("of them the shop's", await reads.count_runs(connection, shop.JOURNEY)),
-        ("silences noticed", sum(1 for line in moved if line[3] == "silent")),
-        ("win-backs: silences ended by an order", sum(1 for line in moved if line[4].endswith("from silent"))),
+        ("silences noticed", sum(1 for line in moved if line.about == "silent")),
+        ("win-backs: silences ended by an order", sum(1 for line in moved if line.text.endswith("from silent"))),
     ]
     by_status = await reads.count_by_status(connection, shop.JOURNEY)
     rows += [(f"messages {row['status']}", row["n"]) for row in by_status]
@@ -71,32 +71,35 @@ async def _totals(evidence: Evidence, live: Mapping[str, list[DecisionLine]]) ->
     return rows
 
 
-def _count(lines: Mapping[str, list[DecisionLine]]) -> int:
-    return sum(len(of_person) for of_person in lines.values())
+def _of_kind(lines: Sequence[ComparableLine], *, of_messages: bool) -> list[ComparableLine]:
+    """Verdicts on messages, or decisions of runs."""
+    return [line for line in lines if ("#" in line.name) is of_messages]
 
 
-def _differing_lines(live: Mapping[str, list[DecisionLine]], expected: Mapping[str, list[DecisionLine]]) -> list[str]:
-    differing = []
-    for person, lines in expected.items():
-        if live.get(person) != lines:
-            live_lines = live.get(person, [])
-            first = next(
-                (i for i, (a, b) in enumerate(zip(live_lines, lines, strict=False)) if a != b),
-                min(len(live_lines), len(lines)),
-            )
-            live_line, expected_line = live_lines[first : first + 1], lines[first : first + 1]
-            differing.append(f"{person} differs at line {first}: live {live_line}, backtest {expected_line}")
-    return differing
+def _count(lines: GroupLines, *, of_messages: bool) -> int:
+    return sum(len(_of_kind(of_group, of_messages=of_messages)) for of_group in lines.values())
 
 
-def _differing_outcomes(
-    live: Mapping[tuple[str, str, str], str], expected: Mapping[tuple[str, str, str], str]
-) -> list[str]:
-    return [
-        f"{' '.join(key)}: live {live.get(key)}, backtest {expected.get(key)}"
-        for key in sorted(live.keys() | expected.keys())
-        if live.get(key) != expected.get(key)
-    ]
+def _differing(live: GroupLines, expected: GroupLines, *, of_messages: bool) -> int:
+    """The number of lines that are not the same, in the same place of their group."""
+    return sum(
+        ours != theirs
+        for group, lines in expected.items()
+        for ours, theirs in zip_longest(
+            _of_kind(live[group], of_messages=of_messages), _of_kind(lines, of_messages=of_messages)
+        )
+    )
+
+
+def _first_differences(live: GroupLines, expected: GroupLines) -> list[str]:
+    """The first line of each group that differs, also where the same lines come in another order."""
+    faults = []
+    for group, lines in expected.items():
+        pairs = enumerate(zip_longest(live[group], lines))
+        first = next(((number, ours, theirs) for number, (ours, theirs) in pairs if ours != theirs), None)
+        if first is not None:
+            faults.append(f"{group} differs at line {first[0]}: live {first[1]}, backtest {first[2]}")
+    return faults
 
 
 def _show_kill(console: Console, verdict: DemoVerdict, mails: SinkComparison, played: Played) -> None:

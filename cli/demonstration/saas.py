@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final
 
 from cli.demonstration.api_client import DemoApi
 from cli.demonstration.shop import ORIGIN, EventBody
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.simulation.backtest import Stream, streams_of
+from journeys.simulation.recording import RecordedEvent, read_recorded
 
 USERS: Final = tuple(f"user-{n:02}" for n in range(1, 15))
 ACCOUNTS: Final = tuple(f"account-{n}" for n in range(1, 7))
 JOURNEYS: Final = ("setup-and-activation", "urgent-support", "renewal-readiness")
+
+ALONE: Final = USERS[2 * len(ACCOUNTS) :]
+"""Users of no account."""
+OUTCOMES: Final = {"onboarding-call": "booked", "renewal-plan": "agreed", "renewal-call": "at_risk"}
+"""How the team closes its tasks, by their kind."""
 
 SIGNED_UP = 1
 QUICK, COOLED, HELPED, IN_TROUBLE = USERS[:4], USERS[4:8], USERS[8:10], USERS[10:12]
@@ -97,15 +105,40 @@ async def play_signals(api: DemoApi, script: Script, day: int) -> None:
         await api.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
 
 
-async def close_open_tasks(api: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
-    """Close the open tasks, as a customer-success manager does once a week; returns how many."""
-    closed = 0
-    for task in await api.open_tasks():
-        answer = answers.get(task["task"])
-        if answer is not None:
-            await api.close_task(task, answer(task))
-            closed += 1
+def is_closing_day(day: int) -> bool:
+    """Whether the team closes its open tasks on a day: once a week."""
+    return day % 7 == 3
+
+
+async def close_open_tasks(api: DemoApi) -> int:
+    """Close the open tasks, kind by kind; returns how many."""
+    tasks, closed = await api.open_tasks(), 0
+    for kind, outcome in OUTCOMES.items():
+        for task in tasks:
+            if task["task"] == kind:
+                await api.close_task(task, outcome)
+                closed += 1
     return closed
+
+
+def recorded_streams(script: Script, plan: TrackingPlan, last: int) -> list[Stream]:
+    """What happens to the company's users and accounts until day `last`, for the backtest, group by group."""
+    return streams_of(event for day in range(last + 1) for event in _recorded_on(script, plan, day))
+
+
+def _recorded_on(script: Script, plan: TrackingPlan, day: int) -> Iterator[RecordedEvent]:
+    """The events of a day, in the order in which they are sent."""
+    at = ORIGIN + timedelta(days=day)
+    yield from (read_recorded(call, plan.events) for call in script.calls.get(day, ()))
+    for account, name, _ in script.signals.get(day, ()):
+        yield RecordedEvent(at, account, "signal", name, subject="account")
+    for kind, outcome in OUTCOMES.items() if is_closing_day(day) else ():
+        close = {"task": kind, "outcome": outcome, "by": "demo"}
+        yield from (
+            RecordedEvent(at, account, "operator", "close_task", close, subject="account") for account in ACCOUNTS
+        )
+        yield from (RecordedEvent(at, user, "operator", "close_task", close) for user in ALONE)
+    yield from (read_recorded(call, plan.events) for call in script.later.get(day, ()))
 
 
 def _date(day: int) -> str:

@@ -38,6 +38,8 @@ def _call(name: str, number: int, event: RecordedEvent) -> EventBody:
     return {"type": "track", "event": "Order Completed", "properties": dict(event.data), **common}
 
 
-def customers(streams: Sequence[Stream]) -> Iterator[str]:
-    """User ids of these customers."""
-    return (f"customer-{name}" for name, _ in streams)
+def recorded_streams(streams: Sequence[Stream]) -> Iterator[Stream]:
+    """The customers' events under their user ids, for the backtest."""
+    for name, events in streams:
+        user = f"customer-{name}"
+        yield user, tuple(event._replace(who=user) for event in events)

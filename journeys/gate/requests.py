@@ -59,6 +59,11 @@ def still_holds(message: RequestedMessage, run: RunPosition) -> bool:
     return message.stands or (run.is_open and (run.state, run.visit) == (message.state, message.visit))
 
 
+def why_left(message: RequestedMessage, state: str | None) -> str:
+    """The reason for which a message of a left visit does not go out; `state` is the one that its run is in now."""
+    return f"{message.state} was left" + (f" for {state}" if state else "")
+
+
 def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
     """Whether an effect withdraws a queued message of its run (of a visit, or of all); never one that stands."""
     if message.stands:
@@ -85,7 +90,7 @@ def request_of(
         expires_at=message.expires_at,
         stands=message.stands,
         holds=still_holds(message, run),
-        holds_why=f"{message.state} was left",
+        holds_why=why_left(message, run.state),
         missing=missing,
         key=key,
         journey=journey,

@@ -103,8 +103,7 @@ class InMemoryGate:
         plan = session.decide([message.request for message in messages], self._can_be_made)
         by_key = {message.request.key: message for message in messages}
         digests = {part.request.key for parts in plan.together if len(parts) > 1 for part in parts}
-        decided = DecidedPass()
-        outcomes = decided.outcomes
+        outcomes = (decided := DecidedPass()).outcomes
         for decision in plan.decisions:
             key = decision.request.key
             outcomes[key] = self._apply(by_key[key], decision, now, in_digest=key in digests)
@@ -224,24 +223,25 @@ def settle_passes(
     """
     decided = {gate: gate.decide(of_gate, now) for gate, of_gate in passes}
     shared = passes[0][0].shared
-    for of_pass in decided.values():
-        shared.timeline += of_pass.verdicts
+    shared.timeline.extend(verdict for of_pass in decided.values() for verdict in of_pass.verdicts)
     for message in messages:
         outcome = decided[message.gate].outcomes.get(message.request.key)
         if outcome is not None:  # without one it gave way to a message before it
-            if outcome.kind in GONE:
-                message.gate.sent.append((message.run, outcome))
-            is_inside = outcome.channel in INSIDE
-            if is_inside or outcome.kind not in GONE:
-                shared.tell(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
-    for of_pass in decided.values():
-        for run, outcome in of_pass.gave_way:
-            shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
+            _tell(shared, message, outcome)
+    for run, outcome in [gone for of_pass in decided.values() for gone in of_pass.gave_way]:
+        shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
     if between is not None:
         between()
-    for of_pass in decided.values():
-        for run, outcome in of_pass.attempts:
-            shared.tell(run, outcome, "sent")
+    for run, outcome in [attempt for of_pass in decided.values() for attempt in of_pass.attempts]:
+        shared.tell(run, outcome, "sent")
+
+
+def _tell(shared: MessageQueue, message: MessageInPass, outcome: MessageOutcome) -> None:
+    """Tell a run what was decided on its message; of one to attempt, the attempt tells."""
+    if outcome.kind in GONE:
+        message.gate.sent.append((message.run, outcome))
+    if outcome.channel in INSIDE or outcome.kind not in GONE:
+        shared.tell(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
 
 
 def _outcome(

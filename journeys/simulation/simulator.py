@@ -104,15 +104,24 @@ class ComparableLine(NamedTuple):
     """A line of a run's log, or a verdict on a message, in the order in which the group was decided.
 
     `name` is the run (`journey/subject/case/epoch`) or the message (`<run>#<request>><person>`). `what` is the kind of the
-    log line, or the verdict's word in the feed; `about` and `text` are those of the line, or the channel and the reasons' codes.
+    log line, or the verdict's word in the feed; `about` and `text` are those of the line, or the channel and the reasons.
     """
 
     name: str
-    at: datetime
+    at: datetime | None
     what: str
     about: str
     text: str
     until: datetime | None = None
+
+
+def as_recorded(lines: Sequence[ComparableLine]) -> list[ComparableLine]:
+    """Lines with the instants that the store keeps: of the verdicts on one message it has that of the last alone."""
+    last = {line.name: number for number, line in enumerate(lines)}
+    return [
+        line._replace(at=None) if "#" in line.name and last[line.name] != number else line
+        for number, line in enumerate(lines)
+    ]
 
 
 def comparable_lines(world: World) -> list[ComparableLine]:
@@ -125,8 +134,8 @@ def _comparable(run: SimulatedRun, item: TimelineItem) -> ComparableLine | None:
         case LogLine():
             return ComparableLine(run.identity, item.at, item.kind, item.about, item.text)
         case MessageOutcome():
-            codes = ",".join(reason.code for reason in item.reasons)
-            return ComparableLine(item.key, item.at, MEANINGS[item.kind].verdict, item.channel, codes, item.until)
+            why = "; ".join(f"{reason.code}: {reason.text}" for reason in item.reasons)
+            return ComparableLine(item.key, item.at, MEANINGS[item.kind].verdict, item.channel, why, item.until)
         case NotEntered() | TaskChange():
             return None
 

@@ -223,5 +223,6 @@ class TaskBoard:
 
 
 def asking(task: BoardTask) -> list[TaskRequest]:
-    """The requests of open runs, in the order in which they came."""
-    return [request for request in task.requests if request.run.is_open]
+    """The requests of open runs: the earliest first, of one instant by the order in which their runs were opened."""
+    requests = [request for request in task.requests if request.run.is_open]
+    return sorted(requests, key=lambda request: (request.at, request.run.number, request.name))

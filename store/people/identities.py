@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from journeys.events.identities import link_of
 from journeys.events.inbound import InboundEvent
 from store.database import Connection, execute, fetch_all, sql
 from store.errors import Contended
@@ -202,15 +203,23 @@ async def link_identities(
     if len(group) != 2:
         return None
     user, visitor = known.get(group[0]), known.get(group[1])
-    if user is not None and visitor is None:
-        await name_subjects(connection, [(group[1], user.key)])
-        known[group[1]] = user
-    elif user is None and visitor is not None:
-        await name_subjects(connection, [(group[0], visitor.key)])
-        known[group[0]] = visitor
-    elif user and visitor and user.key != visitor.key and not await with_user_id(connection, [visitor.key]):
-        known.update({identity: user for identity, subject in known.items() if subject.key == visitor.key})
-        return locked[visitor.key], locked[user.key]
+    is_user = visitor is not None and visitor != user and bool(await with_user_id(connection, [visitor.key]))
+    match link_of(user, visitor, visitor_is_user=is_user):
+        case "name_visitor":
+            assert user is not None
+            await name_subjects(connection, [(group[1], user.key)])
+            known[group[1]] = user
+        case "name_user":
+            assert visitor is not None
+            await name_subjects(connection, [(group[0], visitor.key)])
+            known[group[0]] = visitor
+        case "merge":
+            assert user is not None
+            assert visitor is not None
+            known.update({identity: user for identity, subject in known.items() if subject.key == visitor.key})
+            return locked[visitor.key], locked[user.key]
+        case "create" | "new_user" | "none":
+            pass  # who is new was created before (`identify`)
     return None
 
 

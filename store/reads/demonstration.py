@@ -1,51 +1,22 @@
-"""Reads of the demonstration: counts, and decisions for people of one journey."""
+"""Reads of the demonstration: counts of events, runs, messages and lines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Text, bindparam, column, exists, func, not_, select, true
+from sqlalchemy import Select, Text, bindparam, column, exists, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.database import Connection, SqlStatement, fetch_all, fetch_one, sql
-from store.expressions import any_of, when_given
-from store.schema import events, identities, messages, runs, timeline
+from store.expressions import when_given
+from store.schema import events, messages, runs, timeline
 
 
 def _count(of: Any) -> Select[Any]:
     return select(func.count().label("n")).select_from(of)
 
 
-_user_of_run = (identities.c.subject_key == runs.c.subject_key) & (identities.c.kind == "user_id")
-_case = func.coalesce(func.nullif(runs.c.case_key, ""), "-")
-_LINES = sql(
-    select(
-        identities.c.value.label("person"),
-        func.concat_ws("/", runs.c.journey, _case, runs.c.epoch).label("run"),
-        timeline.c.at,
-        timeline.c.kind,
-        timeline.c.about,
-        timeline.c.text,
-    )
-    .join_from(timeline, runs, runs.c.id == timeline.c.run)
-    .join(identities, _user_of_run)
-    .where(
-        runs.c.journey == bindparam("journey"),
-        not_(any_of(timeline.c.kind, "without")),
-        any_of(identities.c.value, "people"),
-    )
-    .order_by(identities.c.value, timeline.c.run, timeline.c.step, timeline.c.n)
-)
-_VERDICTS = sql(
-    select(identities.c.value.label("person"), messages.c.action, messages.c.at, messages.c.status)
-    .join_from(
-        messages,
-        identities,
-        (identities.c.subject_key == messages.c.recipient) & (identities.c.kind == "user_id"),
-    )
-    .where(messages.c.journey == bindparam("journey"), any_of(identities.c.value, "people"))
-)
 _SENT_BY_MAIL = sql(select(messages.c.reference).where(messages.c.channel == "email", messages.c.status == "sent"))
 _EVENTS = sql(_count(events))
 _RUNS = sql(_count(runs).where(when_given("journey", runs.c.journey)))
@@ -88,18 +59,6 @@ _SENT_AFTER = sql(
 async def _counted(connection: Connection, statement: SqlStatement, **values: Any) -> int:
     row = await fetch_one(connection, statement, **values)
     return int(row["n"]) if row else 0
-
-
-async def decided_lines(
-    connection: Connection, journey: str, people: Sequence[str], *, without: Sequence[str]
-) -> Sequence[Mapping[str, Any]]:
-    """Timeline lines of user ids in the order of their steps, but for some kinds."""
-    return await fetch_all(connection, _LINES, journey=journey, people=list(people), without=list(without))
-
-
-async def message_statuses(connection: Connection, journey: str, people: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-    """By user id, action and instant of the request, the status of each message."""
-    return await fetch_all(connection, _VERDICTS, journey=journey, people=list(people))
 
 
 async def references_sent_by_mail(connection: Connection) -> list[str]:

@@ -48,7 +48,7 @@ _ASKING = sql(
     select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane, runs.c.definition)
     .join_from(task_asks, runs, runs.c.id == task_asks.c.run)
     .where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open", runs.c.status == "open")
-    .order_by(task_asks.c.key)
+    .order_by(task_asks.c.asked_at, runs.c.number, task_asks.c.key.collate("C"))
 )
 
 
@@ -152,7 +152,7 @@ async def hand_to_next_level(
 
 
 async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping[str, Any]]:
-    """The open runs that still ask for a task, with their lanes and definitions."""
+    """The open runs that still ask for a task, with their lanes and definitions, in the order of `asking` (record 0016)."""
     return await fetch_all(connection, _ASKING, id=identity)
 
 

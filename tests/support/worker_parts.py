@@ -25,6 +25,7 @@ from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
 from worker.temporal import CONVERTER
+from worker.testing.rehearsal import Rehearsal
 
 
 @contextlib.asynccontextmanager
@@ -73,7 +74,7 @@ def worker(stack: LiveStack, **settings: Any) -> Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker_process(stack: LiveStack, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker_process(stack: LiveStack | Rehearsal, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m worker` as an operator runs it. At the end it gets SIGTERM, if it still runs, and must exit with 0."""
     environment = {**os.environ, **stack.settings.environ(worker_port=0), **environ}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environment)

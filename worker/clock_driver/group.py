@@ -4,7 +4,7 @@
 |---|---|---|
 | 0 | an account's rows that its members' lanes lack (record 0015) | they are copied |
 | 1 | an unfinished attempt, or one to repeat at the same instant | no message of its person is in flight |
-| 2 | the oldest outbox row, to one run after another in the order of their opening | each run has committed a step with it |
+| 2 | the oldest outbox row, a copy in its account's place, to one run after another in the order of their opening | each run has committed a step with it |
 | 3 | the run with the earliest deadline that has come | its next deadline has moved |
 | 4 | the person whose deferred message has waited longest | no message of that person is due |
 | 5 | reminders and escalations of tasks | none is due |

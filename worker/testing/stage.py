@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from temporalio.client import Client
+
 from activities.dependencies import Dependencies
 from api.events.tracking_plan import EventCheck
 from store.clocks import control
@@ -45,31 +47,38 @@ async def rehearsal(
     ) as settings:
         database, client = open_database(settings), await connect_temporal(settings)
         deps = dependencies(settings, database, providers=providers)
-        now = begins or datetime.now(UTC)
-        async with database.transaction() as connection:
-            await control.create_clock(connection, MAIN, now)
+        handle = await handle_of(settings, deps, database, client, begins or datetime.now(UTC))
         driver = clock_driver(database, client, deps, settings.task_queue, _note_only)
         stop = asyncio.Event()
         async with composition.worker(client, settings, deps):
             driving = asyncio.create_task(driver.run(stop))
-            plan = tracking_plan(catalog)
             try:
-                yield Rehearsal(
-                    database,
-                    client,
-                    settings,
-                    deps.catalogue,
-                    Maildir(folder / "mail"),
-                    plan,
-                    EventCheck(plan, deps.catalogue.consent.rules),
-                    MAIN,
-                    now,
-                    len(deps.policy.answered.escalate),
-                )
+                yield handle
             finally:
                 stop.set()
                 await driving
         await close_staged(deps, database)
+
+
+async def handle_of(
+    settings: Settings, deps: Dependencies, database: Database, client: Client, now: datetime
+) -> Rehearsal:
+    """The handle of a test, on a new clock that stands at `now`. It needs a worker with a driver, in whatever process."""
+    async with database.transaction() as connection:
+        await control.create_clock(connection, MAIN, now)
+    plan = tracking_plan(settings.catalog)
+    return Rehearsal(
+        database,
+        client,
+        settings,
+        deps.catalogue,
+        Maildir(settings.smtp_lookup or settings.home),
+        plan,
+        EventCheck(plan, deps.catalogue.consent.rules),
+        MAIN,
+        now,
+        len(deps.policy.answered.escalate),
+    )
 
 
 async def _note_only(_: Reminder) -> None:

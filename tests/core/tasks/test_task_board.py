@@ -102,7 +102,7 @@ def test_U2_a_visitors_task_is_the_users_and_of_two_of_one_reason_the_users_stay
     kept, _ = tasks.request(request(second), opened(), scope="user", case="", account=None)
     tasks.move_scope("visitor", "user")
     assert tasks.tasks == (kept,)
-    assert [told.run for told in tasks.close(kept)] == [second, first]
+    assert [told.run for told in tasks.close(kept)] == [first, second]
 
 
 def test_C10_the_owner_of_a_reply_is_the_accounts_manager_else_the_policys_else_the_templates():

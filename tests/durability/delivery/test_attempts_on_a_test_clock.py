@@ -137,3 +137,19 @@ async def test_a_mail_that_was_lost_or_refused_for_now_is_sent_once_at_its_insta
         assert sent["attempts"] > 1 or faults.fail_rate == 0
         (line,) = [line for line in await stage.lines() if line["kind"] == "finished"]
         assert line["at"] == SENDS, "the outcome is decided at the same instant"
+
+
+async def test_attempts_of_one_step_are_made_one_after_another(
+    database_url: str, temporal_address: str, tmp_path: Path
+) -> None:
+    """Each mail's answer comes late: an attempt made beside it would have arrived before."""
+    delay, several = 0.3, "[{send: setup/first-steps, name: mail, via: [email]}, {send: setup/checklist, via: [email]}]"
+    faults = MailFaults(delay_seconds=delay)
+    async with rehearsal(database_url, temporal_address, tmp_path, faults=faults, begins=ORIGIN) as stage:
+        text = MAILED.replace("[{send: setup/first-steps, name: mail, via: [email]}]", several)
+        await stage.publish(text.replace("start: waiting", "priority: transactional\nstart: waiting"), checked=False)
+        await stage.identify("ada", email="ada@example.com", first_name="Ada")
+        await stage.signal("ada", "signed_up")
+        await stage.forward(days=2)
+        first, second = sorted(int(path.name.partition(".")[0]) for path in (stage.mail.folder / "new").iterdir())
+        assert second - first >= delay * 1e9

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.responder import Responder
 from tests.support.equality.comparison import assert_same, catalog_with, player_of, publish_all, scenario_of
 from worker.testing.stage import rehearsal
 
@@ -61,17 +64,121 @@ states:
   a: {after: {P1D: {do: [{emit: value_review_held}, {emit: renewal_plan_agreed}]}}}
 """,
 )
-CASES = {"two rows of an account that wait at once": (TWO_SIGNALS_AT_ONCE, company(), 3)}
+NOBODY_HAS_THE_ROLE = (
+    """
+journey: of-account
+subject: account
+entry: {on: contract_started}
+topic: renewal
+start: a
+states:
+  a:
+    do:
+      - {send: renewal/value-report, name: report, for: [finance], via: [in_app], data: {renewal_date: account.renewal_date}}
+      - {task: renewal-call, owner: anna, within: PT4H}
+    on: {report.withheld: b}
+    after: {P2D: b}
+  b: {after: {P1D: c}}
+  c: {final: done}
+""",
+)
+"""The step's deadline is told before its verdict, though the message stands first in the journey."""
+SHARED_TASK = tuple(
+    f"""
+journey: {name}
+entry: {{on: signed_up}}
+topic: onboarding
+start: a
+states:
+  a:
+    do: [{{task: onboarding-call, owner: anna, within: PT4H, escalate: [bea]}}]
+    on: {{onboarding-call.closed: b}}
+  b: {{do: [{{send: education/first-value, via: [in_app]}}], after: {{P1D: c}}}}
+  c: {{final: done}}
+"""
+    for name in ("b-asks", "a-asks")
+)
+"""Each member's two runs ask for one task of the account, in another order than that of their names."""
+LEFT_AT_ONCE = (
+    """
+journey: looks-back
+entry: {on: signed_up}
+topic: onboarding
+start: a
+states:
+  a: {on: {setup_completed: b}}
+  b:
+    do: [{send: education/first-value, via: [in_app]}]
+    on: {activated: {to: c, lookback: P7D}}
+  c: {final: done}
+""",
+)
+"""The message of b is withheld, because the step that requests it leaves b for c."""
+ANSWERED_DIGEST = tuple(
+    f"""
+journey: {name}
+entry: {{on: {signal}}}
+topic: onboarding
+start: a
+states:
+  a: {{do: [{{send: education/first-value, name: one, via: [email]}}], on: {{one.sent: b}}}}
+  b: {{do: [{{send: education/invite-your-team, name: two, via: [email]}}], after: {{P9D: c}}}}
+  c: {{final: done}}
+"""
+    for name, signal in (("z-first", "feature_used"), ("a-second", "pricing_viewed"), ("k-third", "activated"))
+)
+"""Two messages wait for the morning and become one; the reply to it withdraws what each of its runs sends next."""
+MORNING = {
+    "quiet_hours": [{"name": "night", "channel": "email", "start": "21:00", "end": "08:00"}],
+    "cooldowns": [{"name": "calm", "channel": "email", "between": "P3D"}],
+    "consolidate": [{"name": "one", "channel": "email", "priorities": ["lifecycle"], "window": "PT4H"}],
+    "consent": [{"default": "granted"}],
+    "link_domains": ["example.com"],
+}
+IN_THE_NIGHT = [signal(0.6, "ada", name) for name in ("feature_used", "pricing_viewed", "activated")]
+TEAM = """
+zone: UTC
+hours: {mon-sun: "09:00-17:00"}
+people: {anna: {team: t}, bea: {team: t}}
+teams: {t: {by: round_robin}}
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Journeys, events of one company, and what is special about it."""
+
+    texts: Sequence[str]
+    events: Sequence[RecordedEvent]
+    policy: Mapping[str, Any] | None = None
+    responder: Responder | None = None
+
+
+CASES = {
+    "two rows of an account that wait at once": Case(TWO_SIGNALS_AT_ONCE, company()),
+    "a deadline and a verdict of one step": Case(NOBODY_HAS_THE_ROLE, company()),
+    "runs that share a task": Case(SHARED_TASK, company(), responder=Responder(closed=1.0, slowest=30)),
+    "a state that is left in the step that enters it": Case(
+        LEFT_AT_ONCE, company(signal(1, "ada", "activated"), signal(2, "ada", "setup_completed"))
+    ),
+    "a digest that is answered": Case(
+        ANSWERED_DIGEST,
+        company(*IN_THE_NIGHT),
+        MORNING,
+        Responder(replied=1.0, opted_out=0.0, clicked=0.0, closed=0.0, slowest=1),
+    ),
+}
+DAYS = 6
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
 async def test_a_company_is_decided_live_as_in_memory(
     database_url: str, temporal_address: str, tmp_path: Path, case: str
 ) -> None:
-    texts, events, days = CASES[case]
-    async with rehearsal(
-        database_url, temporal_address, tmp_path, begins=ORIGIN, catalog=catalog_with(tmp_path)
-    ) as stage:
-        charts = await publish_all(stage, texts)
-        live = await player_of(stage, stage.catalogue.roster, {"acme": events}).play(at(days))
-        assert assert_same(live, scenario_of(stage, charts), {"acme": events}, at(days)) > 10
+    played = CASES[case]
+    streams, until = {"acme": played.events}, at(DAYS)
+    catalog = catalog_with(tmp_path, played.policy, TEAM)
+    async with rehearsal(database_url, temporal_address, tmp_path, begins=ORIGIN, catalog=catalog) as stage:
+        charts = await publish_all(stage, played.texts)
+        live = await player_of(stage, stage.catalogue.roster, streams, played.responder).play(until)
+        assert assert_same(live, scenario_of(stage, charts), streams, until, played.responder) >= 5

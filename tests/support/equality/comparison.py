@@ -80,11 +80,26 @@ def assert_same(
     count = 0
     for group, events in streams.items():
         expected = comparable_lines(play_group(scenario, events, until, responder))
-        decided = next((live[name] for event in events for name in (event.who,) if name in live), ())
-        difference = first_difference(decided, expected)
-        assert difference is None, f"{group}: {difference}"
+        for decided, names in _live_groups(live, expected):
+            theirs = [line for line in expected if _subject_of(line) in names]
+            difference = first_difference(decided, theirs)
+            assert difference is None, f"{group} ({', '.join(sorted(names))}): {difference}"
         count += len(expected)
     return count
+
+
+def _live_groups(live: Mapping[str, Lines], expected: Lines) -> list[tuple[Lines, set[str]]]:
+    """The lines and names of the clock's groups with these subjects: people whom only a stream connects are apart there."""
+    names: dict[int, set[str]] = {}
+    for name, lines in live.items():
+        names.setdefault(id(lines), set()).add(name)
+    wanted = {_subject_of(line) for line in expected}
+    assert wanted <= set(live), f"unknown on the clock: {wanted - set(live)}"
+    return list({id(live[name]): (live[name], names[id(live[name])]) for name in sorted(wanted)}.values())
+
+
+def _subject_of(line: ComparableLine) -> str:
+    return line.name.split("/")[1]
 
 
 def first_difference(live: Lines, memory: Lines) -> str | None:

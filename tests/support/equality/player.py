@@ -15,10 +15,10 @@ from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.responder import Answer, Answers, Responder
 from journeys.simulation.simulator import ComparableLine
 from journeys.tasks.assignment import Roster
+from store.clocks.decided import Moment, decided_lines, last_of_feed, read_names
 from store.clocks.due import next_instant
 from store.events import changes
 from store.people.identities import find_subjects
-from store.reads.decided import Moment, decided_lines, last_of_feed, read_names
 from store.tasks.tasks import TaskNotOpen
 from tests.support.equality.received import ReceivedLive, read_received
 from worker.testing.rehearsal import Rehearsal
@@ -37,6 +37,8 @@ class LivePlayer:
     group_of: Callable[[str], str]
     """The group of a person or account."""
     responder: Responder | None = None
+    at_stop: Callable[[int], None] = lambda _: None
+    """Called before the clock is advanced to each stop, with their number."""
     moments: list[Moment] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
     received: ReceivedLive = field(default_factory=ReceivedLive)
@@ -46,6 +48,7 @@ class LivePlayer:
         """All that was decided until then, inclusive, by the name of each person and account."""
         coming = {group: list(events) for group, events in self.streams.items()}
         while (at := await self._next(coming)) is not None and at <= until:
+            self.at_stop(len(self.moments))
             await self.stage.forward(at)
             await self._note()
             while heads := [events.pop(0) for events in coming.values() if events and events[0].at == at]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from journeys.simulation.responder import ReceivedMessage, ReceivedTask
 from journeys.tasks.assignment import Roster
+from store.clocks.decided import ExternalNames
 from store.database import Connection, fetch_all, sql
-from store.reads.decided import ExternalNames
 from worker.testing.rehearsal import Rehearsal
 
 MESSAGES = sql(

@@ -63,12 +63,12 @@ _VERDICTS = sql(
         runs.c.subject_key,
         runs.c.case_key,
         runs.c.epoch,
+        func.coalesce(messages.c.settled_at, messages.c.decided_at).label("settled_at"),
+        (func.max(feed.c.id).over(partition_by=feed.c.message) == feed.c.id).label("is_last"),
     )
     .join_from(feed, messages, messages.c.id == feed.c.message)
     .join(runs, runs.c.id == messages.c.run)
-    .where(
-        messages.c.clock == bindparam("clock"), feed.c.event.is_(None), not_(IS_DIGEST), not_(_ends_attempt)
-    )
+    .where(messages.c.clock == bindparam("clock"), feed.c.event.is_(None), not_(IS_DIGEST), not_(_ends_attempt))
     .order_by(feed.c.id)
 )
 _LAST = sql(select(func.coalesce(func.max(feed.c.id), 0).label("id")))
@@ -114,11 +114,12 @@ async def last_of_feed(connection: Connection) -> int:
 
 
 async def decided_lines(
-    connection: Connection, clock: str, moments: Sequence[Moment]
+    connection: Connection, clock: str, moments: Sequence[Moment] | None = None
 ) -> Mapping[str, Sequence[ComparableLine]]:
     """Every decision and every verdict on a clock, by the name of each member of the group, in order.
 
-    The feed does not have the instants of verdicts by the clock: `moments` has them, in order.
+    The store has the instants by the clock of each message's last verdict only; those of the others are in `moments`, if it is
+    given, in order.
     """
     names, groups = await read_names(connection, clock), await read_groups(connection, clock)
     lines: dict[Group, list[tuple[datetime, ComparableLine]]] = {group: [] for group in groups.values()}
@@ -131,9 +132,11 @@ async def decided_lines(
     return {names.of(key): ordered[group] for key, group in groups.items()}
 
 
-def _verdict(row: Mapping[str, Any], names: ExternalNames, moments: Sequence[Moment]) -> ComparableLine:
+def _verdict(row: Mapping[str, Any], names: ExternalNames, moments: Sequence[Moment] | None) -> ComparableLine:
     status = Status(row["status"])
-    codes = ",".join(reason["code"] for reason in loaded(row["reasons"]) or ())
-    at = moments[bisect_left(moments, row["id"], key=lambda moment: moment[0])][1]
+    why = "; ".join(f"{reason['code']}: {reason['text']}" for reason in loaded(row["reasons"]) or ())
+    at = row["settled_at"] if row["is_last"] else None
+    if moments is not None:
+        at = moments[bisect_left(moments, row["id"], key=lambda moment: moment[0])][1]
     until = row["until"] if status is Status.DEFERRED else None
-    return ComparableLine(names.of_message(row), at, MEANINGS[status].verdict, row["channel"] or "", codes, until)
+    return ComparableLine(names.of_message(row), at, MEANINGS[status].verdict, row["channel"] or "", why, until)
