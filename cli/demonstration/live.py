@@ -11,6 +11,7 @@ from datetime import timedelta
 from cli.demonstration import saas, shop
 from cli.demonstration.api_client import DemoApi
 from cli.demonstration.evidence import Evidence
+from cli.demonstration.shop import EventBody
 from journeys.simulation.backtest import Stream
 from worker.composition.clients import open_database
 from worker.settings import Settings
@@ -45,18 +46,25 @@ async def play_live(stack: Stack, settings: Settings, streams: Sequence[Stream],
         for day in range(last + 1):
             # Timers due at the day's first instant fire before its events, as in the backtest.
             await api.advance(shop.ORIGIN + timedelta(days=day))
-            await api.send([*by_day.get(day, ()), *script.calls.get(day, ())])
-            await saas.play_signals(api, script, day)
+            company = saas.rounds(script.calls.get(day, ()))
+            await api.send([*by_day.get(day, ()), *(company[0] if company else ())])
             await _kill_or_report(stack, played, day, last, api.accepted, say)
-            await api.settle()
+            await _send_and_settle(api, company[1:])
+            await saas.play_signals(api, script, day)
+            await _send_and_settle(api, ())
             if saas.is_closing_day(day):
                 played.tasks_closed += await saas.close_open_tasks(api)
-                await api.settle()
-            if script.later.get(day):
-                await api.send(script.later[day])
-                await api.settle()
+            await _send_and_settle(api, saas.rounds(script.later.get(day, ())))
         played.accepted, played.seconds = api.accepted, time.monotonic() - began
     return played
+
+
+async def _send_and_settle(api: DemoApi, batches: Sequence[Sequence[EventBody]]) -> None:
+    """Wait for what was sent before; then send one batch after another, and wait each time."""
+    await api.settle()
+    for batch in batches:
+        await api.send(batch)
+        await api.settle()
 
 
 async def _kill_or_report(stack: Stack, played: Played, day: int, last: int, accepted: int, say: Printer) -> None:

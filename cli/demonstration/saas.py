@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any, Final
 
 from cli.demonstration.api_client import DemoApi
@@ -99,6 +100,18 @@ class Script:
         )
 
 
+def rounds(calls: Sequence[EventBody]) -> list[list[EventBody]]:
+    """Calls of one instant, in order, with at most one of each account or user without one in a round.
+
+    A batch is one transaction, and the backtest decides everything after each event.
+    """
+    queues: dict[str, list[EventBody]] = defaultdict(list)
+    for call in calls:
+        number = USERS.index(call["userId"]) // 2
+        queues[ACCOUNTS[number] if number < len(ACCOUNTS) else call["userId"]].append(call)
+    return [[call for call in together if call is not None] for together in zip_longest(*queues.values())]
+
+
 async def play_signals(api: DemoApi, script: Script, day: int) -> None:
     """Send the direct signals of a day: the billing system does not use Segment."""
     for account, name, identity in script.signals.get(day, ()):
@@ -111,13 +124,15 @@ def is_closing_day(day: int) -> bool:
 
 
 async def close_open_tasks(api: DemoApi) -> int:
-    """Close the open tasks, kind by kind; returns how many."""
-    tasks, closed = await api.open_tasks(), 0
+    """Close the open tasks, kind by kind, and wait each time for what follows; returns how many."""
+    closed = 0
     for kind, outcome in OUTCOMES.items():
+        tasks = [task for task in await api.open_tasks() if task["task"] == kind]
         for task in tasks:
-            if task["task"] == kind:
-                await api.close_task(task, outcome)
-                closed += 1
+            await api.close_task(task, outcome)
+        if tasks:
+            await api.settle()
+        closed += len(tasks)
     return closed
 
 

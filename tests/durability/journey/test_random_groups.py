@@ -33,6 +33,7 @@ from worker.testing.stage import close_staged, handle_of, rehearsal, staged
 ORIGIN: Final = datetime(2027, 1, 4, 9, 0, tzinfo=UTC)
 OPTIONS: Final = dict(option.split("=") for option in os.environ.get("TENURE_TEST_EQUAL", "").split(",") if option)
 GROUPS, DAYS = int(OPTIONS.get("groups", 4)), int(OPTIONS.get("days", 8))
+FROM_GROUP: Final = int(OPTIONS.get("from", 0))
 FIRST, _, LAST = OPTIONS.get("worlds", "1:2").partition(":")
 WORLDS: Final = range(int(FIRST), int(LAST))
 FAULTY: Final = 100
@@ -40,7 +41,10 @@ FAULTY: Final = 100
 
 
 async def _assert_same(stage: Rehearsal, world: int, faults: Faults | None = None) -> None:
-    streams = {str(seed): Stream(seed, ORIGIN, DAYS).events() for seed in range(world * 1000, world * 1000 + GROUPS)}
+    streams = {
+        str(seed): Stream(seed, ORIGIN, DAYS).events()
+        for seed in range(world * 1000 + FROM_GROUP, world * 1000 + FROM_GROUP + GROUPS)
+    }
     until = ORIGIN + timedelta(days=DAYS + 2)
     responder = Responder(str(world), clicked=0.3, replied=0.2, opted_out=0.05)
     charts = await publish_all(stage, journeys(world))

@@ -1,4 +1,7 @@
-"""Random events of groups: one or two accounts with their members, or a person alone; equal seeds give equal ones."""
+"""Random events of groups: accounts with their members, or a person alone; equal seeds give equal ones.
+
+Everybody belongs to the first account for good, and the first person to all: groups that become one later have no common order before.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ class Stream:
     def __init__(self, seed: int, origin: datetime, days: int) -> None:
         self.draw, self.origin, self.days, self.prefix = Random(f"stream {seed}"), origin, days, f"g{seed}"
         draw = self.draw
-        self.people = [f"{self.prefix}-{name}" for name in ("ada", "bob", "cy", "dee")[: draw.choice((1, 2, 3, 3, 4))]]
-        self.accounts = [f"{self.prefix}-{name}" for name in ("acme", "beta")[: draw.choice((0, 1, 1, 1, 2))]]
+        accounts = draw.choice((0, 1, 2, 2, 3))
+        people = draw.choice((2, 3, 3, 4)) if accounts else 1
+        self.people = [f"{self.prefix}-{name}" for name in ("ada", "bob", "cy", "dee")[:people]]
+        self.accounts = [f"{self.prefix}-{name}" for name in ("holding", "acme", "beta")[:accounts]]
 
     def events(self) -> Sequence[RecordedEvent]:
         """All of them, in the order in which they are accepted."""
@@ -39,9 +44,10 @@ class Stream:
         for person in self.people:
             traits = {"email": f"{person}@example.com", "first_name": "Ada", "role": draw.choice(ROLES)}
             events.append(RecordedEvent(self.origin, person, "profile", "identify", traits))
-            if self.accounts and draw.random() < 0.9:
-                joined = draw.choice(self.accounts)
-                events.append(RecordedEvent(self.origin, person, "account", "group", {"plan": "free"}, account=joined))
+            joined = self.accounts if person == self.people[0] else self.accounts[: draw.randint(1, 3)]
+            for account in joined:
+                events.append(RecordedEvent(self.origin, person, "account", "group", {"plan": "free"}, account=account))
+        for person in self.people:
             if draw.random() < 0.8:
                 events.append(RecordedEvent(self.origin, person, "signal", "signed_up"))
         for account in self.accounts:
@@ -88,7 +94,7 @@ class Stream:
 
     def _membership(self, at: datetime) -> RecordedEvent:
         person, account = self.draw.choice(self.people), self.draw.choice(self.accounts)
-        if self.draw.random() < 0.5:
+        if self.draw.random() < 0.6 and account != self.accounts[0] and person != self.people[0]:
             return RecordedEvent(at, person, "signal", "account_left", account=account)
         return RecordedEvent(at, person, "account", "group", account=account)
 
