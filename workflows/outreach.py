@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -10,8 +11,9 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
-    from journeys.protocol.envelope import parse_instant
+    from journeys.protocol.envelope import Unreadable, parse_instant
     from workflows.cancellation import uninterrupted
+    from workflows.inbox import Arrival
     from workflows.invocations import continue_as_new, is_newer_version_current, run_local, run_queued
     from workflows.limits import QUIET_EVENTS, HistoryMeter
 
@@ -24,12 +26,16 @@ class OutreachWorkflow:
     def __init__(self, start: wire.OutreachInput) -> None:
         self.start = start
         self.woken = True
+        self.message: int | None = None
         self.meter = HistoryMeter()
 
     @workflow.signal(dynamic=True)
-    def wake(self, name: str, args: Sequence[RawValue]) -> None:  # noqa: ARG002 -- any signal wakes
-        """A message was deferred, or the reason of a deferral has ended."""
+    def wake(self, name: str, args: Sequence[RawValue]) -> None:
+        """A message was deferred, or the reason of a deferral has ended; on a test clock the driver may name a due message."""
         self.woken = True
+        with contextlib.suppress(Unreadable):
+            message = Arrival(name, args).data().get("message")
+            self.message = message if isinstance(message, int) else self.message
 
     @workflow.run
     async def run(self, start: wire.OutreachInput) -> None:
@@ -43,7 +49,8 @@ class OutreachWorkflow:
         while True:
             self.woken = False
             self.meter.count_settling()
-            request = wire.SettleInput(start.subject_key, workflow.now().isoformat())
+            request = wire.SettleInput(start.subject_key, workflow.now().isoformat(), self.message)
+            self.message = None
             settled = await run_local(wire.SETTLE_DUE, request, wire.SettleResult)
             if settled.queue is not None:
                 settled = await run_queued(wire.SETTLE_DUE, request, wire.SettleResult, settled.queue)

@@ -76,7 +76,8 @@ async def _due(connection: Connection, request: wire.SettleInput) -> DueForPerso
     now = await now_for(connection, person.clock)
     if person.account_key is not None and person.account_key not in locked:
         raise Contended  # the person was put into another account after the account was read
-    return DueForPerson(person, locked, await due_store.due_messages(connection, person.key, now), now)
+    due = await due_store.due_messages(connection, person.key, now, request.message)
+    return DueForPerson(person, locked, due, now)
 
 
 def _queue(entries: Iterable[LedgerEntry], slow: Mapping[str, str]) -> str | None:

@@ -188,10 +188,14 @@ class OutreachInput:
 
 @dataclass(slots=True)
 class SettleInput:
-    """A request to settle a person's due messages; `now` is the workflow's clock."""
+    """A request to settle a person's due messages; `now` is the workflow's clock.
+
+    On a test clock the driver names the number of the due `message`; without it only unfinished attempts are settled.
+    """
 
     subject_key: str
     now: str
+    message: int | None = None
 
 
 @dataclass(slots=True)

@@ -142,7 +142,15 @@ def occurrence_for(run: SimulatedRun, row: Row, facts: RowFacts | None) -> Occur
         return Entered(row.at, row.name, chart.kept(row.name, row.data), facts)
     if row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == run.case:
         return Signal(row.at, row.name, chart.kept(row.name, row.data), facts)
+    if facts is None and row.facts is not None and _decides_due_timers(run, row.facts, row.at):
+        facts = row.facts
     return None if facts is None else FieldsChanged(row.at, facts)
+
+
+def _decides_due_timers(run: SimulatedRun, facts: RowFacts, at: datetime) -> bool:
+    """Whether fields that have not changed reach a run all the same: it has anchors, and decides its due timers before them."""
+    chart = run.chart
+    return run.due is not None and run.due <= at and chart.has_anchors and any(chart.fields[scope] for scope in facts)
 
 
 def _targeted(run: SimulatedRun, row: Row) -> Occurrence:

@@ -45,6 +45,8 @@ class Conversation:
     about: MessageOutcome
     task: BoardTask
     until: datetime
+    owner: str
+    """The owner of its task when it was opened, whom the gate names."""
 
 
 class Reactions:
@@ -139,7 +141,7 @@ class Reactions:
             if open_one is None:
                 open_one = self._begin(gate, run, about, at, quiet)
             open_one.until = max(open_one.until, quiet)
-            gate.recipient.open_conversation(OpenConversation(run.identity, open_one.until, open_one.task.owner), at)
+            gate.recipient.open_conversation(OpenConversation(run.identity, open_one.until, open_one.owner), at)
             self._withdraw_planned(gate, run, at)
 
     def _withdraw_planned(self, gate: InMemoryGate, run: SimulatedRun, at: datetime) -> None:
@@ -183,7 +185,7 @@ class Reactions:
         )  # fmt: skip
         if task.due_at is not None and rule.escalate:
             self.agenda.add(task.due_at, TASK, task.number, task)
-        conversation = Conversation(gate, run, about, task, until)
+        conversation = Conversation(gate, run, about, task, until, task.owner)
         self.conversations.append(conversation)
         self.note_task(task, "opened", at, run)
         return conversation

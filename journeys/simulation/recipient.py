@@ -96,9 +96,11 @@ class RecipientState:
             del self.pending[other]
 
     def suppress(self, channel: str, reason: str, at: datetime, address: str | None = None) -> None:
-        """Send nothing more to an address for a channel, by default the person's own."""
-        self.suppressed = {**self.suppressed, (channel, address or self._address(channel)): reason}
-        self.since["suppressed", channel] = at
+        """Send nothing more to an address for a channel, by default the person's own; a suppression in force keeps its reason."""
+        place = (channel, address or self._address(channel))
+        if place not in self.suppressed:
+            self.suppressed = {**self.suppressed, place: reason}
+            self.since["suppressed", channel] = at
 
     def lift_suppression(self, channel: str) -> None:
         """Allow messages to the person's address for a channel again."""

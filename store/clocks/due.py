@@ -110,6 +110,10 @@ _FIRST = sql(
             messages.c.recipient, _theirs, messages.c.status == Status.DEFERRED, messages.c.due_at <= _now,
             by=[messages.c.due_at, messages.c.id],
         ).label("person"),
+        _first(
+            messages.c.id, _theirs, messages.c.status == Status.DEFERRED, messages.c.due_at <= _now,
+            by=[messages.c.due_at, messages.c.id],
+        ).label("message"),
         exists().where(_of_scope, _reminding, tasks.c.remind_at <= _now).label("reminder"),
         exists().where(_of_scope, _late, tasks.c.due_at <= _now).label("escalation"),
     )
@@ -121,7 +125,7 @@ class FirstDue:
     """The first due item of each kind of a group. The fields are settled in this order.
 
     `account` has rows that its members' lanes lack, `attempting` is a person with an unfinished attempt, `row` an
-    undelivered row of the outbox, `run` the run with the earliest deadline, `person` the one whose deferred message has
+    undelivered row of the outbox, `run` the run with the earliest deadline, `person` the one whose deferred `message` has
     waited longest.
     """
 
@@ -130,6 +134,7 @@ class FirstDue:
     row: int | None
     run: str | None
     person: str | None
+    message: int | None
     reminder: bool
     escalation: bool
 

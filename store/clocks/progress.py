@@ -45,7 +45,7 @@ _WAITS_FOR = sql(
 _theirs, _attempting = messages.c.recipient == bindparam("person"), is_attempting(messages)
 _IS_ATTEMPTED = sql(select(exists().where(_theirs, _attempting).label("found")))
 _due = and_(messages.c.status == Status.DEFERRED, messages.c.due_at <= bindparam("now"))
-_HAS_DUE = sql(select(exists().where(_theirs, or_(_attempting, _due)).label("found")))
+_IS_DUE = sql(select(exists().where(messages.c.id == bindparam("message"), _due).label("found")))
 _UNENDED = sql(
     select(messages.c.run, messages.c.action, messages.c.channel, messages.c.status, messages.c.detail)
     .where(_theirs, or_(_attempting, _due))
@@ -89,9 +89,9 @@ async def is_attempted(connection: Connection, person: str) -> bool:
     return bool(found and found["found"])
 
 
-async def has_due_messages(connection: Connection, person: str, now: datetime) -> bool:
-    """Whether a message of a person is due, or has an unfinished attempt."""
-    found = await fetch_one(connection, _HAS_DUE, person=person, now=now)
+async def is_due(connection: Connection, message: int, now: datetime) -> bool:
+    """Whether a message is deferred and due."""
+    found = await fetch_one(connection, _IS_DUE, message=message, now=now)
     return bool(found and found["found"])
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, exists, func, literal, not_, or_, select, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    union,
+)
 
 from journeys.gate.requests import MESSAGES_PER_PASS
 from journeys.gate.status import UNSETTLED, Status
@@ -31,10 +45,16 @@ def is_attempting(table: FromClause) -> ColumnElement[bool]:
 
 _theirs = messages.c.recipient == bindparam("person")
 _other = messages.alias("other")
+_named = messages.alias("named")
+_named_is_due = exists().where(
+    _named.c.id == bindparam("message", type_=BigInteger),
+    _named.c.status == Status.DEFERRED,
+    _named.c.due_at <= bindparam("now"),
+)
 _attempts_first = or_(
     messages.c.clock.is_(None),
     is_attempting(messages),
-    not_(exists().where(_other.c.recipient == bindparam("person"), is_attempting(_other))),
+    and_(not_(exists().where(_other.c.recipient == bindparam("person"), is_attempting(_other))), _named_is_due),
 )
 _part, _run_of_part = messages.alias("part"), runs.alias("run_of_part")
 _parts = (
@@ -95,13 +115,16 @@ _LANES = sql(
 _ANY_UNSETTLED = sql(select(literal(1)).where(_unsettled).limit(1))
 
 
-async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
+async def due_messages(
+    connection: Connection, person: str, now: datetime, message: int | None = None
+) -> list[LedgerEntry]:
     """Messages to decide again for a person: deferred ones that are due by `now`, and attempts with an expired lease.
 
     Higher priorities come first (C6): of messages that waited for one thing, the first takes the last place under a
-    cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone.
+    cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone, and others only while the
+    `message` that the driver names is due: a wake that comes late must not settle what is due after something else.
     """
-    rows = await fetch_all(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
+    rows = await fetch_all(connection, _DUE, person=person, now=now, message=message, order=list(PRIORITIES))
     return [_due_entry(dict(row)) for row in rows]
 
 

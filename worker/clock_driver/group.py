@@ -6,7 +6,7 @@
 | 1 | an unfinished attempt, or one to repeat at the same instant | no message of its person is in flight |
 | 2 | the oldest outbox row, a copy in its account's place, to one run after another in the order of their opening | each run has committed a step with it |
 | 3 | the run with the earliest deadline that has come | its next deadline has moved |
-| 4 | the person whose deferred message has waited longest | no message of that person is due |
+| 4 | the person whose deferred message has waited longest | that message is not due any more |
 | 5 | reminders and escalations of tasks | none is due |
 
 A signal is sent again until the store shows its effect, so another driver can go on after any crash.
@@ -84,8 +84,8 @@ class GroupSettlement:
             await self._deliver(await self._read(progress.read_row, due.row))
         elif due.run is not None:
             await self._tick(await self._read(progress.read_listener, due.run))
-        elif due.person is not None:
-            await self._settle_messages(due.person)
+        elif due.person is not None and due.message is not None:
+            await self._settle_messages(due.person, due.message)
         elif due.reminder or due.escalation:
             await self._settle_tasks()
         else:
@@ -161,14 +161,16 @@ class GroupSettlement:
 
         await self._wake_until(person, ended)
 
-    async def _settle_messages(self, person: str) -> None:
+    async def _settle_messages(self, person: str, message: int) -> None:
+        """Settle what is due with the message that has waited longest, in one pass."""
+
         async def settled() -> bool:
-            return not await self._read(progress.has_due_messages, person, self.clock.now)
+            return not await self._read(progress.is_due, message, self.clock.now)
 
-        await self._wake_until(person, settled)
+        await self._wake_until(person, settled, message)
 
-    async def _wake_until(self, person: str, done: Callable[[], Awaitable[bool]]) -> None:
-        wake = partial(self.parts.signals.wake_outreach, person)
+    async def _wake_until(self, person: str, done: Callable[[], Awaitable[bool]], message: int | None = None) -> None:
+        wake = partial(self.parts.signals.wake_outreach, person, message)
         explain = partial(self._read, progress.describe_unended, person, self.clock.now)
         await self.waits.until(f"messages for {person}", done, wake, explain)
 

@@ -66,12 +66,13 @@ class WorkflowSignals:
         except WorkflowAlreadyStartedError:
             raise RunHasEnded(run["id"]) from None
 
-    async def wake_outreach(self, person: str) -> None:
-        """Wake the outreach of a person. Raises RPCError."""
+    async def wake_outreach(self, person: str, message: int | None = None) -> None:
+        """Wake the outreach of a person; on a test clock with the number of the due message to settle. Raises RPCError."""
         start = wire.OutreachInput(person)
+        arguments = () if message is None else ({"message": message},)
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         identity = wire.outreach_id(person)
-        await self._signal_with_start(wire.OUTREACH_WORKFLOW, identity, start, wire.SIGNAL_WAKE, (), reuse)
+        await self._signal_with_start(wire.OUTREACH_WORKFLOW, identity, start, wire.SIGNAL_WAKE, arguments, reuse)
 
     async def is_reachable(self) -> bool:
         """Whether Temporal's frontend answers now. Never raises."""

@@ -32,11 +32,11 @@ from worker.testing.stage import close_staged, handle_of, rehearsal, staged
 
 ORIGIN: Final = datetime(2027, 1, 4, 9, 0, tzinfo=UTC)
 OPTIONS: Final = dict(option.split("=") for option in os.environ.get("TENURE_TEST_EQUAL", "").split(",") if option)
-GROUPS, DAYS = int(OPTIONS.get("groups", 4)), int(OPTIONS.get("days", 8))
+GROUPS, DAYS = int(OPTIONS.get("groups", 2)), int(OPTIONS.get("days", 2))
 FROM_GROUP: Final = int(OPTIONS.get("from", 0))
-FIRST, _, LAST = OPTIONS.get("worlds", "1:2").partition(":")
+FIRST, _, LAST = OPTIONS.get("worlds", "2:3").partition(":")
 WORLDS: Final = range(int(FIRST), int(LAST))
-FAULTY: Final = 100
+FAULTY: Final = 2
 """The world in which workers are killed and paused."""
 
 
@@ -81,9 +81,9 @@ class Faults:
         """Called before each stop."""
         delay = self.draw.random() * 0.1
         later = asyncio.get_running_loop().call_later
-        if number == 20:
+        if number == 10:
             later(delay, self.killed.send_signal, signal.SIGKILL)
-        elif number in {35, 50, 65}:
+        elif number in {15, 20, 25}:
             self.pauses += 1
             later(delay, self.paused.send_signal, signal.SIGSTOP)
             later(delay + 1, self.paused.send_signal, signal.SIGCONT)
@@ -102,6 +102,7 @@ async def _without_a_worker(
         await close_staged(deps, database)
 
 
+@pytest.mark.slow
 async def test_random_groups_are_decided_as_in_memory_while_workers_are_killed_and_paused(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:

@@ -83,9 +83,6 @@ def assert_same(
         for decided, names in _live_groups(live, expected):
             theirs = [line for line in expected if _subject_of(line) in names]
             difference = first_difference(decided, theirs)
-            if difference:  # DEBUG
-                for side, lines in (("live", decided), ("mem", theirs)):
-                    open(f"/tmp/dump.{group}.{side}", "w").write("\n".join(_text(line) for line in lines))
             assert difference is None, f"{group} ({', '.join(sorted(names))}): {difference}"
         count += len(expected)
     return count
