@@ -87,8 +87,8 @@ async def play_demo(settings: Settings, streams: list[Stream], days: int) -> Dem
         played = await live.play_live(stack, settings, streams, days, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
         until = shop.ORIGIN + timedelta(days=days)
-        company = saas.recorded_streams(saas.Script(), read_plan_file(), days)
-        groups = [*shop.recorded_streams(streams), *company]
+        company = saas.company_streams(saas.Script(), read_plan_file(), days)
+        groups = [*shop.customer_streams(streams), *company]
         async with live.reading_evidence(stack) as evidence:
             verdict = await show_decisions(console, evidence, _scenario(), groups, played, until)
             saas_verdict = await show_saas(console, evidence, played)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.demonstration.api_client import CLOCK
 from journeys.simulation.backtest import Stream
-from journeys.simulation.simulator import ComparableLine, as_recorded, comparable_lines, play_group
+from journeys.simulation.simulator import ComparableLine, comparable_lines, play_group, with_kept_instants
 from journeys.simulation.timeline import Scenario
 from store.clocks.decided import decided_lines
 from store.database import Connection
@@ -62,4 +62,4 @@ class Evidence:
 
 def backtested(scenario: Scenario, streams: Sequence[Stream], until: datetime) -> GroupLines:
     """The same groups in memory."""
-    return {name: as_recorded(comparable_lines(play_group(scenario, events, until))) for name, events in streams}
+    return {name: with_kept_instants(comparable_lines(play_group(scenario, events, until))) for name, events in streams}

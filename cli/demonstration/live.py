@@ -46,7 +46,7 @@ async def play_live(stack: Stack, settings: Settings, streams: Sequence[Stream],
         for day in range(last + 1):
             # Timers due at the day's first instant fire before its events, as in the backtest.
             await api.advance(shop.ORIGIN + timedelta(days=day))
-            company = saas.rounds(script.calls.get(day, ()))
+            company = saas.batches(script.calls.get(day, ()))
             await api.send([*by_day.get(day, ()), *(company[0] if company else ())])
             await _kill_or_report(stack, played, day, last, api.accepted, say)
             await _send_and_settle(api, company[1:])
@@ -54,7 +54,7 @@ async def play_live(stack: Stack, settings: Settings, streams: Sequence[Stream],
             await _send_and_settle(api, ())
             if saas.is_closing_day(day):
                 played.tasks_closed += await saas.close_open_tasks(api)
-            await _send_and_settle(api, saas.rounds(script.later.get(day, ())))
+            await _send_and_settle(api, saas.batches(script.later.get(day, ())))
         played.accepted, played.seconds = api.accepted, time.monotonic() - began
     return played
 

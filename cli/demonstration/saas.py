@@ -100,8 +100,8 @@ class Script:
         )
 
 
-def rounds(calls: Sequence[EventBody]) -> list[list[EventBody]]:
-    """Calls of one instant, in order, with at most one of each account or user without one in a round.
+def batches(calls: Sequence[EventBody]) -> list[list[EventBody]]:
+    """Calls of one instant, in order, with at most one of each account or user without one in a batch.
 
     A batch is one transaction, and the backtest decides everything after each event.
     """
@@ -136,7 +136,7 @@ async def close_open_tasks(api: DemoApi) -> int:
     return closed
 
 
-def recorded_streams(script: Script, plan: TrackingPlan, last: int) -> list[Stream]:
+def company_streams(script: Script, plan: TrackingPlan, last: int) -> list[Stream]:
     """What happens to the company's users and accounts until day `last`, for the backtest, group by group."""
     return streams_of(event for day in range(last + 1) for event in _recorded_on(script, plan, day))
 

@@ -38,7 +38,7 @@ def _call(name: str, number: int, event: RecordedEvent) -> EventBody:
     return {"type": "track", "event": "Order Completed", "properties": dict(event.data), **common}
 
 
-def recorded_streams(streams: Sequence[Stream]) -> Iterator[Stream]:
+def customer_streams(streams: Sequence[Stream]) -> Iterator[Stream]:
     """The customers' events under their user ids, for the backtest."""
     for name, events in streams:
         user = f"customer-{name}"

@@ -115,7 +115,7 @@ class ComparableLine(NamedTuple):
     until: datetime | None = None
 
 
-def as_recorded(lines: Sequence[ComparableLine]) -> list[ComparableLine]:
+def with_kept_instants(lines: Sequence[ComparableLine]) -> list[ComparableLine]:
     """Lines with the instants that the store keeps: of the verdicts on one message it has that of the last alone."""
     last = {line.name: number for number, line in enumerate(lines)}
     return [

@@ -1,4 +1,4 @@
-"""Decisions and verdicts of a test clock, group by group, in the order in which they were made.
+"""Decisions and verdicts of a test clock, group by group, in order.
 
 Names are external ids, so the lines compare with those of the in-memory world (`journeys/simulation/simulator.py`). On a clock one
 transaction of a group follows another, so the real instants of its rows are in order.
@@ -23,7 +23,7 @@ from store.schema import feed, identities, messages, runs, subjects, timeline
 
 GATE_KINDS: Final = ("gate", "withdrawn")
 """Lines of a run's timeline that repeat a verdict of the feed."""
-Moment = tuple[int, datetime]
+ClockMoment = tuple[int, datetime]
 """The last line of the feed that was written until an instant of the clock, and that instant."""
 
 _NAMES = sql(
@@ -114,7 +114,7 @@ async def last_of_feed(connection: Connection) -> int:
 
 
 async def decided_lines(
-    connection: Connection, clock: str, moments: Sequence[Moment] | None = None
+    connection: Connection, clock: str, moments: Sequence[ClockMoment] | None = None
 ) -> Mapping[str, Sequence[ComparableLine]]:
     """Every decision and every verdict on a clock, by the name of each member of the group, in order.
 
@@ -132,7 +132,7 @@ async def decided_lines(
     return {names.of(key): ordered[group] for key, group in groups.items()}
 
 
-def _verdict(row: Mapping[str, Any], names: ExternalNames, moments: Sequence[Moment] | None) -> ComparableLine:
+def _verdict(row: Mapping[str, Any], names: ExternalNames, moments: Sequence[ClockMoment] | None) -> ComparableLine:
     status = Status(row["status"])
     why = "; ".join(f"{reason['code']}: {reason['text']}" for reason in loaded(row["reasons"]) or ())
     at = row["settled_at"] if row["is_last"] else None

@@ -1,4 +1,4 @@
-"""Messages that a reply answers: one for each run, in the order of their opening; of a digest, its parts."""
+"""Messages that a reply answers: one for each run; of a digest, its parts."""
 
 from __future__ import annotations
 

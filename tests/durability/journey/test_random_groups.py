@@ -1,6 +1,6 @@
 """Random groups on a test clock are decided as in memory: every decision and verdict, their order and reasons.
 
-More seeds are tried with `TENURE_TEST_EQUAL=worlds=2:40,groups=12,days=20`: each world has journeys, policy and team of its own.
+More seeds are tried with `RANDOM_GROUPS=worlds=2:40,groups=12,days=20`: each world has journeys, policy and team of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import close_staged, handle_of, rehearsal, staged
 
 ORIGIN: Final = datetime(2027, 1, 4, 9, 0, tzinfo=UTC)
-OPTIONS: Final = dict(option.split("=") for option in os.environ.get("TENURE_TEST_EQUAL", "").split(",") if option)
+OPTIONS: Final = dict(option.split("=") for option in os.environ.get("RANDOM_GROUPS", "").split(",") if option)
 GROUPS, DAYS = int(OPTIONS.get("groups", 2)), int(OPTIONS.get("days", 2))
 FROM_GROUP: Final = int(OPTIONS.get("from", 0))
 FIRST, _, LAST = OPTIONS.get("worlds", "2:3").partition(":")
@@ -76,14 +76,16 @@ class Faults:
     paused: asyncio.subprocess.Process
     draw: Random = field(default_factory=lambda: Random(FAULTY))
     pauses: int = 0
+    stops: int = 0
 
-    def at_stop(self, number: int) -> None:
+    def at_stop(self) -> None:
         """Called before each stop."""
+        self.stops += 1
         delay = self.draw.random() * 0.1
         later = asyncio.get_running_loop().call_later
-        if number == 10:
+        if self.stops == 10:
             later(delay, self.killed.send_signal, signal.SIGKILL)
-        elif number in {15, 20, 25}:
+        elif self.stops in {15, 20, 25}:
             self.pauses += 1
             later(delay, self.paused.send_signal, signal.SIGSTOP)
             later(delay + 1, self.paused.send_signal, signal.SIGCONT)

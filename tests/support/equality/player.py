@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from journeys.events.inbound import InboundEvent
 from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.responder import Answer, Answers, Responder
 from journeys.simulation.simulator import ComparableLine
 from journeys.tasks.assignment import Roster
-from store.clocks.decided import Moment, decided_lines, last_of_feed, read_names
+from store.clocks.decided import ClockMoment, decided_lines, last_of_feed, read_names
 from store.clocks.due import next_instant
 from store.events import changes
 from store.people.identities import find_subjects
@@ -37,9 +38,9 @@ class LivePlayer:
     group_of: Callable[[str], str]
     """The group of a person or account."""
     responder: Responder | None = None
-    at_stop: Callable[[int], None] = lambda _: None
-    """Called before the clock is advanced to each stop, with their number."""
-    moments: list[Moment] = field(default_factory=list)
+    at_stop: Callable[[], None] = lambda: None
+    """Called before the clock is advanced to each stop."""
+    moments: list[ClockMoment] = field(default_factory=list)
     answers: dict[str, Answers] = field(default_factory=dict)
     received: ReceivedLive = field(default_factory=ReceivedLive)
     sent: int = 0
@@ -48,7 +49,7 @@ class LivePlayer:
         """All that was decided until then, inclusive, by the name of each person and account."""
         coming = {group: list(events) for group, events in self.streams.items()}
         while (at := await self._next(coming)) is not None and at <= until:
-            self.at_stop(len(self.moments))
+            self.at_stop()
             await self.stage.forward(at)
             await self._note()
             while heads := [events.pop(0) for events in coming.values() if events and events[0].at == at]:
@@ -131,7 +132,7 @@ def call_of(event: RecordedEvent, identity: str, keys: Mapping[str, str]) -> Inb
     if "message" in data:
         data["message"] = keys.get(data["message"], data["message"])
     user = event.who if event.subject == "user" else None
-    names = {
+    names: dict[str, Any] = {
         "user_id": user,
         "anonymous_id": event.who if event.subject == "visitor" else event.visitor or None,
         "account_id": event.who if event.subject == "account" else event.account or None,
