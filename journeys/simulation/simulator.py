@@ -125,8 +125,19 @@ def with_kept_instants(lines: Sequence[ComparableLine]) -> list[ComparableLine]:
 
 
 def comparable_lines(world: World) -> list[ComparableLine]:
-    """Every decision and every verdict of a group, in order."""
-    return [line for run, item in world.timeline if run is not None and (line := _comparable(run, item)) is not None]
+    """Every decision and every verdict of a group, in order.
+
+    A verdict that is repeated unchanged at one instant is one line: the feed has no second one (`store/exports/feed.sql`).
+    """
+    lines, verdicts = list[ComparableLine](), dict[str, ComparableLine]()
+    for run, item in world.timeline:
+        line = _comparable(run, item) if run is not None else None
+        if line is None or verdicts.get(line.name) == line:
+            continue
+        if isinstance(item, MessageOutcome):
+            verdicts[line.name] = line
+        lines.append(line)
+    return lines
 
 
 def _comparable(run: SimulatedRun, item: TimelineItem) -> ComparableLine | None:
