@@ -46,10 +46,12 @@ class FrontDoor:
         network = network_of(request)
         async with contextlib.AsyncExitStack() as stack:
             try:
+                self._quotas.refuse_used_up(key, network)
                 if key.kind is CallerKind.PUBLIC:
                     await stack.enter_async_context(self._lines.place(network))
                 await self._quotas.charge_request(key, network)
             except ProblemError:
+                await stack.aclose()  # a refusal that waits does not take the place of a request
                 await self._delay_refusal()
                 raise
             self._permissions.check_clock(key, clock)

@@ -20,7 +20,7 @@ from api.http.limits import Limits
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import Claims, PersonIdentity
-from journeys.access.quotas import IngestQuotas, Quota
+from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
 from store.database import Database
@@ -66,13 +66,26 @@ class QuotaKeeper:
         self._leased: dict[str, float] = {}
         self._full_until: dict[str, float] = {}
 
+    def refuse_used_up(self, key: ApiKey, network: str) -> None:
+        """Refuse a request whose quota this process knows to be used up: nothing is asked, and nothing waits."""
+        for quota, of in self._of_request(key, network):
+            lump = self._lump(quota, of, 1)
+            if self._leased.get(lump.name, 0.0) < 1:
+                self._check_known(lump)
+
     async def charge_request(self, key: ApiKey, network: str) -> None:
         """One request, before its body is read: of the network first, so that one network cannot use up a key."""
-        if key.kind is CallerKind.PUBLIC:
-            await self._lease(self._quotas.network_requests, self._network(network), 1)
-            await self._lease(self._quotas.public_requests, key.id, 1)
-        elif key.kind is CallerKind.SECRET:
-            await self._lease(self._quotas.secret_requests, key.id, 1)
+        for quota, of in self._of_request(key, network):
+            await self._lease(quota, of, 1)
+
+    def _of_request(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:
+        match key.kind:
+            case CallerKind.PUBLIC:
+                return (self._quotas.network_requests, self._network(network)), (self._quotas.public_requests, key.id)
+            case CallerKind.SECRET:
+                return ((self._quotas.secret_requests, key.id),)
+            case _:
+                return ()
 
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed."""
@@ -113,13 +126,11 @@ class QuotaKeeper:
 
     async def _lease(self, quota: Quota, of: str, number: float) -> None:
         """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
-        lump = quota.largest(of, max(number, quota.limit / LUMPS))
+        lump = self._lump(quota, of, number)
         left = self._leased.get(lump.name, 0.0)
         if left < number:
+            self._check_known(lump)
             now = self._now()
-            until = self._full_until.get(lump.name, now)
-            if until > now:
-                raise _used_up(lump.name, until - now)
             async with self._database.reading() as connection:  # the function is one statement, and so a transaction
                 wait = (await charge_quotas(connection, [lump])).get(lump.name)
             if wait is not None:
@@ -130,6 +141,16 @@ class QuotaKeeper:
             if len(remembered) > MOST_REMEMBERED:
                 remembered.clear()
         self._leased[lump.name] = max(0.0, left - number)
+
+    def _lump(self, quota: Quota, of: str, number: float) -> Charge:
+        return quota.largest(of, max(number, quota.limit / LUMPS))
+
+    def _check_known(self, lump: Charge) -> None:
+        """Raise ProblemError while the bucket is known to be full."""
+        now = self._now()
+        until = self._full_until.get(lump.name, now)
+        if until > now:
+            raise _used_up(lump.name, until - now)
 
     def _network(self, network: str) -> str:
         """The network as a keyed hash: no network address is stored."""

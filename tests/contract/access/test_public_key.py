@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from api.events.front_door import REFUSAL_SECONDS
 from api.http.limits import Limits
 from journeys.access.user_hash import user_hash
 from tests.support.api import application, client
@@ -214,6 +217,20 @@ async def test_the_requests_of_one_network_are_counted_and_nobody_elses_suffer(n
     other = httpx.ASGITransport(web._transport.app, client=("203.0.113.9", 1))
     async with httpx.AsyncClient(transport=other, base_url="http://api", auth=(key.secret, "")) as neighbour:
         assert (await neighbour.post("/v1/page", json={"anonymousId": "v-9"})).status_code == 200
+
+
+async def test_requests_beyond_a_quota_wait_for_their_refusals_side_by_side_and_take_no_place(database_url):
+    app = application(database_url, limits=Limits(**{**FEW, "network_requests": 1, "network_in_flight": 1}))
+    async with client(app) as operator:
+        key = await make_api_key(operator, "website", "public")
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key.secret, "")) as web:
+            assert (await web.post("/v1/page", json={"anonymousId": "v-1"})).status_code == 200
+            began = time.monotonic()
+            answers = await asyncio.gather(*(web.post("/v1/page", json={"anonymousId": "v-1"}) for _ in range(30)))
+            took = time.monotonic() - began
+    assert all(is_used_up(answer, "requests of this network") for answer in answers)
+    assert took < 30 * REFUSAL_SECONDS / 3, "one after another they would take three times as long as this"
 
 
 async def test_new_people_of_one_network_are_counted(narrow):
