@@ -92,7 +92,7 @@ class SignalRoutes:
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
         async with self._door.entered(request, key, clock) as test_clock:
-            with self._intake.admission.admitted(0):
+            with self._door.admitted(key, 0):
                 await self._door.weigh(request, key, len(await request.body()))
                 event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
                 result = await self._intake.one(event, source=source, clock=test_clock)
