@@ -114,8 +114,10 @@ class SignalRoutes:
         """The event of a signal, or its rejection. `raw` also has the subject. Raises ProblemError (403)."""
         planned = self._check.planned("track", signal.name, signal.data)
         if isinstance(planned, InvalidEvent):
-            faults = tuple(fault.what for fault in planned.faults)
-            return RejectedEvent(message_id, signal.name, faults, raw, key.id)
+            forbidden = self._permissions.refused_signal(key, planned.signal)
+            if forbidden:
+                raise RefusedCall.of(forbidden).problem()
+            return RejectedEvent(message_id, signal.name, planned.sentences, raw, key.id)
         event = InboundEvent(
             kind="track",
             message_id=message_id,

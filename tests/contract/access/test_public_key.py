@@ -69,6 +69,8 @@ FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
         "track",
         {"event": "consent_requested", "properties": {"request": "1", "channel": "email", "topic": "x", "link": "https://evil.example"}},
     ),
+    "a confirmation that fails the plan": ("track", {"event": "consent_confirmed", "properties": {}}),
+    "a ticket that fails the plan": ("track", {"event": "Ticket Opened", "properties": {}}),
     "a reaction": (
         "track",
         {"event": "message_seen", "properties": dict.fromkeys(("message", "action", "template", "journey", "channel"), "x")},
