@@ -25,12 +25,12 @@ from temporalio.client import Client
 
 from activities.outgoing.client import HttpClient
 from store.database import Database
+from tests.support.canaries import RUN_FOLDER, faults_of_run, log_as_in_production
 from tests.support.databases import Databases, databases_on
 from tests.support.databases import databases_of_own_server as own_databases
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN_FOLDER = "TENURE_TEST_RUN"
 ALONE = "pytest.mark.alone"
 MAX_WORKERS = 8
 """All workers together share the 250 connections of PostgreSQL."""
@@ -55,6 +55,20 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TENURE_TEST_OWNER"] = str(os.getpid())
         # The allow-list has everybody: the settings do not recognise the relay of a test as a sink.
         os.environ["TENURE_ALLOWED_RECIPIENTS"] = "*"
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    log_as_in_production(Path(os.environ[RUN_FOLDER]) / f"tests-{worker}.log")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search the run's logs and metrics for canaries, and its stacks for open files; a finding fails the run."""
+    if hasattr(session.config, "workerinput"):
+        return
+    faults = faults_of_run(Path(os.environ[RUN_FOLDER]))
+    if faults:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        text = "\n".join(["", "The run has told what no log may tell, or left files open to others:", *faults, ""])
+        session.config.get_terminal_writer().write(text, red=True)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -69,6 +69,7 @@ class KeyRoutes:
 
     async def make(self, key: KeyIn, caller: RequestKey) -> Response:
         """Make a key. Its secret is in this answer only: the store keeps a digest of it."""
+        source = key.source or key.name
         scopes = frozenset(Scope(scope) for scope in key.scopes)
         _must_be_allowed(caller, scopes)
         try:
@@ -78,11 +79,15 @@ class KeyRoutes:
                     name=key.name,
                     kind=CallerKind(key.kind),
                     scopes=scopes,
-                    source=key.source or key.name,
+                    source=source,
                     by=caller.name,
                 )
         except keys.NameTaken as error:
             raise ProblemError("conflict", f"A key named {key.name} is in force. Choose another name.") from error
+        except keys.SourceTaken as error:
+            raise ProblemError(
+                "conflict", f"The source {source} has a key of another kind: a public key needs a source of its own."
+            ) from error
         except keys.TooManyKeys as error:
             raise ProblemError(
                 "conflict", f"{keys.MOST_KEYS} keys are in force. Revoke those that nobody uses."

@@ -123,8 +123,13 @@ def _refusals() -> Iterator[None]:
 
 
 def preferences_of(rule_set: ConsentRuleSet, visit: LinkVisit) -> str:
-    """Path of the preference page; empty once the visited link is older than a preference link may be."""
+    """Path of the preference page; empty once the visited link is older than a preference link may be.
+
+    Empty also where the link's visitor has become a user: anybody may have it, and it would open the user's choices.
+    """
     lifetime = LIFETIMES["preferences"]
+    if visit.person != visit.link.person:
+        return ""
     if lifetime is not None and visit.now - visit.issued_at > lifetime:
         return ""
     token = rule_set.links.token(Link("preferences", visit.person, ref=visit.link.ref), visit.issued_at)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from api.http.limits import Limits
 from api.http.metrics import Metrics
@@ -12,8 +14,27 @@ from api.http.problems import ProblemError
 from store.database import Database
 from store.outbox.backlog import Backlog, read_backlog
 
+PUBLIC_SHARE: Final = 0.5
+"""Part of the requests and bytes in progress that public keys may have: strangers never take the servers' part."""
 BACKLOG_EVERY = 1.0
 """Seconds between two measures of the outbox."""
+
+
+@dataclass(slots=True)
+class _InProgress:
+    """Requests in progress and their bytes, and the most that may be."""
+
+    most_requests: float
+    most_bytes: float
+    requests: int = 0
+    bytes: int = 0
+
+    def has_room(self, size: int) -> bool:
+        return self.requests < self.most_requests and self.bytes + size <= self.most_bytes
+
+    def change(self, requests: int, size: int) -> None:
+        self.requests += requests
+        self.bytes += size
 
 
 class AdmissionControl:
@@ -22,11 +43,11 @@ class AdmissionControl:
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits, self._metrics = limits, metrics
         self.backlog = Backlog()
-        self._requests = 0
-        self._bytes = 0
+        self._all = _InProgress(limits.in_flight, limits.in_flight_bytes)
+        self._public = _InProgress(limits.in_flight * PUBLIC_SHARE, limits.in_flight_bytes * PUBLIC_SHARE)
 
     @contextmanager
-    def admitted(self, size: int) -> Iterator[None]:
+    def admitted(self, size: int, *, by_public_key: bool = False) -> Iterator[None]:
         """Admit one request of `size` bytes. Raises ProblemError when a limit is reached, before the body is read."""
         if self.backlog.median_seconds > self._limits.backlog_seconds:
             hours = self.backlog.median_seconds / 3600
@@ -34,17 +55,18 @@ class AdmissionControl:
                 "overloaded",
                 f"Accepted events wait for Temporal, half of them for {hours:.1f} hours or more. Keep yours and send them later.",
             )
-        if self._requests >= self._limits.in_flight or self._bytes + size > self._limits.in_flight_bytes:
+        counts = (self._all, self._public) if by_public_key else (self._all,)
+        if not all(count.has_room(size) for count in counts):
             raise ProblemError(
-                "quota-exceeded", f"{self._requests} requests are in progress. Send this one again in a moment."
+                "quota-exceeded", f"{self._all.requests} requests are in progress. Send this one again in a moment."
             )
-        self._requests += 1
-        self._bytes += size
+        for count in counts:
+            count.change(1, size)
         try:
             yield
         finally:
-            self._requests -= 1
-            self._bytes -= size
+            for count in counts:
+                count.change(-1, -size)
 
     async def watch(self, database: Database) -> None:
         """Measure the outbox every second, for the metrics and for `admitted`."""

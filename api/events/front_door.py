@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Final
 
 from starlette.requests import Request
@@ -19,16 +20,17 @@ from api.events.network_lines import NetworkLines
 from api.events.permissions import UNPROVEN_VISITOR, EventPermissions
 from api.events.quotas import QuotaKeeper
 from api.events.reader import ParsedBatch, RefusedCall
-from api.http.networks import network_of
+from api.http.networks import network_of, site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
-from journeys.access.claims import claims_of, identity_in, unproven_visitors
+from journeys.access.claims import claims_of, identities_in, identity_in, unproven_visitors
 from journeys.events.inbound import InboundEvent, ReceivedEvent
 from journeys.events.tracing import trace_id_of
 from store.access.visitors import find_people
 
-REFUSAL_SECONDS: Final = 0.5
-MOST_DELAYED: Final = 200
+REFUSAL_SECONDS: Final = (0.25, 0.75)
+"""Shortest and longest delay of a refusal. Equal delays would bring the next requests all at the same moment."""
+MOST_DELAYED: Final = 2_000
 """Refusals that wait at the same time in one process; more are answered at once."""
 
 
@@ -46,14 +48,20 @@ class FrontDoor:
         network = network_of(request)
         async with contextlib.AsyncExitStack() as stack:
             try:
+                self._quotas.refuse_used_up(key, network)
                 if key.kind is CallerKind.PUBLIC:
-                    await stack.enter_async_context(self._lines.place(network))
+                    await stack.enter_async_context(self._lines.place(site_of(network) or network))
                 await self._quotas.charge_request(key, network)
             except ProblemError:
+                await stack.aclose()  # a refusal that waits does not take the place of a request
                 await self._delay_refusal()
                 raise
             self._permissions.check_clock(key, clock)
             yield await self._intake.clock(clock)
+
+    def admitted(self, key: ApiKey, size: int) -> AbstractContextManager[None]:
+        """Admit a request of `size` bytes to those in progress. Raises ProblemError (429, 503)."""
+        return self._intake.admission.admitted(size, by_public_key=key.kind is CallerKind.PUBLIC)
 
     async def _delay_refusal(self) -> None:
         """Wait before a 429: who sends on and on over few connections is answered rarely, and costs little."""
@@ -61,7 +69,7 @@ class FrontDoor:
             return
         self._delayed += 1
         try:
-            await asyncio.sleep(REFUSAL_SECONDS)
+            await asyncio.sleep(random.uniform(*REFUSAL_SECONDS))  # noqa: S311 -- no secret
         finally:
             self._delayed -= 1
 
@@ -75,17 +83,14 @@ class FrontDoor:
 
     async def screen(self, request: Request, key: ApiKey, event: ReceivedEvent) -> None:
         """Screen the one event of a public key; other keys' events pass."""
-        if key.kind is not CallerKind.PUBLIC or not isinstance(event, InboundEvent):
-            return
-        if await self._unproven(request, key, [event]):
+        if key.kind is CallerKind.PUBLIC and await self._unproven(request, key, [event], keeps_them=False):
             raise RefusedCall.of([UNPROVEN_VISITOR]).problem()
 
     async def screen_batch(self, request: Request, key: ApiKey, batch: ParsedBatch) -> None:
         """Screen the events of a public key: those of known users without their hash go to quarantine."""
         if key.kind is not CallerKind.PUBLIC:
             return
-        events = [event for event in batch.events if isinstance(event, InboundEvent)]
-        refused = {id(event) for event in await self._unproven(request, key, events)}
+        refused = {id(event) for event in await self._unproven(request, key, batch.events, keeps_them=True)}
         for index, event in enumerate(batch.events):
             if id(event) in refused:
                 batch.refuse(index, RefusedCall.of([UNPROVEN_VISITOR]))
@@ -97,15 +102,25 @@ class FrontDoor:
         async with self._intake.database.reading() as connection:
             return bool(unproven_visitors([event], await find_people(connection, [identity_in(event)])))
 
-    async def _unproven(self, request: Request, key: ApiKey, events: list[InboundEvent]) -> list[InboundEvent]:
-        """Charge what the events claim; those of a visitor who is a known user, without their user id."""
-        if not events:
+    async def _unproven(
+        self, request: Request, key: ApiKey, received: Sequence[ReceivedEvent], *, keeps_them: bool
+    ) -> list[InboundEvent]:
+        """Charge what the events claim; those of a visitor who is a known user, without their user id.
+
+        `keeps_them`: they go to quarantine, as the rejected ones do.
+        """
+        if not received:
             return []
+        network = network_of(request)
+        await self._quotas.charge_events(key, network, len(received))
+        events = [event for event in received if isinstance(event, InboundEvent)]
         async with self._intake.database.reading() as connection:
-            people = await find_people(connection, [identity_in(event) for event in events])
+            people = await find_people(connection, [name for event in events for name in identities_in(event)])
         unproven = unproven_visitors(events, people)
         refused = {id(event) for event in unproven}
-        passing = [event for event in events if id(event) not in refused]
-        claims = claims_of(self._intake.catalogue.consent.rules, passing, people)
-        await self._quotas.charge_claims(key, network_of(request), claims)
+        claims = claims_of(
+            self._intake.catalogue.consent.rules, [event for event in events if id(event) not in refused], people
+        )
+        claims.held = len(received) - len(events) + (len(unproven) if keeps_them else 0)
+        await self._quotas.charge_claims(key, network, claims)
         return unproven

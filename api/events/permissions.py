@@ -34,6 +34,10 @@ class EventPermissions:
         proven = key.kind is CallerKind.PUBLIC and is_proven(self._link_keys, key, event.user_id, hash_in(raw))
         return self._demands.refused(key.caller, event, proven=proven)
 
+    def refused_signal(self, key: ApiKey, signal: str | None) -> tuple[RefusedPart, ...]:
+        """The refusal of an event that fails the plan: which signal it would be decides, if that is known."""
+        return self._demands.refused_signal(key.caller, signal) if signal is not None else ()
+
     def check_provider(self, event: InboundEvent) -> None:
         """Raise ProblemError for an event that no provider may report."""
         refused = self._demands.refused(PROVIDER, event)

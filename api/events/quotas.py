@@ -10,17 +10,18 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from api.http.limits import Limits
+from api.http.networks import site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import Claims, PersonIdentity
-from journeys.access.quotas import IngestQuotas, Quota
+from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
 from store.database import Database
@@ -31,6 +32,8 @@ LUMPS: Final = 50
 REMEMBERED_SECONDS: Final = 1.0
 MOST_REMEMBERED: Final = 10_000
 PRUNE_SECONDS: Final = 60.0
+SITE_NETWORKS: Final = 8
+"""A site of IPv6 networks may use as much as so many of its networks."""
 DRAINED_FOR: Final = timedelta(minutes=1)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -40,11 +43,15 @@ def quotas_of(limits: Limits) -> IngestQuotas:
     return IngestQuotas(
         public_requests=Quota("requests of this key", limits.public_requests, _MINUTE),
         public_bytes=Quota("bytes of this key", limits.public_bytes, _MINUTE),
+        public_events=Quota("events of this key", limits.public_events, _MINUTE),
+        public_held=Quota("events of this key for quarantine", limits.public_held, _HOUR),
         public_people=Quota("new people of this key", limits.public_people, _HOUR),
         secret_requests=Quota("requests of this key", limits.secret_requests, _MINUTE),
         secret_bytes=Quota("bytes of this key", limits.secret_bytes, _MINUTE),
         network_requests=Quota("requests of this network", limits.network_requests, _MINUTE),
         network_bytes=Quota("bytes of this network", limits.network_bytes, _MINUTE),
+        network_events=Quota("events of this network", limits.network_events, _MINUTE),
+        network_held=Quota("events of this network for quarantine", limits.network_held, _HOUR),
         network_people=Quota("new people of this network", limits.network_people, _HOUR),
         network_addresses=Quota("addresses given by this network", limits.network_addresses, _HOUR),
         person_events=Quota("events of this person", limits.person_events, _MINUTE),
@@ -65,41 +72,85 @@ class QuotaKeeper:
         self._database, self._quotas, self._addresses, self._now = database, quotas, addresses, now
         self._leased: dict[str, float] = {}
         self._full_until: dict[str, float] = {}
+        self._networks: dict[str, tuple[str, str | None]] = {}
+
+    def refuse_used_up(self, key: ApiKey, network: str) -> None:
+        """Refuse a request whose quota this process knows to be used up: nothing is asked, and nothing waits."""
+        for quota, of in self._of_request(key, network):
+            lump = self._lump(quota, of, 1)
+            if self._leased.get(lump.name, 0.0) < 1:
+                self._check_known(lump)
 
     async def charge_request(self, key: ApiKey, network: str) -> None:
         """One request, before its body is read: of the network first, so that one network cannot use up a key."""
-        if key.kind is CallerKind.PUBLIC:
-            await self._lease(self._quotas.network_requests, self._network(network), 1)
-            await self._lease(self._quotas.public_requests, key.id, 1)
-        elif key.kind is CallerKind.SECRET:
-            await self._lease(self._quotas.secret_requests, key.id, 1)
+        for quota, of in self._of_request(key, network):
+            await self._lease(quota, of, 1)
+
+    def _of_request(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:
+        match key.kind:
+            case CallerKind.PUBLIC:
+                return (
+                    *self._of_network(self._quotas.network_requests, network),
+                    (self._quotas.public_requests, key.id),
+                )
+            case CallerKind.SECRET:
+                return ((self._quotas.secret_requests, key.id),)
+            case _:
+                return ()
+
+    def _of_network(self, quota: Quota, network: str) -> Iterator[tuple[Quota, str]]:
+        """A quota of a network, and that of its site."""
+        hashed = self._networks.get(network)
+        if hashed is None:
+            site = site_of(network)
+            hashed = self._hash(network), self._hash(site) if site is not None else None
+            self._networks[network] = hashed
+        yield quota, hashed[0]
+        if hashed[1] is not None:
+            yield quota.times(SITE_NETWORKS), hashed[1]
 
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed."""
         if key.kind is CallerKind.PUBLIC:
-            await self._lease(self._quotas.network_bytes, self._network(network), size)
+            for quota, of in self._of_network(self._quotas.network_bytes, network):
+                await self._lease(quota, of, size)
             await self._lease(self._quotas.public_bytes, key.id, size)
         elif key.kind is CallerKind.SECRET:
             await self._lease(self._quotas.secret_bytes, key.id, size)
 
+    async def charge_events(self, key: ApiKey, network: str, number: int) -> None:
+        """The events of a public key's request, whatever becomes of them."""
+        for quota, of in self._of_network(self._quotas.network_events, network):
+            await self._lease(quota, of, number)
+        await self._lease(self._quotas.public_events, key.id, number)
+
     async def charge_claims(self, key: ApiKey, network: str, claims: Claims) -> None:
-        """What a request of a public key claims: events of people, new people, addresses. All or nothing is charged."""
-        quotas, hashed = self._quotas, self._network(network)
+        """What a request of a public key claims. All or nothing is charged."""
         charges = [
-            quotas.person_events.largest(_person(key, identity), number) for identity, number in claims.events.items()
+            self._quotas.person_events.largest(_person(key, identity), number)
+            for identity, number in claims.events.items()
         ]
-        if claims.new:
-            number = len(claims.new)
-            charges += [quotas.network_people.charge(hashed, number), quotas.public_people.charge(key.id, number)]
-        if claims.addresses:
-            charges.append(quotas.network_addresses.charge(hashed, len(claims.addresses)))
+        charges += self._of_key_and_network(key, network, claims)
         digests = [self._addresses.digest(channel, address) for channel, address in claims.addresses]
-        charges += [quotas.address_claims.charge(digest) for digest in digests]
+        charges += [self._quotas.address_claims.charge(digest) for digest in digests]
         async with self._database.reading() as connection:  # the function is one statement, and so a transaction
             full = await charge_quotas(connection, charges)
         if full:
             name = max(full, key=lambda bucket: full[bucket])
             raise _used_up(name, full[name])
+
+    def _of_key_and_network(self, key: ApiKey, network: str, claims: Claims) -> Iterator[Charge]:
+        quotas = self._quotas
+        of_networks = (
+            (quotas.network_people, len(claims.new)),
+            (quotas.network_addresses, len(claims.addresses)),
+            (quotas.network_held, claims.held),
+        )
+        of_keys = ((quotas.public_people, len(claims.new)), (quotas.public_held, claims.held))
+        for quota, number in of_networks:
+            if number:
+                yield from (wide.charge(of, number) for wide, of in self._of_network(quota, network))
+        yield from (quota.charge(key.id, number) for quota, number in of_keys if number)
 
     async def prune(self) -> None:
         """Delete drained buckets, for as long as this process runs."""
@@ -113,25 +164,33 @@ class QuotaKeeper:
 
     async def _lease(self, quota: Quota, of: str, number: float) -> None:
         """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
-        lump = quota.largest(of, max(number, quota.limit / LUMPS))
+        lump = self._lump(quota, of, number)
         left = self._leased.get(lump.name, 0.0)
         if left < number:
+            self._check_known(lump)
             now = self._now()
-            until = self._full_until.get(lump.name, now)
-            if until > now:
-                raise _used_up(lump.name, until - now)
             async with self._database.reading() as connection:  # the function is one statement, and so a transaction
                 wait = (await charge_quotas(connection, [lump])).get(lump.name)
             if wait is not None:
                 self._full_until[lump.name] = now + min(wait, REMEMBERED_SECONDS)
                 raise _used_up(lump.name, wait)
             left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
-        for remembered in (self._leased, self._full_until):
+        for remembered in (self._leased, self._full_until, self._networks):
             if len(remembered) > MOST_REMEMBERED:
                 remembered.clear()
         self._leased[lump.name] = max(0.0, left - number)
 
-    def _network(self, network: str) -> str:
+    def _lump(self, quota: Quota, of: str, number: float) -> Charge:
+        return quota.largest(of, max(number, quota.limit / LUMPS))
+
+    def _check_known(self, lump: Charge) -> None:
+        """Raise ProblemError while the bucket is known to be full."""
+        now = self._now()
+        until = self._full_until.get(lump.name, now)
+        if until > now:
+            raise _used_up(lump.name, until - now)
+
+    def _hash(self, network: str) -> str:
         """The network as a keyed hash: no network address is stored."""
         return self._addresses.digest("ip", network)
 

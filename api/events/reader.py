@@ -109,7 +109,8 @@ class Reader:
         if isinstance(event, list):
             return RefusedCall(event)
         if isinstance(event, RejectedEvent):
-            return replace(event, key_id=key.id)
+            forbidden = self._permissions.refused_signal(key, event.signal)
+            return RefusedCall.of(forbidden) if forbidden else replace(event, key_id=key.id)
         forbidden = self._permissions.refused(key, event, raw)
         if forbidden:
             return RefusedCall.of(forbidden)

@@ -34,7 +34,9 @@ _EXAMPLES: Mapping[str, dict[str, Any]] = {
     "page": {**_USER, "name": "Pricing", "properties": {"path": "/pricing"}},
     "screen": {**_USER, "name": "Home", "properties": {}},
 }
-_ID = {"type": "string", "maxLength": 255, "pattern": "^[^\\u0000]*$"}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000]*$"}
+_NEEDED_ID = {**_NAME, "type": ["string", "integer"]}
+_ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
 _COMMON_FIELDS: dict[str, Any] = {
     "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
     "anonymousId": _ID,
@@ -44,10 +46,10 @@ _COMMON_FIELDS: dict[str, Any] = {
     "context": {"type": "object"},
 }
 _FIELDS_OF_TYPE: Mapping[str, dict[str, Any]] = {
-    "track": {"event": {**_ID, "minLength": 1}, "properties": {"type": "object"}},
+    "track": {"event": _NAME, "properties": {"type": "object"}},
     "identify": {"traits": {"type": "object"}},
-    "group": {"groupId": {**_ID, "minLength": 1}, "traits": {"type": "object"}},
-    "alias": {"previousId": {**_ID, "minLength": 1}},
+    "group": {"groupId": _NEEDED_ID, "traits": {"type": "object"}},
+    "alias": {"previousId": _NEEDED_ID},
     "page": {"name": {"type": "string"}, "properties": {"type": "object"}},
     "screen": {"name": {"type": "string"}, "properties": {"type": "object"}},
 }

@@ -72,7 +72,7 @@ class SegmentRoutes:
         """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
         key = request_key(request)
         async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-            with self._intake.admission.admitted(_declared(request)):
+            with self._door.admitted(key, _declared(request)):
                 body = await read_bytes(request, self._limits.batch_bytes)
                 await self._door.weigh(request, key, len(body))
                 trace = self._door.trace(request, key)
@@ -104,7 +104,7 @@ class SegmentRoutes:
             key = request_key(request)
             source = key.namespace(SOURCE)
             async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-                with self._intake.admission.admitted(_declared(request)):
+                with self._door.admitted(key, _declared(request)):
                     body = await read_bytes(request, self._limits.event_bytes)
                     await self._door.weigh(request, key, len(body))
                     # A sender's trace (W3C Trace Context) continues: all events of the request have it.
@@ -132,4 +132,4 @@ def _traced(trace: str | None) -> dict[str, str] | None:
 
 def _declared(request: Request) -> int:
     length = request.headers.get("content-length", "")
-    return int(length[:12]) if length.isdigit() else 0
+    return int(length[:12]) if length.isascii() and length.isdigit() else 0

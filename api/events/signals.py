@@ -92,7 +92,7 @@ class SignalRoutes:
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
         async with self._door.entered(request, key, clock) as test_clock:
-            with self._intake.admission.admitted(0):
+            with self._door.admitted(key, 0):
                 await self._door.weigh(request, key, len(await request.body()))
                 event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
                 result = await self._intake.one(event, source=source, clock=test_clock)
@@ -114,8 +114,10 @@ class SignalRoutes:
         """The event of a signal, or its rejection. `raw` also has the subject. Raises ProblemError (403)."""
         planned = self._check.planned("track", signal.name, signal.data)
         if isinstance(planned, InvalidEvent):
-            faults = tuple(fault.what for fault in planned.faults)
-            return RejectedEvent(message_id, signal.name, faults, raw, key.id)
+            forbidden = self._permissions.refused_signal(key, planned.signal)
+            if forbidden:
+                raise RefusedCall.of(forbidden).problem()
+            return RejectedEvent(message_id, signal.name, planned.sentences, raw, key.id)
         event = InboundEvent(
             kind="track",
             message_id=message_id,

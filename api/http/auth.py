@@ -55,6 +55,7 @@ class KeyRing:
         self._database, self._bootstrap, self._in_production = database, bootstrap, in_production
         self._keys: dict[bytes, ApiKey] = {}
         self._read_at = float("-inf")
+        self._changes = 0
         self._reading = asyncio.Lock()
 
     async def check(self, request: Request, scope: Scope) -> None:
@@ -74,6 +75,7 @@ class KeyRing:
 
     def forget(self) -> None:
         """Read the table again before the next request: a key was made, rotated or revoked here."""
+        self._changes += 1
         self._read_at = float("-inf")
 
     async def _find(self, digest: bytes) -> ApiKey | None:
@@ -82,9 +84,11 @@ class KeyRing:
             return key
         async with self._reading:
             if time.monotonic() - self._read_at > FRESH_SECONDS:
+                began, changes = time.monotonic(), self._changes
                 async with self._database.reading() as connection:
                     self._keys = await keys_in_force(connection)
-                self._read_at = time.monotonic()
+                # A reading that a change overtook may be without it: the next request reads again.
+                self._read_at = began if changes == self._changes else float("-inf")
         return self._keys.get(digest)
 
 

@@ -32,7 +32,7 @@ class Json:
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The decompressed body. Raises ProblemError if it is larger than `limit` bytes, incomplete or not decodable."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
         raise too_large(limit)
     parts: list[bytes] = []
     size = 0

@@ -38,6 +38,12 @@ class Limits(BaseSettings):
 
     public_requests: int = Field(30_000, gt=0, description="Requests of one public key in a minute; more get 429.")
     public_bytes: int = Field(64 * KB * KB, gt=0, description="Bytes of one public key in a minute; more get 429.")
+    public_events: int = Field(
+        60_000, gt=0, description="Events of one public key in a minute, refused ones too; more get 429."
+    )
+    public_held: int = Field(
+        5_000, gt=0, description="Events of one public key that go to quarantine in an hour; more get 429."
+    )
     public_people: int = Field(5_000, gt=0, description="New people of one public key in an hour; more get 429.")
     secret_requests: int = Field(600_000, gt=0, description="Requests of one secret key in a minute; more get 429.")
     secret_bytes: int = Field(4 * KB * KB * KB, gt=0, description="Bytes of one secret key in a minute; more get 429.")
@@ -46,6 +52,16 @@ class Limits(BaseSettings):
     )
     network_bytes: int = Field(
         8 * KB * KB, gt=0, description="Bytes of one network address with public keys in a minute; more get 429."
+    )
+    network_events: int = Field(
+        6_000,
+        gt=0,
+        description="Events of one network address with public keys in a minute, refused ones too; more get 429.",
+    )
+    network_held: int = Field(
+        500,
+        gt=0,
+        description="Events of one network address with public keys that go to quarantine in an hour; more get 429.",
     )
     network_in_flight: int = Field(
         4, gt=0, description="Requests of one network address with public keys in progress at the same time; more wait."

@@ -1,18 +1,27 @@
-"""Network of a client.
+"""Network of a client, and the site that it belongs to.
 
-It is the address; of IPv6 the first 64 bits, since one caller has all addresses behind them.
+The network is the address; of IPv6 the first 64 bits, since one caller has all addresses behind them. Providers and free
+tunnels give one customer up to 65,536 such networks: a site of 48 bits (RFC 6177).
 """
 
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
+from typing import Final
 
 from starlette.requests import Request
+
+SITE_BITS: Final = 48
 
 
 def network_of(request: Request) -> str:
     """The network that a request comes from; empty where the server does not know it."""
-    host = request.client.host if request.client is not None else ""
+    return _network(request.client.host if request.client is not None else "")
+
+
+@lru_cache(maxsize=10_000)
+def _network(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -21,3 +30,14 @@ def network_of(request: Request) -> str:
         mapped = address.ipv4_mapped
         return str(mapped) if mapped is not None else str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def site_of(network: str) -> str | None:
+    """The site of an IPv6 network; None for other networks, which have none."""
+    try:
+        parsed = ipaddress.ip_network(network)
+    except ValueError:
+        return None
+    if not isinstance(parsed, ipaddress.IPv6Network) or parsed.prefixlen < SITE_BITS:
+        return None
+    return str(parsed.supernet(new_prefix=SITE_BITS))

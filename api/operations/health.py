@@ -35,6 +35,7 @@ class HealthRoutes:
         self._intake = intake
         self._metrics = metrics
         self._head = head()
+        self._checking: asyncio.Task[tuple[dict[str, Any], dict[str, str]]] | None = None
 
     def routes(self, routes: Routes) -> None:
         anyone = Scope.ANYONE
@@ -68,12 +69,18 @@ class HealthRoutes:
         return json_response({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Each component is checked by itself, within 3 s."""
-        store, engine = await asyncio.gather(self._store(), self._temporal())
+        """Each component is checked by itself, within 3 s. Requests that arrive during a check share its result."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_both())
+        store, engine = await asyncio.shield(self._checking)
         checks: dict[str, Any] = {**store, "temporal": engine}
         statuses = {check["status"] for check in checks.values()}
         status = next(level for level in ("failing", "degraded", "ok") if level in statuses)
         return json_response({"status": status, "checks": checks}, 503 if status == "failing" else 200)
+
+    async def _check_both(self) -> tuple[dict[str, Any], dict[str, str]]:
+        # One at a time: the route needs no key, and a flood of requests would take every connection of ingestion.
+        return await asyncio.gather(self._store(), self._temporal())
 
     async def _store(self) -> dict[str, Any]:
         try:

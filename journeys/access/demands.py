@@ -77,6 +77,11 @@ class EventDemands:
                 refused.append(RefusedPart(reason, part))
         return tuple(refused)
 
+    def refused_signal(self, caller: Caller, name: str) -> tuple[RefusedPart, ...]:
+        """The refusal of a signal by its name alone, of an event that fails the plan."""
+        reason = refusal_of(caller, self._signal(name))
+        return (RefusedPart(reason, "event"),) if reason is not None else ()
+
     def of(self, event: InboundEvent, *, proven: bool = False) -> Iterator[tuple[str, Demand]]:
         """Everything that an event does, each with the name of its part."""
         if event.kind in {"alias", "group"}:
@@ -86,13 +91,16 @@ class EventDemands:
         if event.user_id is not None or event.anonymous_id is not None:
             yield "userId", _PERSONS[event.user_id is not None, proven]
         if event.kind == "track" or event.name in self._signals:
-            yield "event", self._signals.get(event.name) or SentSignal(_origin(self._plan, self._rules, event.name))
+            yield "event", self._signal(event.name)
         for name in event.traits:
             if name not in TRAITS or event.kind == "group":
                 yield f"traits/{name}", self._field(event, name)
         for statement in statements_in(self._rules, event):
             waits = bool(statement.granted) and self._rules.needs_confirming(statement.channel, statement.topic)
             yield "consent", StatedConsent(statement.granted, waits=waits, proven=bool(wording(event) or _proof(event)))
+
+    def _signal(self, name: str) -> SentSignal:
+        return self._signals.get(name) or SentSignal(_origin(self._plan, self._rules, name))
 
     def _field(self, event: InboundEvent, name: str) -> WrittenField:
         of_user = event.user_id is not None

@@ -5,7 +5,7 @@ A bucket holds `limit` and drains evenly within `per`: so many at once, and so m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 
@@ -35,6 +35,10 @@ class Quota:
         """As `charge`, but a number above the limit needs an empty bucket, and does not wait for ever."""
         return self.charge(of, min(number, self.limit))
 
+    def times(self, factor: float) -> Quota:
+        """The quota of a larger whole, such as a site with many networks."""
+        return replace(self, limit=self.limit * factor)
+
 
 @dataclass(frozen=True, slots=True)
 class IngestQuotas:
@@ -42,11 +46,15 @@ class IngestQuotas:
 
     public_requests: Quota
     public_bytes: Quota
+    public_events: Quota
+    public_held: Quota
     public_people: Quota
     secret_requests: Quota
     secret_bytes: Quota
     network_requests: Quota
     network_bytes: Quota
+    network_events: Quota
+    network_held: Quota
     network_people: Quota
     network_addresses: Quota
     person_events: Quota

@@ -54,13 +54,17 @@ class InboundEvent:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`."""
+    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`.
+
+    `signal` is the one it would be without them, if the plan knows it.
+    """
 
     message_id: str
     name: str
     faults: tuple[str, ...]
     raw: Mapping[str, Any]
     key_id: str = "write"
+    signal: str | None = None
 
 
 ReceivedEvent = InboundEvent | RejectedEvent

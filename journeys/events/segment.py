@@ -74,8 +74,7 @@ def read_call(
     message_id = message_id or own_id(raw, timestamp is not None)
     planned = plan(call_kind, name, data)
     if isinstance(planned, InvalidEvent):
-        kept = raw if kind is None else {**raw, "type": kind}
-        return RejectedEvent(message_id, name, tuple(fault.what for fault in planned.faults), kept)
+        return RejectedEvent(message_id, name, planned.sentences, _with_kind(raw, kind), signal=planned.signal)
     return InboundEvent(
         kind=cast("CallKind", call_kind),
         message_id=message_id,
@@ -90,8 +89,13 @@ def read_call(
         timestamp=timestamp,
         sent_at=None if _is_absurd(timestamp, sent) else sent,
         trace=trace,
-        raw=raw if kind is None else {**raw, "type": kind},
+        raw=_with_kind(raw, kind),
     )
+
+
+def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:
+    """The call as a batch would have it: with its kind, if that is only in the route."""
+    return raw if kind is None else {**raw, "type": kind}
 
 
 def _is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:

@@ -40,6 +40,11 @@ class InvalidEvent:
     faults: tuple[PlanFault, ...]
     signal: str | None = None
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The faults as the quarantine shows them."""
+        return tuple(fault.what for fault in self.faults)
+
 
 ValidatedEvent = ValidEvent | InvalidEvent
 _WRONG = object()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Interval, Text, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import Boolean, Interval, Text, bindparam, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.access.callers import ApiKey, CallerKind, Scope
@@ -46,6 +46,12 @@ _shown = (
 _in_force = api_keys.c.revoked_at.is_(None)
 _of_id = api_keys.c.id == bindparam("id")
 _COUNT = sql(select(func.count().label("number")).select_from(api_keys).where(_in_force))
+_public = api_keys.c.kind == CallerKind.PUBLIC.value
+_SOURCE_TAKEN = sql(
+    select(api_keys.c.id)
+    .where(_in_force, api_keys.c.source == bindparam("source"), _public != bindparam("public", type_=Boolean))
+    .limit(1)
+)
 _MAKE = sql(
     insert(api_keys)
     .values(
@@ -110,6 +116,13 @@ class NameTaken(Exception):
     """Another key in force has this name. The caller's turn: choose another, or revoke that one."""
 
 
+class SourceTaken(Exception):
+    """A public key and a key of another kind would share a source. The caller's turn: choose another.
+
+    Strangers have the public one, and could use up the message ids of the other's events before these are sent.
+    """
+
+
 class TooManyKeys(Exception):
     """There are `MOST_KEYS` keys in force. The caller's turn: revoke keys that nobody uses."""
 
@@ -125,10 +138,13 @@ class IssuedKey:
 async def make_key(
     connection: Connection, *, name: str, kind: CallerKind, scopes: frozenset[Scope], source: str, by: str
 ) -> IssuedKey:
-    """Make a key. Raises NameTaken, TooManyKeys."""
+    """Make a key. Raises NameTaken, SourceTaken, TooManyKeys."""
     count = await fetch_one(connection, _COUNT)
     if count is not None and count["number"] >= MOST_KEYS:
         raise TooManyKeys
+    is_public = kind is CallerKind.PUBLIC
+    if await fetch_one(connection, _SOURCE_TAKEN, source=source, public=is_public) is not None:
+        raise SourceTaken
     secret = _new_secret(kind)
     row = await fetch_one(
         connection,

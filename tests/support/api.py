@@ -31,11 +31,12 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.timeouts import limit_statement_time
+from tests.support.canaries import KEYS_OF_TESTS, keep_metrics
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.dependencies import dependencies
 from worker.settings import ROOT, Settings
 
-WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
+WRITE, OPERATE = KEYS_OF_TESTS["write key"], KEYS_OF_TESTS["operator key"]
 CATALOG = ROOT / "catalog"
 CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
 
@@ -113,6 +114,7 @@ async def client(app: AsgiApp, key: str = OPERATE) -> AsyncIterator[httpx.AsyncC
     made = httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key, ""))
     async with app.app.router.lifespan_context(app.app), made:
         yield made
+        keep_metrics((await made.get("/metrics")).content)
 
 
 @contextlib.contextmanager
@@ -124,6 +126,8 @@ def served(app: AsgiApp) -> Iterator[str]:
     while not server.started:
         assert thread.is_alive(), "the API did not start"
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    yield url
+    keep_metrics(httpx.get(f"{url}/metrics").content)
     server.should_exit = True
     thread.join()

@@ -138,22 +138,20 @@ class Attacker:
 
 async def attack(url: str, key: str, requests: int, connections: int) -> dict[str, Any]:
     """Send the requests over so many connections; the number of answers by status, and the seconds it took."""
-    attacker, statuses, left = Attacker(1), Counter[int](), iter(range(requests))
-    address = urlsplit(url)
+    attacker, statuses, address = Attacker(1), Counter[int](), urlsplit(url)
     head = f"Host: {address.netloc}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    prepared = iter(
+        [_as_bytes(attacker.next(), head) for _ in range(requests)]
+    )  # so that sending costs this machine little
 
     async def worker() -> None:
         connection = await asyncio.open_connection(address.hostname, address.port)
-        for _ in left:
-            method, path, body, headers = attacker.next()
-            content = json.dumps(body).encode() if body is not None else b""
-            extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            lines = f"{method} {path} HTTP/1.1\r\n{head}{extra}Content-Length: {len(content)}\r\n\r\n"
+        for request in prepared:
             try:
-                status = await _exchange(*connection, lines.encode() + content)
+                status = await _exchange(*connection, request)
             except (asyncio.IncompleteReadError, ConnectionError):  # idle for too long while this process was stopped
                 connection = await asyncio.open_connection(address.hostname, address.port)
-                status = await _exchange(*connection, lines.encode() + content)
+                status = await _exchange(*connection, request)
             statuses[status] += 1
         connection[1].close()
 
@@ -161,6 +159,13 @@ async def attack(url: str, key: str, requests: int, connections: int) -> dict[st
     await asyncio.gather(*(worker() for _ in range(connections)))
     seconds = time.monotonic() - began
     return {"statuses": {str(status): count for status, count in sorted(statuses.items())}, "seconds": seconds}
+
+
+def _as_bytes(call: Call, head: str) -> bytes:
+    method, path, body, headers = call
+    content = json.dumps(body).encode() if body is not None else b""
+    extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}{extra}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
@@ -173,6 +178,6 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 if __name__ == "__main__":
-    os.nice(10)  # it stands for another machine: it must not take the CPU of the API
+    os.nice(19)  # it stands for another machine: it must not take the CPU of the API
     given_url, secret, number, parallel = sys.argv[1:]
     print(json.dumps(asyncio.run(attack(given_url, secret, int(number), int(parallel)))))

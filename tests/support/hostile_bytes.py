@@ -45,9 +45,10 @@ HEADERS = st.lists(
     st.tuples(
         st.sampled_from(
             [b"accept", b"cookie", b"authorization", b"user-agent", b"traceparent", b"content-encoding", b"x-forwarded-for",
-             b"svix-signature", b"svix-timestamp", b"x-zendesk-webhook-signature-timestamp", b"x-zm-request-timestamp", b"purpose"]
+             b"svix-signature", b"svix-timestamp", b"x-zendesk-webhook-signature-timestamp", b"x-zm-request-timestamp", b"purpose",
+             b"content-length", b"x-tenure-clock", b"last-event-id", b"host", b"origin"]
         ),
-        st.one_of(repeated(most=14_000), st.sampled_from([b"gzip", b"Basic AAAA", b"Bearer x", b"text/html"])),
+        st.one_of(repeated(most=14_000), st.sampled_from([b"gzip", b"Basic AAAA", b"Bearer x", b"text/html", b"\xb2", b"9" * 40])),
     ),
     max_size=4,
 )  # fmt: skip

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.requests import Request
 
 from api.http import auth
-from tests.support.api import OPERATE, application
+from api.http.auth import BootstrapKeys, KeyRing
+from api.http.problems import ProblemError
+from journeys.access.callers import Scope
+from store.database import Connection, Database
+from tests.support.api import OPERATE, WRITE, application
 from tests.support.api_keys import make_api_key
 
 SIGN_UP = {"event": "Signed Up", "userId": "ada", "messageId": "m-1"}
@@ -89,6 +95,53 @@ async def test_another_process_learns_of_new_and_revoked_keys_within_seconds(api
     await api.post(f"/v1/keys/{key.view['id']}/revoke")
     while await status(replica, key.secret) != 401:
         await asyncio.sleep(0.01)
+
+
+class SlowReading(Database):
+    """A database whose next reading is held up after its statements, until `go_on` is set."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.has_read, self.go_on = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        async with super().reading() as connection:
+            yield connection
+            self.has_read.set()
+            await self.go_on.wait()
+
+
+async def test_a_key_that_is_revoked_while_the_keys_are_read_is_not_found_by_the_next_request(api, module_database_url):
+    key = await make_api_key(api, "overtaken", "secret")
+    database = SlowReading(module_database_url)
+    ring = KeyRing(database, BootstrapKeys(write=WRITE, operator=OPERATE), in_production=False)
+
+    def asked() -> Request:
+        header = (b"authorization", f"Bearer {key.secret}".encode())
+        return Request({"type": "http", "headers": [header]})
+
+    during = asyncio.create_task(ring.check(asked(), Scope.COLLECT))
+    await database.has_read.wait()
+    await api.post(f"/v1/keys/{key.view['id']}/revoke")
+    ring.forget()
+    database.go_on.set()
+    await during
+    with pytest.raises(ProblemError):
+        await ring.check(asked(), Scope.COLLECT)
+    await database.close()
+
+
+async def test_a_public_key_has_no_source_in_common_with_a_key_of_another_kind(api):
+    """A source is a namespace of message ids: a stranger could use those of the server's events first."""
+    await make_api_key(api, "the-shop", "secret")
+    await make_api_key(api, "its-page", "public")
+    for kind, source in (("public", "the-shop"), ("secret", "its-page")):
+        refused = await api.post("/v1/keys", json={"name": "another", "kind": kind, "source": source})
+        assert refused.status_code == 409, refused.text
+        assert source in refused.json()["detail"]
+    await make_api_key(api, "its-second-server", "secret", source="the-shop")
+    await make_api_key(api, "its-app", "public", source="its-page")
 
 
 async def test_what_is_done_with_a_key_is_recorded_under_its_name(api, app):

@@ -59,6 +59,16 @@ async def test_a_signal_of_the_platform_is_refused_with_either_key(published, ap
         assert await names_of(db, name) == before
 
 
+@pytest.mark.parametrize("name", sorted(PLATFORM_SIGNALS))
+async def test_a_signal_of_the_platform_that_fails_the_plan_is_refused_and_not_held(published, api, sender, db, name):
+    before = await db.fetchval("SELECT count(*) FROM quarantine")
+    for client in (sender, api):
+        tracked = await client.post("/v1/track", json={"userId": "victim", "event": name, "properties": {}})
+        signalled = await client.post("/v1/users/victim/signals", json={"name": name, "data": {}})
+        assert (tracked.status_code, signalled.status_code) == (403, 403)
+    assert await db.fetchval("SELECT count(*) FROM quarantine") == before
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", sorted(PROVIDER_SIGNALS))
 async def test_an_outcome_of_a_provider_is_refused_with_the_write_key_and_accepted_with_the_operators(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from api.http.limits import Limits
+from api.operations.health import SECONDS
 from journeys.consent.rules import DEV_KEY
 from journeys.tokens.inbox_tokens import inbox_token
 from tests.support.api import FakeRunCommands, application, client
@@ -110,6 +111,22 @@ async def test_reads_get_503_and_health_answers_when_every_connection_is_taken(d
             assert all(asks_to_retry(answer) for answer in answers)
             assert (await api.get("/livez")).status_code == 200
         assert (await api.get("/v1/users/full")).status_code == 200
+        await other.close()
+
+
+async def test_a_flood_of_readiness_checks_takes_one_connection(database_url):
+    app = application(database_url, limits=Limits(pool=2))
+    async with client(app) as api:
+        event = {"event": "setup_completed", "userId": "beside"}
+        assert (await api.post("/v1/track", json=event)).status_code == 200
+        other = await connect(database_url)
+        async with other.transaction():
+            await other.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+            flood = [asyncio.create_task(api.get("/readyz")) for _ in range(30)]
+            async with asyncio.timeout(SECONDS / 2):
+                assert (await api.post("/v1/track", json=event)).status_code == 200
+            assert not any(check.done() for check in flood)
+        assert {check.status_code for check in await asyncio.gather(*flood)} == {200}
         await other.close()
 
 

@@ -220,6 +220,13 @@ async def test_a_persons_token_opens_their_own_message_and_no_others(stranger, a
         }  # fmt: skip
 
 
+async def test_a_persons_token_lists_their_own_messages_and_no_others(stranger, api, refs):
+    for user in refs:
+        token = (await api.post(f"/v1/users/{user}/front-token", json={})).json()["token"]
+        listed = await stranger.get("/v1/front/inbox", headers={"Authorization": f"Bearer {token}"})
+        assert [item["id"] for item in listed.json()["items"]] == [refs[user]]
+
+
 def test_every_page_of_signed_links_is_in_the_table():
     pages = {f"/{page}/{{token}}" for page in PATHS.values()} | {"/c/{token}"}
     assert {name.partition(" ")[2] for name in ROUTES[Scope.LINK]} == pages

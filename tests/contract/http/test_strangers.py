@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from api.inbound.signatures import WebhookSecrets
 from journeys.access.callers import Scope
 from journeys.consent.rules import DEV_BASE, DEV_KEY
 from journeys.tokens.signed_links import PATHS, Link, Links
-from tests.support.api import OPERATE, WRITE, application
+from tests.support.api import OPERATE, WRITE, application, served
 from tests.support.asgi_calls import MeasuringCaller
 from tests.support.hostile_bytes import BODIES, CONTENT_TYPES, HEADERS
 
@@ -72,12 +74,42 @@ GUARDED = routes(frozenset(Scope) - KEYLESS)
 @example(route=("POST", "/p/x"), body=b"--b\r\nContent-Disposition: form-data" + BIG, kind=FORM[1], headers=[])
 @example(route=("POST", "/u/x"), body=b"", kind=b"multipart/form-data" + b";" * 15_000, headers=[])
 @example(route=("POST", "/v1/hooks/twilio"), body=b"a=b&" * 60_000, kind=b"", headers=[])
+@example(route=("POST", "/v1/hooks/resend"), body=b"x", kind=b"", headers=[(b"content-length", b"\xb2")])
+@example(route=("POST", "/v1/hooks/zoom"), body=b"x", kind=b"", headers=[(b"content-length", b"9" * 5_000)])
 @example(route=("POST", "/v1/front/inbox/1/answered"), body=b"[NaN," * 100_000, kind=b"application/json", headers=[])
 def test_a_route_without_a_key_answers_within_its_cpu_whatever_bytes_come(caller, route, body, kind, headers):
     answer = caller.call(*route, body, [(b"content-type", kind), *headers])
     assert answer.cpu < CPU_SECONDS, f"{answer.cpu:.3f} s"
     assert answer.status < 500 or answer.status == 503
     assert b"Traceback" not in answer.body
+
+
+def test_the_process_is_live_while_strangers_send_what_they_like():
+    hostile = [
+        ("/u/x", FORM[1], BIG),
+        ("/u/x", b"multipart/form-data" + b";" * 200, b"--b" * 5_000),
+        ("/v1/hooks/twilio", b"", b"a=b&" * 60_000),
+        ("/v1/hooks/resend", b"application/json", b"[NaN," * 50_000),
+        ("/v1/front/inbox/1/answered", b"application/json", b"[" * 100_000),
+        ("/v1/batch", b"application/json", b'{"batch": [' + b"{}," * 100_000),
+    ]
+
+    def attack(url: str) -> list[int]:
+        with httpx.Client(base_url=url, timeout=60) as stranger:
+            return [
+                stranger.post(path, content=body, headers={"content-type": kind.decode()}).status_code
+                for path, kind, body in hostile * 10
+            ]
+
+    with served(application(NOWHERE, secrets=SECRETS)) as url, ThreadPoolExecutor() as threads:
+        attacks = [threads.submit(attack, url) for _ in range(4)]
+        answers = 0
+        with httpx.Client(base_url=url, timeout=60) as monitor:
+            while not all(running.done() for running in attacks):
+                assert monitor.get("/livez").status_code == 200
+                answers += 1
+    assert answers >= len(hostile), "it answers between the attacks, not after them"
+    assert {status for running in attacks for status in running.result()} <= {401, 404, 413, 422, 429, 503}
 
 
 @RARELY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,26 +17,11 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 from tests.support.api import CATALOG
+from tests.support.canaries import PERSONAL, SECRETS, readable_by_others
 from tests.support.live_stack import until
 from worker.settings import load_settings
 from worker.stack.process import ChildCommand, ChildProcess
 from worker.stack.supervisor import Stack
-
-SECRETS = {
-    "write_key": "canary-write-key-0123456789abcdef",
-    "operator_key": "canary-operator-key-0123456789abc",
-    "link_keys": "canary-link-key-0123456789abcdefghij",
-    "address_keys": "canary-address-key-0123456789abcdef",
-}
-PERSONAL = {
-    "address": "canary.lovelace@example.com",
-    "name": "Canarina",
-    "phone": "+4915155501234",
-    "user": "canary-user-4711",
-    "ticket": "the canary sings a secret song",
-    "reply": "please tell the canary nothing",
-    "wrong key": "canary-wrong-key-of-a-stranger",
-}
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -71,7 +55,7 @@ async def test_no_canary_is_in_a_log_or_metric_and_every_file_is_private(stack: 
             assert canary.lower() not in text.lower(), f"{name} is in {place}"
     commands = list(_command_lines())
     assert not [command for command in commands for secret in secrets.values() if secret in command]
-    assert list(_readable_by_others(stack.home)) == []
+    assert list(readable_by_others(stack.home)) == []
 
 
 def _command_lines() -> Iterator[str]:
@@ -137,28 +121,6 @@ async def _fail(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: S
         await connection.execute("ALTER FUNCTION gate_reads_away RENAME TO gate_reads")
     finally:
         await connection.close()
-
-
-def _readable_by_others(home: Path) -> Iterator[tuple[str, str]]:
-    """Files and folders that another user of the machine can open. As root PostgreSQL's user passes the home itself."""
-    for folder, folders, files in os.walk(home):
-        for path in [Path(folder) / name for name in (*folders, *files)]:
-            if path.is_socket() or path.is_symlink() or "postgres" in path.relative_to(home).parts[:1]:
-                continue  # inside a folder that only PostgreSQL's user can enter
-            mode = path.stat().st_mode
-            if mode & 0o077 and not _is_behind_a_private_folder(path, home):
-                yield str(path.relative_to(home)), stat.filemode(mode)
-    mode = home.stat().st_mode
-    if mode & 0o066:
-        yield ".", stat.filemode(mode)
-    postgres = home / "postgres"
-    if postgres.stat().st_mode & 0o077:
-        yield "postgres", stat.filemode(postgres.stat().st_mode)
-
-
-def _is_behind_a_private_folder(path: Path, home: Path) -> bool:
-    above = [folder for folder in path.parents if folder.is_relative_to(home) and folder != home]
-    return any(not folder.stat().st_mode & 0o077 for folder in above)
 
 
 async def test_a_child_writes_files_for_its_owner_only_and_an_old_log_becomes_private(tmp_path: Path) -> None:
