@@ -66,8 +66,8 @@ _DUE = sql(
     )
     .order_by(
         func.array_position(bindparam("order", type_=TextArray), messages.c.priority),
-        messages.c.due_at,
-        messages.c.id,
+        messages.c.at,
+        messages.c.key.collate("C"),
     )
     .limit(MESSAGES_PER_PASS)
 )
@@ -98,8 +98,8 @@ _ANY_UNSETTLED = sql(select(literal(1)).where(_unsettled).limit(1))
 async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
     """Messages to decide again for a person: deferred ones that are due by `now`, and attempts with an expired lease.
 
-    Higher priorities come first (C6): of messages that waited for one thing, the first takes the last place under a
-    cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone.
+    They are in the order of `queue.order_of` (C6): of messages that waited for one thing, the first takes the last place
+    under a cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone.
     """
     rows = await fetch_all(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
     return [_due_entry(dict(row)) for row in rows]
