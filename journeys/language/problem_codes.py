@@ -198,6 +198,11 @@ CODES: Final[Mapping[str, Code]] = {
         "The message would have a gap, or could not be rendered.",
         "Give a value of the variable's type, or correct the template.",
     ),
+    "T533": Code(
+        "Priority that the policy does not allow",
+        "The message would pass the caps, cooldowns and hours that protect people.",
+        "Make it `lifecycle`, or have the policy name its template or topic under `pressing`.",
+    ),
     # -- between journeys ---------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",
@@ -225,7 +230,7 @@ CODES: Final[Mapping[str, Code]] = {
     ),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(
-        "Rule for an unknown journey or topic",
+        "Rule for an unknown journey, topic or template",
         "The rule would never apply, and its messages would be sent.",
         "Correct the name, declare the topic under `topics`, or remove the rule.",
     ),
