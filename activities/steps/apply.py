@@ -121,7 +121,8 @@ class StepTransaction:
             self.applied.outcome = await self._committed_before()
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
-        for effect in self.effects:
+        # The gate reads its queue with the first message: what this step withdraws is not in it any more.
+        for effect in sorted(self.effects, key=lambda effect: isinstance(effect, SendMessage)):
             await self._do(effect, row, recipients, locked, now)
         await self._decide(now)
         await projection.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)

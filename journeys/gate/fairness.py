@@ -46,8 +46,9 @@ def behind(
     zone, rules = zone_for(policy, request, context), rules_for(policy, request, channel)
     together = {message.key for message in due_together(policy, request, context, channel, now)}
     others = tuple((message, by) for message, by in ahead if message.key not in together)
+    limits: tuple[Cap | Cooldown, ...] = (*rules.cooldowns, *rules.caps)
     deferrals = list[Deferral]()
-    for rule in (*rules.cooldowns, *rules.caps):
+    for rule in limits:
         if not (joins and is_general(rule)):
             deferral = _left_to(rule, others if is_general(rule) else ahead, context, zone, now)
             deferrals += [deferral] if deferral is not None else []

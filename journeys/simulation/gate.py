@@ -18,7 +18,7 @@ from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecis
 from journeys.gate.status import Status
 from journeys.gate.verdicts import DeferUntil, MergeInto, Reason, Replace, SendNow, SendRequest, Withhold
 from journeys.simulation.lanes import MESSAGE
-from journeys.simulation.messages import GONE, INSIDE, DeferredMessage, MessageQueue, deferred_outcome
+from journeys.simulation.messages import BEHIND, GONE, INSIDE, DeferredMessage, MessageQueue, deferred_outcome
 from journeys.simulation.recipient import RecipientState
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, SimulatedStatus
@@ -200,6 +200,7 @@ class InMemoryGate:
             self.shared.timeline.append((deferred.run, outcome))
             if deferred.run not in ended:
                 self.shared.tell(deferred.run, outcome)
+            self.reevaluate(BEHIND, at)
 
 
 def settle_passes(
