@@ -61,6 +61,8 @@ def consolidation_wait(
     policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime
 ) -> Deferral | None:
     """A wait for similar messages that fall due within the window, so that one digest is sent."""
+    if not context.queue:
+        return None
     last = max(due_together(policy, request, context, channel, now), key=_due, default=None)
     rule = consolidation(policy, request.priority, channel)
     if last is None or rule is None:

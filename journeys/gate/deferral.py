@@ -98,10 +98,10 @@ def rules_for(policy: Policy, request: SendRequest, channel: str) -> ApplicableR
 
 
 def counts_for(rule: Cap | Cooldown, sent: SentMessage) -> bool:
-    """Whether a sent message counts for a rule; a part of a digest counts only for rules of a topic or journey."""
+    """Whether a sent message of a covered priority counts; a part of a digest only for rules of a topic or journey."""
     if sent.is_part and is_general(rule):
         return False
-    return uses(rule, sent, sent.channel)
+    return rule_applies(rule, sent.channel, sent.topic, sent.journey)
 
 
 def is_general(rule: Cap | Cooldown) -> bool:
@@ -109,7 +109,7 @@ def is_general(rule: Cap | Cooldown) -> bool:
     return rule.topic is None and rule.journey is None
 
 
-def uses(rule: Cap | Cooldown, message: SendRequest | QueuedMessage | SentMessage, channel: str) -> bool:
+def uses(rule: Cap | Cooldown, message: QueuedMessage, channel: str) -> bool:
     """Whether a message by this channel takes a place under a rule."""
     covered = message.priority in rule.priorities if isinstance(rule, Cap) else message.priority not in rule.exempt
     return covered and rule_applies(rule, channel, message.topic, message.journey)
@@ -149,8 +149,11 @@ def _stops(
 
 def places_until(rule: Cap | Cooldown, context: RecipientContext, zone: ZoneInfo, now: datetime) -> list[datetime]:
     """When each place under a rule that is taken now is free again, the earliest first."""
-    ends = [place_until(rule, sent.at, zone) for sent in context.sent if counts_for(rule, sent)]
-    return sorted(end for end in ends if end > now)
+    if isinstance(rule, Cap):
+        counted = [sent.at for sent in context.sent if sent.priority in rule.priorities and counts_for(rule, sent)]
+    else:
+        counted = [sent.at for sent in context.sent if sent.priority not in rule.exempt and counts_for(rule, sent)]
+    return sorted([end for at in counted if (end := place_until(rule, at, zone)) > now])
 
 
 def place_until(rule: Cap | Cooldown, at: datetime, zone: ZoneInfo) -> datetime:

@@ -1,4 +1,4 @@
-"""Places under caps and cooldowns that a message leaves to queued messages ahead of it.
+"""Places under caps and cooldowns, left to queued messages that are ahead.
 
 A message waits if it would take the place of one that is ahead: a message before it in the order of `order_of`, that
 takes a place under the same rule, and whose wait has a known end. So who is queued with a known end is not overtaken,

@@ -52,9 +52,9 @@ def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: 
     if channel is None:
         return Withhold(passed_over)
     joined = head_to_join(policy, request, context, channel)
-    if joined is not None and not waits_for(policy, request, joined[1], channel, now, joins=True):
+    if joined is not None and not reasons_to_wait(policy, request, joined[1], channel, now, joins=True):
         return MergeInto(joined[0].key, channel, (*passed_over, merged_with(policy, joined[0])))
-    deferrals = waits_for(policy, request, context, channel, now)
+    deferrals = reasons_to_wait(policy, request, context, channel, now)
     if deferrals:
         return _later(policy, request, context, channel, passed_over, deferrals, deadline)
     others = consolidation_wait(policy, request, context, channel, now)
@@ -63,7 +63,7 @@ def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: 
     return SendNow(channel, passed_over)
 
 
-def waits_for(
+def reasons_to_wait(
     policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime, *, joins: bool = False
 ) -> tuple[Deferral, ...]:
     """All reasons to wait; without any of its own, those of a message that leaves its place to messages ahead.

@@ -197,7 +197,8 @@ class Policy(Model):
         """Whether a message of this template and topic may have a priority."""
         if priority not in PRESSING:
             return True
-        allowed = self.pressing.get(priority, PressingMessages())  # type: ignore[call-overload]
+        pressing: Mapping[str, PressingMessages] = {**self.pressing}
+        allowed = pressing.get(priority, PressingMessages())
         return template in allowed.templates or topic in allowed.topics
 
     @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")

@@ -199,9 +199,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Give a value of the variable's type, or correct the template.",
     ),
     "T533": Code(
-        "Priority that the policy does not allow",
-        "The message would pass the caps, cooldowns and hours that protect people.",
-        "Make it `lifecycle`, or have the policy name its template or topic under `pressing`.",
+        "Priority not allowed", "Caps would not apply.", "Make it `lifecycle`, or list it in the policy's `pressing`."
     ),
     # -- between journeys ---------------------------------------------------------------------------------------------
     "T601": Code(

@@ -15,7 +15,7 @@ from typing import Final
 from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.consent import channel_for
 from journeys.gate.deferral import Deferral
-from journeys.gate.judge import judge, waits_for
+from journeys.gate.judge import judge, reasons_to_wait
 from journeys.gate.policy import Policy
 from journeys.gate.reason_codes import ENDED_BY_PEOPLE
 from journeys.gate.verdicts import (
@@ -188,7 +188,7 @@ def _in_words(scope: tuple[str, str]) -> str:
 
 def _deferrals(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> tuple[Deferral, ...]:
     channel, _ = channel_for(policy, request, context)
-    return waits_for(policy, request, context, channel, now) if channel is not None else ()
+    return reasons_to_wait(policy, request, context, channel, now) if channel is not None else ()
 
 
 def _without_known_end(

@@ -1,4 +1,4 @@
-"""The gate reads of each queued message when it was asked for, what it waits for, and whether it is still true.
+"""Order, reasons and visit of queued messages in the gate's read.
 
 Revision ID: 0026
 Revises: 0020

@@ -20,7 +20,7 @@ async def test_C2_a_journey_whose_messages_take_a_priority_that_the_policy_does_
     refused = await api.put(f"/v1/journeys/{KEY}", content=pressing)
     assert refused.status_code == 422
     assert {problem["code"] for problem in refused.json()["errors"]} == {"T533"}
-    assert "under `pressing`" in refused.text
+    assert "the policy's `pressing`" in refused.text
 
 
 async def test_a_new_text_gets_a_new_version_and_the_same_text_does_not(api):

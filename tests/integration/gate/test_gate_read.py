@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from journeys.decision.effects import WithdrawnMessages
 from journeys.gate.policy import Policy
+from journeys.gate.reason_codes import ReasonCode
 from journeys.gate.verdicts import Reason
 from store.database import execute, fetch_all, plain_url, sql
 from store.locks import Lock
@@ -88,7 +89,8 @@ async def test_C2_what_is_behind_a_withdrawn_message_is_due_at_once(database_url
             await subjects.lock_subjects(connection, [person])
             ahead, behind, other = (new_message(arena, person, number) for number in (1, 2, 3))
             behind.run = other.run = ""
-            for entry, code in ((ahead, "cap_reached"), (behind, "behind"), (other, "cap_reached")):
+            codes: tuple[ReasonCode, ...] = ("cap_reached", "behind", "cap_reached")
+            for entry, code in zip((ahead, behind, other), codes, strict=True):
                 entry.due_at = entry.decided_at + timedelta(days=1)
                 entry.reasons = (Reason(code, "…", "a-week"),)
                 await write_message(connection, entry)
