@@ -197,9 +197,8 @@ class Policy(Model):
         """Whether a message of this template and topic may have a priority."""
         if priority not in PRESSING:
             return True
-        pressing: Mapping[str, PressingMessages] = {**self.pressing}
-        allowed = pressing.get(priority, PressingMessages())
-        return template in allowed.templates or topic in allowed.topics
+        allowed = [messages for name, messages in self.pressing.items() if name == priority]
+        return any(template in messages.templates or topic in messages.topics for messages in allowed)
 
     @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")
     @classmethod
