@@ -62,7 +62,7 @@ class CatalogFiles:
             if path in self.journeys:
                 journey, source = self.journeys[path]
                 others = [other for other_path, (other, _) in self.journeys.items() if other_path != path]
-                problems = check_journey(journey, self.plan, self.templates, others, source)
+                problems = check_journey(journey, self.plan, self.templates, others, source, self.policy)
                 self.faults[path] = [problem for problem in problems if not self._is_reported_elsewhere(problem)]
                 self.warned[path] = [(*source.position(at), text) for at, text in tasks_without_deadline(journey)]
 

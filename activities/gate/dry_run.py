@@ -15,7 +15,7 @@ from activities.gate.snapshot import Recipient, read_context
 from journeys.content.template_info import MissingFields
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
-from journeys.gate.judge import channel_for
+from journeys.gate.consent import channel_for
 from journeys.gate.session import GateSession
 from journeys.gate.verdicts import RecipientContext, SendRequest, Verdict
 from journeys.language.actions import Send

@@ -121,7 +121,8 @@ class StepTransaction:
             self.applied.outcome = await self._committed_before()
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
-        # What is not a message comes first, whatever the order in the journey: a message that is withdrawn waits no more.
+        # What is not a message comes first, whatever the order in the journey: the gate reads its queue with the first
+        # message, and what this step withdraws is not in it any more.
         for effect in sorted(self.effects, key=lambda effect: isinstance(effect, SendMessage)):
             await self._do(effect, row, recipients, locked, now)
         await self._decide(now)

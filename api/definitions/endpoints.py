@@ -26,6 +26,7 @@ from journeys.checks.warnings import content_past_review, tasks_without_deadline
 from journeys.content.template_info import TemplateInfos
 from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import TrackingPlan
+from journeys.gate.policy import Policy
 from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
@@ -43,6 +44,7 @@ class CheckerInputs:
     """Inputs of the checker. Templates are read again for each check, because people edit them."""
 
     plan: TrackingPlan
+    policy: Policy
     templates: Callable[[], TemplateInfos]
 
 
@@ -184,7 +186,7 @@ class JourneyRoutes:
         """Check in a thread: a large definition would delay other requests."""
         others = [chart.spec for chart in readable_charts(await definitions.other_live_artifacts(connection, key))]
         templates = self._inputs.templates()
-        return await asyncio.to_thread(publishable, text, self._inputs.plan, templates, others)
+        return await asyncio.to_thread(publishable, text, self._inputs.plan, templates, others, self._inputs.policy)
 
 
 def _check_preconditions(request: Request, current: str | None) -> None:

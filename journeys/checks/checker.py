@@ -18,6 +18,7 @@ from journeys.checks.timers import check_timers
 from journeys.content.template_info import TemplateInfos
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
+from journeys.gate.policy import Policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem, sorted_problems
@@ -41,23 +42,29 @@ def check_journey(
     templates: TemplateInfos,
     others: Iterable[Journey] = (),
     source: YamlSource | None = None,
+    policy: Policy | None = None,
 ) -> list[Problem]:
     """Every problem of a definition, empty if it may be published; with `source`, each has line and column.
 
-    `others` are the journeys live beside it; one of the same key is the version it replaces and is not compared.
+    `others` are the journeys live beside it; one of the same key is the version it replaces and is not compared. Without
+    a `policy`, one that cannot be read, nothing is said of priorities.
     """
-    context = CheckContext(journey, plan, templates, tuple(others), source)
+    context = CheckContext(journey, plan, templates, tuple(others), source, policy)
     return sorted_problems(problem for check in _CHECKS for problem in check(context))
 
 
 def publishable(
-    text: str | bytes, plan: TrackingPlan, templates: TemplateInfos, others: Iterable[Journey] = ()
+    text: str | bytes,
+    plan: TrackingPlan,
+    templates: TemplateInfos,
+    others: Iterable[Journey] = (),
+    policy: Policy | None = None,
 ) -> PublishableDefinition | list[Problem]:
     """Read and check a definition, YAML or JSON: its artifact, or every problem. Never raises."""
     journey, source = read_journey(text)
     if journey is None:
         return source.problems
-    problems = check_journey(journey, plan, templates, others, source)
+    problems = check_journey(journey, plan, templates, others, source, policy)
     return problems or publishable_definition(journey, plan)
 
 

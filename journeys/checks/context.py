@@ -12,6 +12,7 @@ from functools import cached_property
 from journeys.content.template_info import TemplateInfo
 from journeys.decision.compiler import BUILT_IN, carried_by
 from journeys.events.tracking_plan import TrackingPlan
+from journeys.gate.policy import Policy
 from journeys.language import definition as d
 from journeys.language.outcome_signals import is_segment_signal, outcome_signals
 from journeys.language.problems import Path, Problem, problem
@@ -29,13 +30,14 @@ from journeys.language.traversal import (
 
 @dataclass(frozen=True)
 class CheckContext:
-    """One definition with the tracking plan, the templates by name, and the other live journeys."""
+    """One definition with the tracking plan, the templates by name, the other live journeys, and the policy if known."""
 
     journey: d.Journey
     plan: TrackingPlan
     templates: Mapping[str, TemplateInfo]
     others: tuple[d.Journey, ...] = ()
     source: YamlSource | None = None
+    policy: Policy | None = None
 
     @cached_property
     def reactions(self) -> tuple[Reaction, ...]:

@@ -33,6 +33,7 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
     yield from _roles(context, site, send)
     template = context.templates.get(send.send)
     yield from _topic(context, site, send, template)
+    yield from _priority(context, site, send)
     if template is None:
         text = f"{send.send} is not in the catalogue" + similar_name_hint(send.send, context.templates)
         yield context.problem("T505", (*site.path, "send"), text)
@@ -83,6 +84,16 @@ def _topic(context: CheckContext, site: ActionSite, send: Send, template: Templa
     if template is not None and template.topic is not None and topic not in {None, template.topic}:
         text = f"{send.send} belongs to the topic {template.topic}, and would be sent under {topic}"
         yield context.problem("T509", (*site.path, "send"), text)
+
+
+def _priority(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Problem]:
+    """Only messages that the policy names are of a priority that most of its rules do not cover."""
+    topic, priority = context.journey.topic_of(send), context.journey.priority_of(send)
+    if context.policy is not None and not context.policy.may_be(priority, send.send, topic):
+        about = f"its topic {topic}" if topic is not None else "a topic of it"
+        text = f"{send.send} is {priority}, and the policy names neither it nor {about} as {priority}"
+        path = (*site.path, "priority") if send.priority is not None else (*site.path, "send")
+        yield context.problem("T533", path, text)
 
 
 def _roles(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""Checks of a policy: the journeys, topics and digest templates that its rules name.
+"""Checks of a policy: the journeys, topics and templates that its rules name.
 
 A rule for an unknown journey or topic would never apply.
 """
@@ -23,6 +23,7 @@ def check_policy(journeys: Sequence[d.Journey], templates: TemplateInfos, source
     written = source.value if isinstance(source.value, dict) else {}
     return sorted_problems([
         *_unknown_names(written, {journey.journey for journey in journeys}, _topics(written, journeys, templates), source),
+        *_unknown_pressing(written, _topics(written, journeys, templates), templates, source),
         *_digest_templates(written, templates, source),
     ])  # fmt: skip
 
@@ -47,6 +48,18 @@ def _unknown_names(
                 if name is not None and name not in known:
                     path: Path = (kind, index, field)
                     yield problem("T801", path, f"no {field} is named {name}", at=source.position(path))
+
+
+def _unknown_pressing(
+    written: dict[str, object], topics: set[str], templates: TemplateInfos, source: YamlSource
+) -> Iterator[Problem]:
+    pressing = written.get("pressing")
+    for priority, messages in (pressing if isinstance(pressing, dict) else {}).items():
+        for field, kind, known in (("topics", "topic", topics), ("templates", "template", templates)):
+            for index, name in enumerate(messages.get(field, ())):
+                if name not in known:
+                    path: Path = ("pressing", priority, field, index)
+                    yield problem("T801", path, f"no {kind} is named {name}", at=source.position(path))
 
 
 def _digest_templates(written: dict[str, object], templates: TemplateInfos, source: YamlSource) -> Iterator[Problem]:

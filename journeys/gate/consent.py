@@ -1,13 +1,61 @@
-"""Consent at the gate: refusals by topic and channel, and complete opt-outs (C5)."""
+"""Channel of a message by address, suppression and consent; complete opt-outs (C5)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
 
 from journeys.decision.chart import Chart
 from journeys.gate.policy import ConsentDefault, Policy
-from journeys.gate.verdicts import ANY, Consents, ConsentScope, Reason
+from journeys.gate.verdicts import ANY, ChannelAddress, Consents, ConsentScope, Reason, RecipientContext
 from journeys.language.actions import PRESSING
+
+SUPPRESSED: Final[Mapping[str, str]] = {
+    "hard_bounce": "a message to it bounced",
+    "soft_bounces": "several messages to it bounced",
+    "complaint": "the recipient complained about a message",
+    "stop_word": "the recipient replied with an opt-out keyword",
+    "operator": "an operator suppressed it",
+}
+"""Why nothing is sent to an address, in words, by the reason of its suppression."""
+
+
+class Addressed(Protocol):
+    """What decides on the channel of a message."""
+
+    @property
+    def allowed_channels(self) -> tuple[str, ...]: ...
+    @property
+    def consent_topics(self) -> tuple[str | None, ...]: ...
+    @property
+    def priority(self) -> str: ...
+
+
+def channel_for(policy: Policy, message: Addressed, context: RecipientContext) -> tuple[str | None, tuple[Reason, ...]]:
+    """The first channel with an address and consent, and the reasons against those before it."""
+    passed_over: list[Reason] = []
+    for channel in message.allowed_channels:
+        refusal = _refusal(policy, message, context, channel)
+        if refusal is None:
+            return channel, tuple(passed_over)
+        passed_over.append(refusal)
+    return None, tuple(passed_over) or (Reason("no_address", "the message names no channel"),)
+
+
+def _refusal(policy: Policy, message: Addressed, context: RecipientContext, channel: str) -> Reason | None:
+    if context.channels is not None and channel not in context.channels:
+        return Reason("no_address", f"no provider is configured for {channel}", about=ChannelAddress(channel))
+    if not context.addresses.get(channel, False):
+        return Reason("no_address", f"the person has no address for {channel}", about=ChannelAddress(channel))
+    if channel in context.suppressed:
+        cause = context.suppressed[channel]
+        text = f"the address for {channel} is suppressed: {SUPPRESSED.get(cause, cause)}"
+        return Reason("suppressed", text, about=ChannelAddress(channel))
+    for topic in message.consent_topics:
+        refusal = consent_refusal(policy, topic, message.priority, channel, context.consents)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 def consent_refusal(

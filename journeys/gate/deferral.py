@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from journeys.calendar.timezones import zone_named
 from journeys.gate.policy import Cap, Cooldown, Policy
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.quiet_hours import HoursRule, QuietHours, SendWindow, opens_at
 from journeys.gate.verdicts import KillSwitch, Reason, RecipientContext, SendRequest, SentMessage
 from journeys.language.actions import PRESSING
@@ -43,20 +44,37 @@ def deferrals_for(
     policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime
 ) -> tuple[Deferral, ...]:
     """All reasons to wait before this channel may be used. Hours are checked at the end of the other waits."""
-    name = context.zone if request.zone is None else request.zone
-    zone = zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
-    rules = rules_for(policy, request, channel)
+    zone, rules = zone_for(policy, request, context), rules_for(policy, request, channel)
     deferrals = list[Deferral]()
     if context.stops or context.held or context.urgent_open:
         deferrals += _stops(policy, request, context, channel, now)
     for cooldown in rules.cooldowns:
-        deferrals += _cooldown(cooldown, context, now)
+        deferrals += _cooldown(cooldown, context, zone, now)
     for cap in rules.caps:
         deferrals += _cap(cap, context, zone, now)
     if rules.hours:
         begin = max((deferral.until for deferral in deferrals if deferral.until is not None), default=now)
-        deferrals += _hours(rules.hours, zone, begin, now)
+        deferrals += hours_from(rules.hours, zone, begin, now)
     return tuple(deferrals)
+
+
+def zone_for(policy: Policy, request: SendRequest, context: RecipientContext) -> ZoneInfo:
+    """The recipient's time zone for this message (C7)."""
+    name = context.zone if request.zone is None else request.zone
+    return zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
+
+
+def expiry(policy: Policy, message: SendRequest | QueuedMessage) -> datetime | None:
+    """When the message expires: by its request, else by the policy; None for never."""
+    if message.expires_at is not None or policy.expires_after is None:
+        return message.expires_at
+    return policy.expires_after.after(message.at)
+
+
+def is_expected(policy: Policy, message: QueuedMessage) -> bool:
+    """Whether the wait of a queued message ends by itself before the message expires."""
+    deadline = expiry(policy, message) if message.has_known_end else None
+    return message.has_known_end and (deadline is None or message.due < deadline)
 
 
 def rules_for(policy: Policy, request: SendRequest, channel: str) -> ApplicableRules:
@@ -80,10 +98,21 @@ def rules_for(policy: Policy, request: SendRequest, channel: str) -> ApplicableR
 
 
 def counts_for(rule: Cap | Cooldown, sent: SentMessage) -> bool:
-    """Whether a sent message counts for a rule; a part of a digest counts only for rules of a topic or journey."""
-    if sent.is_part and rule.topic is None and rule.journey is None:
+    """Whether a sent message of a covered priority counts; a part of a digest only for rules of a topic or journey."""
+    if sent.is_part and is_general(rule):
         return False
     return rule_applies(rule, sent.channel, sent.topic, sent.journey)
+
+
+def is_general(rule: Cap | Cooldown) -> bool:
+    """Whether a rule is over all topics and journeys, so that a digest counts once for it."""
+    return rule.topic is None and rule.journey is None
+
+
+def uses(rule: Cap | Cooldown, message: QueuedMessage, channel: str) -> bool:
+    """Whether a message by this channel takes a place under a rule."""
+    covered = message.priority in rule.priorities if isinstance(rule, Cap) else message.priority not in rule.exempt
+    return covered and rule_applies(rule, channel, message.topic, message.journey)
 
 
 def rule_applies(rule: GateRule, channel: str, topic: str | None, journey: str) -> bool:
@@ -118,30 +147,37 @@ def _stops(
 # -- cooldowns and caps ------------------------------------------------------------------------------------------------
 
 
-def _cooldown(rule: Cooldown, context: RecipientContext, now: datetime) -> Iterator[Deferral]:
-    ends = [
-        rule.between.after(sent.at)
-        for sent in context.sent
-        if counts_for(rule, sent) and sent.priority not in rule.exempt
-    ]
-    until = max(ends, default=now)
-    if until > now:
-        yield Deferral(
-            until, Reason("cooldown", f"cooldown {rule.name} lasts until {readable_instant(until)}", rule.name)
-        )
+def places_until(rule: Cap | Cooldown, context: RecipientContext, zone: ZoneInfo, now: datetime) -> list[datetime]:
+    """When each place under a rule that is taken now is free again, the earliest first."""
+    if isinstance(rule, Cap):
+        counted = [sent.at for sent in context.sent if sent.priority in rule.priorities and counts_for(rule, sent)]
+    else:
+        counted = [sent.at for sent in context.sent if sent.priority not in rule.exempt and counts_for(rule, sent)]
+    return sorted([end for at in counted if (end := place_until(rule, at, zone)) > now])
 
 
-def _cap(rule: Cap, context: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
-    """The cap frees when enough messages have left its window.
+def place_until(rule: Cap | Cooldown, at: datetime, zone: ZoneInfo) -> datetime:
+    """Until when a message that is sent at this instant takes a place under a rule.
 
     Each message leaves a rolling window after the window's length; all leave a calendar window at its last midnight.
     """
-    ends = sorted(
-        end
-        for sent in context.sent
-        if counts_for(rule, sent) and sent.priority in rule.priorities
-        if (end := _window_end(rule, sent, zone)) > now
-    )
+    if isinstance(rule, Cooldown):
+        return rule.between.after(at)
+    if rule.calendar is not None:
+        return period_end(rule.calendar, at, zone)
+    assert rule.window is not None
+    return rule.window.after(at)
+
+
+def _cooldown(rule: Cooldown, context: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
+    for until in places_until(rule, context, zone, now)[-1:]:
+        text = f"cooldown {rule.name} lasts until {readable_instant(until)}"
+        yield Deferral(until, Reason("cooldown", text, rule.name))
+
+
+def _cap(rule: Cap, context: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
+    """The cap frees when enough messages have left its window."""
+    ends = places_until(rule, context, zone, now)
     if len(ends) < rule.limit:
         return
     if rule.limit == 0:
@@ -150,13 +186,6 @@ def _cap(rule: Cap, context: RecipientContext, zone: ZoneInfo, now: datetime) ->
     until = ends[len(ends) - rule.limit]
     text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free again on {readable_instant(until)}"
     yield Deferral(until, Reason("cap_reached", text, rule.name))
-
-
-def _window_end(rule: Cap, sent: SentMessage, zone: ZoneInfo) -> datetime:
-    if rule.calendar is not None:
-        return period_end(rule.calendar, sent.at, zone)
-    assert rule.window is not None
-    return rule.window.after(sent.at)
 
 
 def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: ZoneInfo) -> datetime:
@@ -175,7 +204,8 @@ def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: Zo
 # -- quiet hours and send windows --------------------------------------------------------------------------------------
 
 
-def _hours(rules: Sequence[HoursRule], zone: ZoneInfo, begin: datetime, now: datetime) -> Iterator[Deferral]:
+def hours_from(rules: Sequence[HoursRule], zone: ZoneInfo, begin: datetime, now: datetime) -> Iterator[Deferral]:
+    """The wait for hours at the end of other waits, at `begin`."""
     until = opens_at(rules, zone, begin)
     if until is None:
         yield Deferral(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time to send"))

@@ -8,7 +8,8 @@ It checks four groups in this order. The first group with reasons decides, with 
 2. Channel: the first with an address that is not suppressed, and with consent; without one, **withhold**.
 3. Time: **defer** for kill switches, holds, urgent tickets, cooldowns, caps and quiet hours until the last of them
    ends. If the end is known and the message expires before it, **withhold** at once. If a message of higher priority
-   waits for the same cooldown, **replace**.
+   waits for the same cooldown and goes no later, **replace**. Without any of these, **defer** for queued messages that
+   are ahead under a cap or a cooldown (`fairness.py`).
 4. Consolidation: **merge** into a similar message that goes out in this pass, or **defer** for similar messages that
    fall due within the window.
 
@@ -19,16 +20,15 @@ as sent, so that caps are exact under concurrency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
 
-from journeys.gate.consent import consent_refusal
-from journeys.gate.consolidation import consolidation_wait, head_to_join, outranking
-from journeys.gate.deferral import Deferral, deferrals_for, readable_instant
+from journeys.gate.consent import channel_for
+from journeys.gate.consolidation import consolidation_wait, head_to_join, merged_with, outranking
+from journeys.gate.deferral import Deferral, deferrals_for, expiry, readable_instant
+from journeys.gate.fairness import behind
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import (
-    ChannelAddress,
     DeferUntil,
     MergeInto,
     Reason,
@@ -41,15 +41,6 @@ from journeys.gate.verdicts import (
 )
 from journeys.language.actions import PRESSING
 
-SUPPRESSED: Final[Mapping[str, str]] = {
-    "hard_bounce": "a message to it bounced",
-    "soft_bounces": "several messages to it bounced",
-    "complaint": "the recipient complained about a message",
-    "stop_word": "the recipient replied with an opt-out keyword",
-    "operator": "an operator suppressed it",
-}
-"""Why nothing is sent to an address, in words, by the reason of its suppression."""
-
 
 def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> Verdict:
     """The verdict on a message: send now, defer, merge, replace or withhold, with its reasons."""
@@ -60,23 +51,27 @@ def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: 
     channel, passed_over = channel_for(policy, request, context)
     if channel is None:
         return Withhold(passed_over)
-    head = None if request.alone else head_to_join(policy, request, context, channel, now)
-    if head is not None:
-        return MergeInto(head.key, channel, (*passed_over, *head.reasons))
-    deferrals = deferrals_for(policy, request, context, channel, now)
+    joined = head_to_join(policy, request, context, channel)
+    if joined is not None and not reasons_to_wait(policy, request, joined[1], channel, now, joins=True):
+        return MergeInto(joined[0].key, channel, (*passed_over, merged_with(policy, joined[0])))
+    deferrals = reasons_to_wait(policy, request, context, channel, now)
     if deferrals:
         return _later(policy, request, context, channel, passed_over, deferrals, deadline)
-    others = None if request.alone else consolidation_wait(policy, request, context, channel, now, deadline)
+    others = consolidation_wait(policy, request, context, channel, now)
     if others is not None and others.until is not None:
         return DeferUntil(others.until, (others.reason, *passed_over))
     return SendNow(channel, passed_over)
 
 
-def expiry(policy: Policy, request: SendRequest) -> datetime | None:
-    """When the message expires: by the request, else by the policy; None for never."""
-    if request.expires_at is not None or policy.expires_after is None:
-        return request.expires_at
-    return policy.expires_after.after(request.at)
+def reasons_to_wait(
+    policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime, *, joins: bool = False
+) -> tuple[Deferral, ...]:
+    """All reasons to wait; without any of its own, those of a message that leaves its place to messages ahead.
+
+    `joins`: the message would be sent in a digest.
+    """
+    own = deferrals_for(policy, request, context, channel, now)
+    return own or behind(policy, request, context, channel, now, joins=joins)
 
 
 # -- validity ----------------------------------------------------------------------------------------------------------
@@ -118,38 +113,6 @@ def _sent_for_other_account(policy: Policy, request: SendRequest, context: Recip
     )
 
 
-# -- channel -----------------------------------------------------------------------------------------------------------
-
-
-def channel_for(
-    policy: Policy, request: SendRequest, context: RecipientContext
-) -> tuple[str | None, tuple[Reason, ...]]:
-    """The first channel with an address and consent, and the reasons against those before it."""
-    passed_over: list[Reason] = []
-    for channel in request.allowed_channels:
-        refusal = _refusal(policy, request, context, channel)
-        if refusal is None:
-            return channel, tuple(passed_over)
-        passed_over.append(refusal)
-    return None, tuple(passed_over) or (Reason("no_address", "the message names no channel"),)
-
-
-def _refusal(policy: Policy, request: SendRequest, context: RecipientContext, channel: str) -> Reason | None:
-    if context.channels is not None and channel not in context.channels:
-        return Reason("no_address", f"no provider is configured for {channel}", about=ChannelAddress(channel))
-    if not context.addresses.get(channel, False):
-        return Reason("no_address", f"the person has no address for {channel}", about=ChannelAddress(channel))
-    if channel in context.suppressed:
-        cause = context.suppressed[channel]
-        text = f"the address for {channel} is suppressed: {SUPPRESSED.get(cause, cause)}"
-        return Reason("suppressed", text, about=ChannelAddress(channel))
-    for topic in request.topics or (request.topic,):
-        refusal = consent_refusal(policy, topic, request.priority, channel, context.consents)
-        if refusal is not None:
-            return refusal
-    return None
-
-
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
@@ -165,11 +128,11 @@ def _later(
     reasons = tuple(deferral.reason for deferral in deferrals)
     if any(deferral.never_in_time(deadline) for deferral in deferrals):
         return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
-    ahead = outranking(policy, request, context, channel, deferrals)
+    until = max(deferral.until for deferral in deferrals if deferral.until is not None)
+    ahead = outranking(policy, request, context, channel, deferrals, until)
     if ahead is not None:
         text = f"{ahead.action or 'another message'} has a higher priority and waits for the same cooldown"
         return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
-    until = max(deferral.until for deferral in deferrals if deferral.until is not None)
     until = until if deadline is None else min(until, deadline)
     return DeferUntil(until, (*reasons, *passed_over))
 

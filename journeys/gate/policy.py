@@ -10,13 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from journeys.calendar.durations import Duration
 from journeys.calendar.timezones import zone_named
@@ -110,6 +104,13 @@ class Consolidation(Model):
     template: TemplateName = TOGETHER
 
 
+class PressingMessages(Model):
+    """Messages that may have a priority that most rules do not cover: these templates, and all of these topics."""
+
+    templates: tuple[TemplateName, ...] = ()
+    topics: tuple[Name, ...] = ()
+
+
 class SurgeBrake(Model):
     """Stops a journey that sends more than `least` in `over`, and `times` its usual number, until it is released."""
 
@@ -153,7 +154,8 @@ class Policy(Model):
 
     `topics` declares topics, each with a description. `timezone` is that of people without a known zone. A person of
     several accounts receives a template from one of them in `once_across_accounts`. Links in messages lead to
-    `link_domains` only; without them to hosts that the author of a template has written out.
+    `link_domains` only; without them to hosts that the author of a template has written out. `pressing` has the messages
+    that may be `transactional` or `urgent_support`: the checker refuses others.
     """
 
     topics: dict[Name, Text] = {}
@@ -171,11 +173,19 @@ class Policy(Model):
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
     link_domains: tuple[LinkDomain, ...] | None = None
+    pressing: dict[Literal["urgent_support", "transactional"], PressingMessages] = {}
 
     @cached_property
     def memo(self) -> dict[tuple[str, ...], Any]:
         """Results that depend on the policy and a few words alone, kept by their owners."""
         return {}
+
+    def may_be(self, priority: Priority, template: str, topic: str | None) -> bool:
+        """Whether a message of this template and topic may have a priority."""
+        if priority not in PRESSING:
+            return True
+        allowed = [messages for name, messages in self.pressing.items() if name == priority]
+        return any(template in messages.templates or topic in messages.topics for messages in allowed)
 
     @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")
     @classmethod

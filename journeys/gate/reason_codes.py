@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 ReasonCode = Literal[
     "state_left",
@@ -22,6 +22,7 @@ ReasonCode = Literal[
     "send_window",
     "cooldown",
     "cap_reached",
+    "behind",
     "consolidating",
     "merged",
     "replaced",
@@ -34,3 +35,6 @@ ReasonCode = Literal[
     "unreadable",
     "paused",
 ]
+
+ENDED_BY_PEOPLE: Final = frozenset[ReasonCode]({"stopped", "held", "urgent_ticket"})
+"""Codes of deferrals that last until an operator or the support team ends them."""

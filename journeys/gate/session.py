@@ -3,13 +3,14 @@
 Pure: the caller locks and reads, makes content, and writes the plan. The live gate, the dry run and the simulator drive
 it.
 
-Messages are decided one after another, in the given order. Each decision counts for the messages after it:
+Messages are decided one after another: by priority, then by when they were asked for (C6), then in the given order. Each
+decision counts for the messages after it:
 
 1. `judge` gives the verdict, from the policy and the person's context at that point of the pass.
 2. Content is made before the next message is decided: a message that cannot be made takes no place under a cap and
    replaces none.
-3. Queued messages of lower priority that wait for the same cooldown give way to it, even if it has to wait itself (C6).
-   They are not decided any more, even if they are in this pass.
+3. Queued messages of lower priority that wait for the same cooldown give way to it, even if it has to wait itself, but
+   not longer than they (C6). They are not decided any more, even if they are in this pass.
 4. A message that goes out counts as sent, and similar messages join it, at most `MAX_PARTS` in one (C4). A message that
    waits is in the queue.
 """
@@ -22,14 +23,16 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from journeys.frozen import frozen
+from journeys.gate.consent import channel_for
 from journeys.gate.consolidation import MAX_PARTS, outranked_by
-from journeys.gate.judge import channel_for, judge
+from journeys.gate.deferral import is_expected
+from journeys.gate.judge import judge
 from journeys.gate.policy import Policy
+from journeys.gate.queue import QueuedMessage, ends_by_itself, order_of, rules_of_wait
 from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
-    QueuedMessage,
     Reason,
     RecipientContext,
     Replace,
@@ -82,7 +85,7 @@ class MessageDecision(Generic[Content]):
 
 @frozen
 class Plan(Generic[Content]):
-    """The decisions of one pass, in the order of its requests. A message that gave way before its turn has none.
+    """The decisions of one pass, in the order in which they were made. A message that gave way before its turn has none.
 
     `together` has what goes out: each group is sent as one message, and its first decision is the head.
     """
@@ -100,10 +103,10 @@ class GateSession:
     now: datetime
 
     def decide(self, requests: Iterable[SendRequest], can_be_made: CanBeMade[Content]) -> Plan[Content]:
-        """Decide these messages, in this order."""
+        """Decide these messages. Of those alike in priority and instant the first is decided first."""
         state: _PassState[Content] = _PassState(self.context)
         decisions = []
-        for request in requests:
+        for request in sorted(requests, key=_pressing_first):
             if request.key not in state.gave_way:
                 decision = self._decide(request, state.context_for(request), can_be_made)
                 state.add(decision)
@@ -120,7 +123,7 @@ class GateSession:
                 if isinstance(content, CannotSend):
                     return MessageDecision(request, verdict, content)
                 alone = isinstance(verdict, SendNow)
-                gave_way = self._outranked(request, channel, context) if alone else ()
+                gave_way = self._outranked(request, channel, context, self.now) if alone else ()
                 return MessageDecision(
                     request, verdict, content, self._sent(request, channel, alone=alone), gave_way=gave_way
                 )
@@ -136,18 +139,22 @@ class GateSession:
         context: RecipientContext,
         can_be_made: CanBeMade[Content],
     ) -> MessageDecision[Content]:
-        """A message that waits replaces those of lower priority as well, unless its content cannot be made now."""
+        """A message that waits replaces those of lower priority as well, if it goes and its content can be made now."""
+        queued = _queued(request, verdict)
         waits_for_others = any(reason.code == "consolidating" for reason in verdict.reasons)
         ready_at = (request.ready_at or self.now) if waits_for_others else None
         channel = channel_for(self.policy, request, context)[0] or ""
-        gave_way = self._outranked(request, channel, context)
+        goes = is_expected(self.policy, queued)
+        gave_way = self._outranked(request, channel, context, queued.due) if goes else ()
         if gave_way and isinstance(can_be_made(request, channel), CannotSend):
             gave_way = ()
-        return MessageDecision(request, verdict, queued=_queued(request, verdict), ready_at=ready_at, gave_way=gave_way)
+        return MessageDecision(request, verdict, queued=queued, ready_at=ready_at, gave_way=gave_way)
 
-    def _outranked(self, request: SendRequest, channel: str, context: RecipientContext) -> tuple[GaveWay, ...]:
-        """The queued messages that give way to this one (C6)."""
-        keys = outranked_by(self.policy, request, context, channel) if context.queue else ()
+    def _outranked(
+        self, request: SendRequest, channel: str, context: RecipientContext, due: datetime
+    ) -> tuple[GaveWay, ...]:
+        """The queued messages that give way to this one, which goes at `due` (C6)."""
+        keys = outranked_by(self.policy, request, context, channel, due, self.now) if context.queue else ()
         if not keys:
             return ()
         verdict = Replace(request.key, (Reason("replaced", f"{request.action} has a higher priority"),))
@@ -203,9 +210,14 @@ class _PassState(Generic[Content]):
         )
 
 
+def _pressing_first(request: SendRequest) -> tuple[int, datetime]:
+    """The order of a pass. The caller has ordered messages of one priority and instant: an author's order is kept."""
+    return order_of(request)[:2]
+
+
 def _queued(request: SendRequest, verdict: DeferUntil) -> QueuedMessage:
-    rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
     return QueuedMessage(
-        request.key, verdict.until, request.channels, request.topic, request.priority, request.action,
-        request.journey, rules, request.expires_at,
+        request.key, verdict.until, request.at, request.channels, request.topic, request.priority, request.action,
+        request.journey, rules_of_wait((reason.code, reason.rule) for reason in verdict.reasons), request.expires_at,
+        ends_by_itself(reason.code for reason in verdict.reasons) and not request.tried_by,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import field
 from datetime import datetime
 
 from journeys.frozen import frozen
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
@@ -56,6 +57,11 @@ class SendRequest:
     """The channel of an attempt that may have arrived: another channel would send the message twice."""
 
     @property
+    def consent_topics(self) -> tuple[str | None, ...]:
+        """The topics that need consent: those of a digest's parts, else its own."""
+        return self.topics or (self.topic,)
+
+    @property
     def is_digest(self) -> bool:
         """Whether this is a digest."""
         return bool(self.topics)
@@ -83,21 +89,6 @@ class SentMessage:
     account: str | None = None
     key: str = ""
     is_part: bool = False
-
-
-@frozen
-class QueuedMessage:
-    """A message to this person that waits. `rules` are the names of the policy rules that it waits for."""
-
-    key: str
-    due: datetime
-    channels: tuple[str, ...]
-    topic: str | None
-    priority: str
-    action: str = ""
-    journey: str = ""
-    rules: frozenset[str] = frozenset()
-    expires_at: datetime | None = None
 
 
 @frozen

@@ -198,6 +198,9 @@ CODES: Final[Mapping[str, Code]] = {
         "The message would have a gap, or could not be rendered.",
         "Give a value of the variable's type, or correct the template.",
     ),
+    "T533": Code(
+        "Priority not allowed", "Caps would not apply.", "Make it `lifecycle`, or list it in the policy's `pressing`."
+    ),
     # -- between journeys ---------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",
@@ -225,7 +228,7 @@ CODES: Final[Mapping[str, Code]] = {
     ),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(
-        "Rule for an unknown journey or topic",
+        "Rule for an unknown journey, topic or template",
         "The rule would never apply, and its messages would be sent.",
         "Correct the name, declare the topic under `topics`, or remove the rule.",
     ),

@@ -12,13 +12,13 @@ from datetime import datetime
 
 from journeys.decision.effects import SendMessage, message_key
 from journeys.frozen import frozen
+from journeys.gate.queue import order_of
 from journeys.gate.requests import MESSAGES_PER_PASS, request_of
 from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status
 from journeys.gate.verdicts import DeferUntil, MergeInto, Reason, Replace, SendNow, SendRequest, Withhold
-from journeys.language.actions import PRIORITIES
 from journeys.simulation.lanes import MESSAGE
-from journeys.simulation.messages import GONE, INSIDE, DeferredMessage, MessageQueue, deferred_outcome
+from journeys.simulation.messages import BEHIND, GONE, INSIDE, DeferredMessage, MessageQueue, deferred_outcome
 from journeys.simulation.recipient import RecipientState
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, SimulatedStatus
@@ -65,10 +65,10 @@ class InMemoryGate:
     # -- passes ----------------------------------------------------------------------------------------------------
 
     def settle_due(self, now: datetime) -> None:
-        """One pass over due messages, higher priority first (C6), then the older; as many as in a live pass."""
+        """One pass over due messages in the order of their recipient (C6); as many as in a live pass."""
         due = sorted(
             (deferred for deferred in self.queue if deferred.due <= now),
-            key=lambda deferred: (PRIORITIES.index(deferred.message.priority), deferred.due, deferred.number),
+            key=lambda deferred: order_of(deferred.waiting),
         )
         for deferred in due[MESSAGES_PER_PASS:]:
             self.shared.agenda.add(deferred.due, MESSAGE, deferred.number, deferred)
@@ -208,6 +208,7 @@ class InMemoryGate:
             self.shared.timeline.append((deferred.run, outcome))
             if deferred.run not in ended:
                 self.shared.tell(deferred.run, outcome)
+            self.reevaluate(BEHIND, at)
 
 
 def settle_passes(

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.requests import withdraws
 from journeys.gate.status import MEANINGS, OutcomeName, Status
-from journeys.gate.verdicts import QueuedMessage, Reason
+from journeys.gate.verdicts import Reason
 from journeys.simulation.lanes import MESSAGE, Agenda, Lanes
 from journeys.simulation.recipient import OperatorState
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
@@ -17,6 +18,8 @@ from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedStat
 
 INSIDE: Final = frozenset({"in_app"})
 """Channels that deliver in the gate's own transaction; other messages are attempted after it."""
+BEHIND: Final = frozenset({"behind"})
+"""The code of messages that leave their place to one ahead of them."""
 GONE: Final = frozenset({Status.SENT, Status.MERGED})
 
 
@@ -28,6 +31,7 @@ class RecipientGate(Protocol):
     @property
     def queue(self) -> list[DeferredMessage]: ...
     def settle_due(self, now: datetime) -> None: ...
+    def reevaluate(self, codes: frozenset[str], at: datetime | None) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +45,7 @@ class DeferredMessage:
     reasons: tuple[Reason, ...]
     waiting: QueuedMessage
     number: int
-    """Its number among all messages that ever waited: of those due at one instant the oldest is decided first."""
+    """Its number among all messages that ever waited: of people whose messages are due at one instant the oldest's is first."""
     decided_at: datetime
     ready_at: datetime | None = None
     is_queued: bool = True
@@ -82,11 +86,15 @@ class MessageQueue:
         self.agenda.entries.clear()
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages, at: datetime) -> None:
-        """Withdraw the queued messages of a run that an effect names. Its run is not told: it has left their state."""
+        """Withdraw the queued messages of a run that an effect names. Its run is not told: it has left their state.
+
+        Messages behind them are due again.
+        """
         for deferred in [each for each in self._of_run.get(run, ()) if withdraws(effect, each.message)]:
             self.remove(deferred)
             outcome = deferred_outcome(deferred, Status.WITHDRAWN, (Reason("withdrawn", effect.reason),), at)
             self.timeline.append((run, outcome))
+            deferred.gate.reevaluate(BEHIND, at)
 
     def tell(self, run: SimulatedRun, outcome: MessageOutcome, name: OutcomeName | None = None) -> None:
         """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""

@@ -13,7 +13,8 @@ from typing import Any
 from journeys.calendar.timezones import zone_of
 from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
-from journeys.gate.verdicts import ANY, Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from journeys.gate.queue import QueuedMessage
+from journeys.gate.verdicts import ANY, Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario

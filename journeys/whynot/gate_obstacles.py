@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Final
 
 from journeys.consent.statements import ADDRESS_FIELDS
-from journeys.gate.deferral import Deferral, deferrals_for
-from journeys.gate.judge import channel_for, judge
+from journeys.gate.consent import channel_for
+from journeys.gate.deferral import Deferral
+from journeys.gate.judge import judge, reasons_to_wait
 from journeys.gate.policy import Policy
+from journeys.gate.reason_codes import ENDED_BY_PEOPLE
 from journeys.gate.verdicts import (
     ANY,
     ConsentScope,
@@ -32,8 +34,6 @@ from journeys.gate.verdicts import (
 )
 from journeys.whynot.changes import SuggestedChange, wait_until
 
-ENDED_BY_PEOPLE: Final = frozenset({"stopped", "held", "urgent_ticket"})
-"""Codes of deferrals that last until an operator or the support team ends them."""
 _NO_LONGER_VALID: Final = frozenset(
     {"state_left", "expired", "state_unknown", "no_recipient", "told_already", "in_conversation"}
 )
@@ -188,7 +188,7 @@ def _in_words(scope: tuple[str, str]) -> str:
 
 def _deferrals(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> tuple[Deferral, ...]:
     channel, _ = channel_for(policy, request, context)
-    return deferrals_for(policy, request, context, channel, now) if channel is not None else ()
+    return reasons_to_wait(policy, request, context, channel, now) if channel is not None else ()
 
 
 def _without_known_end(

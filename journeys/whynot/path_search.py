@@ -56,7 +56,28 @@ def next_step(chart: Chart, action: str, template: str, situation: Situation, op
         for step in steps_from(chart, action, template, path.situation):
             following = _Path(path.cost + step.cost, next(numbers), step.to, path.first or step, step.requests)
             heapq.heappush(paths, following)
+            wait = _wait_before(path.situation, step, opening_at)
+            if wait is not None:
+                cost, to = path.cost + wait.cost + step.cost, replace(step.to, at=wait.to.at)
+                heapq.heappush(paths, _Path(cost, next(numbers), to, path.first or wait, requests=True))
     return _later(situation, early, opening_at)
+
+
+def _wait_before(situation: Situation, step: Step, opening_at: OpeningAt) -> Step | None:
+    """The wait after which a step requests the message in time; None if it needs none or the run moves meanwhile."""
+    if not step.requests or step.to.at != situation.at:
+        return None
+    opening = opening_at(situation.at)
+    due = situation.state.next_due() if situation.state is not None else None
+    if _sent_in_time(step.to, opening) or (due is not None and due <= opening.at):
+        return None
+    return _closed_until(opening.at, opening, situation)
+
+
+def _closed_until(at: datetime, opening: Opening, situation: Situation) -> Step:
+    because = f": {opening.reason.text}" if opening.reason is not None else ""
+    why = f"the gate could not send the message in time{because}"
+    return Step(wait_until(at), why, replace(situation, at=at), cause=GateClosed())
 
 
 def _later(situation: Situation, early: list[_Path], opening_at: OpeningAt) -> Step | None:
@@ -64,10 +85,7 @@ def _later(situation: Situation, early: list[_Path], opening_at: OpeningAt) -> S
     for path in early:
         if path.first is not None and path.first.change.kind != "wait":
             opening = opening_at(path.situation.at)
-            begin = situation.at + (opening.at - path.situation.at)
-            because = f": {opening.reason.text}" if opening.reason is not None else ""
-            why = f"the gate could not send the message in time{because}"
-            return Step(wait_until(begin), why, replace(situation, at=begin), cause=GateClosed())
+            return _closed_until(situation.at + (opening.at - path.situation.at), opening, situation)
     return early[0].first if early else None
 
 

@@ -86,8 +86,8 @@ _DUE = sql(
     )
     .order_by(
         func.array_position(bindparam("order", type_=TextArray), messages.c.priority),
-        messages.c.due_at,
-        messages.c.id,
+        messages.c.at,
+        messages.c.key.collate("C"),
     )
     .limit(MESSAGES_PER_PASS)
 )
@@ -120,9 +120,9 @@ async def due_messages(
 ) -> list[LedgerEntry]:
     """Messages to decide again for a person: deferred ones that are due by `now`, and attempts with an expired lease.
 
-    Higher priorities come first (C6): of messages that waited for one thing, the first takes the last place under a
-    cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone, and others only while the
-    `message` that the driver names is due: a wake that comes late must not settle what is due after something else.
+    They are in the order of `queue.order_of` (C6): of messages that waited for one thing, the first takes the last place
+    under a cap. On a test clock, whose driver orders everything, unfinished attempts are returned alone, and others only
+    while the `message` that the driver names is due: a wake that comes late must not settle what is due after something else.
     """
     rows = await fetch_all(connection, _DUE, person=person, now=now, message=message, order=list(PRIORITIES))
     return [_due_entry(dict(row)) for row in rows]

@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 
 from journeys.consent.bound_addresses import counts_now
-from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from journeys.gate.queue import QueuedMessage, ends_by_itself, rules_of_wait
+from journeys.gate.requests import MessageVisit, RunVisit, still_holds
+from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
 from store.database import Connection, fetch_one, sql
 from store.people.subjects import account_in
 
@@ -71,8 +73,19 @@ def _sent(item: list[Any]) -> SentMessage:
 
 
 def _queued(item: list[Any]) -> QueuedMessage:
-    key, due, via, topic, priority, action, journey, rules, expires = item
-    until = datetime.fromisoformat(expires) if expires is not None else None
+    key, due, at, via, topic, priority, action, journey, reasons, expires, is_troubled, requested, *run = item
+    codes = [(reason["code"], reason.get("rule")) for reason in reasons]
+    holds = still_holds(MessageVisit(*requested), RunVisit(*run))
     return QueuedMessage(
-        key, datetime.fromisoformat(due), tuple(via), topic, priority, action, journey, frozenset(rules), until
+        key,
+        datetime.fromisoformat(due),
+        datetime.fromisoformat(at),
+        tuple(via),
+        topic,
+        priority,
+        action,
+        journey,
+        rules_of_wait(codes),
+        datetime.fromisoformat(expires) if expires is not None else None,
+        has_known_end=holds and not is_troubled and ends_by_itself(code for code, _ in codes),
     )

@@ -4,6 +4,8 @@
 -- engaged, and an address suppressed, under that lock exclusively: every decision after that commit sees it. 7239015
 -- is `store.locks.Lock.STOPS`.
 --
+-- `queue` are the deferred messages, each with the visit that requested it and the one its run is in, and whether an attempt
+-- has failed or may have arrived since the last decision.
 -- `sent` are the messages that count for caps since `since`, also those in doubt that wait for a retry. `urgent` and
 -- `held` cover the person, the account that the message is about, and every account they are in: `accounts`.
 CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[], at timestamptz)
@@ -22,9 +24,10 @@ BEGIN
                                       m.subject_key, m.key, m.merged_into IS NOT NULL))
      FROM messages m WHERE m.recipient = person AND m.sent_at > since
        AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),
-    (SELECT json_agg(json_build_array(m.key, m.due_at, m.via, m.topic, m.priority, m.action, m.journey,
-                                      jsonb_path_query_array(m.reasons, '$[*].rule'), m.expires_at))
-     FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),
+    (SELECT json_agg(json_build_array(m.key, m.due_at, m.at, m.via, m.topic, m.priority, m.action, m.journey, m.reasons,
+                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt,
+                                      json_build_array(m.state, m.visit, m.stands), r.status = 'open', r.state, r.visit))
+     FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),
     EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.ends_at > at AND t.subject_key = ANY (person || theirs)),
     (SELECT json_agg(json_build_array(s.scope, s.name, s.why)) FROM stops s WHERE s.released_at IS NULL),
     (SELECT json_object_agg(a.digest, a.reason) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL),

@@ -23,6 +23,7 @@ from store.schema import members, messages
 from store.schema.base import Timestamp
 
 TICKET: Final = ("urgent_ticket",)
+BEHIND: Final = ("behind",)
 HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
 """Reasons that depend on the person's time zone; calendar caps end at its midnight."""
 

@@ -19,6 +19,7 @@ from store.messages.due import queued_messages
 from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.messages.ledger import end_queued
 from store.messages.outcomes import enqueue_outcome
+from store.messages.reevaluation import BEHIND, make_due
 from store.rows import loaded
 from store.schema import messages
 
@@ -48,13 +49,15 @@ async def withdraw_queued(
 ) -> list[LedgerEntry]:
     """Withdraw the deferred messages of one visit, or of the whole run; those that were withdrawn.
 
-    Messages in flight cannot be withdrawn. A digest with a part of this run stays: the gate decides on it as a whole
+    Messages in flight cannot be withdrawn. Messages behind those that are withdrawn are due again. A digest with a part of this run stays: the gate decides on it as a whole
     when it is due.
     """
     reason = Reason("withdrawn", effect.reason)
     entries = [entry_from_row(row) for row in await fetch_all(connection, _OF_RUN, run=run_id)]
-    withdrawn = [entry for entry in entries if withdraws(effect, entry) and not is_digest(entry.key)]
-    return [entry for entry in withdrawn if await end_queued(connection, entry, Status.WITHDRAWN, (reason,), at)]
+    concerned = [entry for entry in entries if withdraws(effect, entry) and not is_digest(entry.key)]
+    withdrawn = [entry for entry in concerned if await end_queued(connection, entry, Status.WITHDRAWN, (reason,), at)]
+    await make_due(connection, {(entry.recipient, at) for entry in withdrawn}, BEHIND)
+    return withdrawn
 
 
 async def withdraw_from_person(
@@ -68,7 +71,7 @@ async def withdraw_from_person(
 ) -> int:
     """Withdraw a person's queued messages for which there are reasons, and enqueue their outcomes; the count.
 
-    Runs that have `ended` receive no outcome.
+    Runs that have `ended` receive no outcome. Messages behind those that are withdrawn are due again.
     """
     count = 0
     for entry in await queued_messages(connection, person):
@@ -79,6 +82,8 @@ async def withdraw_from_person(
         count += await end_queued(connection, entry, Status.WITHDRAWN, reasons, at)
         if entry.run not in ended:
             await enqueue_outcome(connection, catalogue, entry, entry.status, at)
+    if count:
+        await make_due(connection, [(person, at)], BEHIND)
     return count
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from activities.content.templates import Templates, load_templates
 from journeys.content.template_info import TemplateInfo
 from journeys.events.tracking_plan import TrackingPlan, read_plan
+from journeys.gate.policy import Policy, load_policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
 
@@ -22,6 +25,11 @@ def plan() -> TrackingPlan:
     tracking_plan, source = read_plan((CATALOG / "tracking-plan.yaml").read_bytes())
     assert tracking_plan is not None, source.problems
     return tracking_plan
+
+
+@cache
+def policy() -> Policy:
+    return load_policy(yaml.safe_load((CATALOG / "policy.yaml").read_text("utf-8")))
 
 
 @cache

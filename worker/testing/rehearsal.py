@@ -78,8 +78,11 @@ class Rehearsal:
         templates = template_infos(self.settings.catalog / "templates")
         result: PublishableDefinition | list[Problem] = source.problems
         if definition is not None:
+            policy = self.catalogue.consent.policy
             result = (
-                publishable(text, self.plan, templates) if checked else publishable_definition(definition, self.plan)
+                publishable(text, self.plan, templates, policy=policy)
+                if checked
+                else publishable_definition(definition, self.plan)
             )
         if isinstance(result, list):
             raise Unpublishable("\n".join(str(problem) for problem in result))

@@ -15,6 +15,14 @@ async def test_every_shipped_journey_is_publishable(api, path):
     assert (answer["publishable"], answer["key"], answer["problems"]) == (True, path.stem, [])
 
 
+async def test_C2_a_journey_whose_messages_take_a_priority_that_the_policy_does_not_allow_is_refused(api):
+    pressing = SOURCE.replace("priority: lifecycle", "priority: transactional", 1)
+    refused = await api.put(f"/v1/journeys/{KEY}", content=pressing)
+    assert refused.status_code == 422
+    assert {problem["code"] for problem in refused.json()["errors"]} == {"T533"}
+    assert "the policy's `pressing`" in refused.text
+
+
 async def test_a_new_text_gets_a_new_version_and_the_same_text_does_not(api):
     first = await api.put(f"/v1/journeys/{KEY}", content=SOURCE, params={"by": "dana"})
     again = await api.put(f"/v1/journeys/{KEY}", content=SOURCE)

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys.checks.checker import PublishableDefinition, check_journey, publishable, publishable_definition
+from journeys.checks.policy import check_policy
 from journeys.decision.compiler import load_chart
+from journeys.gate.policy import Policy, load_policy
 from journeys.language import definition as d
 from journeys.language.conditions import fields_in
-from journeys.language.parsing import read_journey
+from journeys.language.parsing import read_journey, read_model
 from journeys.language.traversal import durations_of, expressions_of
 from tests.support import shipped_catalog
 from tests.support.reached import must_reach, reached
@@ -45,8 +47,56 @@ def test_the_base_journey_of_these_tests_has_no_problem():
 @pytest.mark.parametrize("name", sorted(shipped_catalog.TEXTS))
 def test_every_shipped_journey_can_be_published_with_the_others(name):
     others = [shipped_catalog.journey(other) for other in shipped_catalog.TEXTS if other != name]
-    result = publishable(shipped_catalog.TEXTS[name], shipped_catalog.plan(), shipped_catalog.templates(), others)
+    result = publishable(
+        shipped_catalog.TEXTS[name],
+        shipped_catalog.plan(),
+        shipped_catalog.templates(),
+        others,
+        shipped_catalog.policy(),
+    )
     assert isinstance(result, PublishableDefinition), "\n".join(map(str, result))
+
+
+PRESSING = {"transactional": {"templates": ["setup/checklist"]}, "urgent_support": {"topics": ["onboarding"]}}
+
+
+@pytest.mark.parametrize(
+    ("of_send", "of_journey", "place"),
+    [
+        ("transactional", None, None),
+        (None, "transactional", None),
+        ("urgent_support", None, None),
+        ("lifecycle", "transactional", None),
+        ("transactional", None, "states.here.do[0].priority"),
+        (None, "transactional", "states.here.do[0].send"),
+    ],
+)
+def test_C2_only_messages_that_the_policy_names_are_transactional_or_urgent(of_send, of_journey, place):
+    template = "setup/first-steps" if place is not None else "setup/checklist"
+    priority = f", priority: {of_send}" if of_send is not None else ""
+    text = BASE.format(
+        here=f"{{do: [{{send: {template}{priority}}}]}}", there="{final: done}", more="on: {pricing_viewed: there}"
+    ) + (f"priority: {of_journey}\n" if of_journey is not None else "")
+    policy = load_policy({"pressing": PRESSING})
+    result = publishable(text, shipped_catalog.plan(), shipped_catalog.templates(), policy=policy)
+    if place is None:
+        assert isinstance(result, PublishableDefinition), "\n".join(map(str, result))
+        return
+    assert isinstance(result, list)
+    (problem,) = result
+    assert (problem.code, problem.place) == ("T533", place)
+    assert problem.what == (
+        "setup/first-steps is transactional, and the policy names neither it nor its topic onboarding as transactional"
+    )
+
+
+@pytest.mark.parametrize("field", ["topics", "templates"])
+def test_a_pressing_message_that_does_not_exist_is_a_problem_of_the_policy(field):
+    text = f"pressing: {{transactional: {{{field}: [no-such]}}}}"
+    _, source = read_model(text, Policy)
+    journeys = [shipped_catalog.journey(name) for name in shipped_catalog.TEXTS]
+    (problem,) = check_policy(journeys, shipped_catalog.templates(), source)
+    assert (problem.code, problem.what) == ("T801", f"no {field.removesuffix('s')} is named no-such")
 
 
 def test_all_problems_are_reported_at_once():

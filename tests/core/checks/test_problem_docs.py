@@ -53,7 +53,8 @@ def problems_of(section: str) -> list[Problem]:
                     source,
                 )
             case _:
-                result = publishable(text, shipped_catalog.plan(), {**shipped_catalog.templates(), **EXTRA}, live)
+                templates = {**shipped_catalog.templates(), **EXTRA}
+                result = publishable(text, shipped_catalog.plan(), templates, live, shipped_catalog.policy())
                 return result if isinstance(result, list) else []
     return []
 

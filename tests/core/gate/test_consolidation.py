@@ -8,15 +8,16 @@ from typing import Any, get_args
 
 import pytest
 
+from journeys.gate.consent import SUPPRESSED
 from journeys.gate.consolidation import outranked_by
-from journeys.gate.judge import SUPPRESSED, judge
+from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, load_policy
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.verdicts import (
     DeferUntil,
     Hold,
     KillSwitch,
     MergeInto,
-    QueuedMessage,
     RecipientContext,
     Replace,
     SendNow,
@@ -39,7 +40,15 @@ def policy(*parts: dict[str, Any]) -> Policy:
 
 def queued(key: str = "other", *, hours: float = 2, priority: str = "lifecycle", rule: str = "breath") -> QueuedMessage:
     return QueuedMessage(
-        key, NOW + timedelta(hours=hours), ("email",), "news", priority, "send:other", rules=frozenset({rule} - {""})
+        key,
+        NOW + timedelta(hours=hours),
+        NOW,
+        ("email",),
+        "news",
+        priority,
+        "send:other",
+        rules=frozenset({rule} - {""}),
+        has_known_end=rule != "",
     )
 
 
@@ -135,7 +144,7 @@ def test_C4_a_digest_needs_consent_for_every_topic_in_it() -> None:
 def test_C6_a_queued_message_of_lower_priority_in_the_same_cooldown_is_replaced() -> None:
     waiting = replace(ALL, queue=(queued("offer", priority="promotional"), queued("tip", rule="other-rule")))
     assert judge(policy(COOLING), REQUEST, waiting, NOW) == SendNow("email")
-    assert outranked_by(policy(COOLING), REQUEST, waiting, "email") == ("offer",)
+    assert outranked_by(policy(COOLING), REQUEST, waiting, "email", NOW, NOW) == ("offer",)
 
 
 def test_C6_a_new_message_of_lower_priority_than_a_queued_one_is_replaced_at_once() -> None:
@@ -155,7 +164,7 @@ def test_C6_messages_of_equal_priority_and_transactional_ones_replace_nothing() 
     for priority in ("promotional", "transactional"):
         request = replace(REQUEST, priority=priority)
         assert judge(policy(COOLING), request, waiting, NOW) == SendNow("email")
-        assert outranked_by(policy(COOLING), request, waiting, "email") == ()
+        assert outranked_by(policy(COOLING), request, waiting, "email", NOW, NOW) == ()
 
 
 # -- kill switches, holds, suppression, accounts -----------------------------------------------------------------------

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from journeys.gate.consent import has_opted_out
 from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, horizon, load_policy
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.tickets import TicketTimes
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
-    QueuedMessage,
     RecipientContext,
     Replace,
     SendNow,
@@ -218,7 +218,7 @@ MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
             replace(REQUEST, priority="promotional"),
             {
                 "sent": sent(1, channel="in_app"),
-                "queue": (QueuedMessage("k", NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"calm"})),),
+                "queue": (QueuedMessage("k", NOW, NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"calm"})),),
             },
             Replace,
             "cooldown",
@@ -226,7 +226,11 @@ MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
         (
             {"consolidate": TOGETHER},
             REQUEST,
-            {"queue": (QueuedMessage("k", NOW + hours(1), ("in_app",), "x", "lifecycle", rules=frozenset({"night"})),)},
+            {
+                "queue": (
+                    QueuedMessage("k", NOW + hours(1), NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"night"})),
+                )
+            },
             DeferUntil,
             "consolidating",
         ),

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from journeys.gate.consolidation import MAX_PARTS
 from journeys.gate.policy import load_policy
+from journeys.gate.queue import QueuedMessage
 from journeys.gate.session import CannotSend, GateSession, MessageDecision, Plan
 from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
-    QueuedMessage,
     Reason,
     RecipientContext,
     Replace,
@@ -53,7 +53,7 @@ def promotional(key: str, **more: Any) -> SendRequest:
 def queued(key: str, *rules: str, hours: float = 2, priority: str = "lifecycle") -> QueuedMessage:
     """A queued message that these rules defer."""
     due = NOW + timedelta(hours=hours)
-    return QueuedMessage(key, due, ("email",), "tips", priority, key, rules=frozenset(rules))
+    return QueuedMessage(key, due, NOW, ("email",), "tips", priority, key, rules=frozenset(rules))
 
 
 def sent_hours_ago(*ago: float) -> tuple[SentMessage, ...]:
@@ -349,7 +349,7 @@ def test_a_decision_contains_the_sent_or_queued_message_for_later_decisions() ->
     assert first.sent == SentMessage(NOW, "email", "tips", "lifecycle", "first", "education", "tips/first", key="first")
     assert first.content == "first by email"
     assert second.queued == QueuedMessage(
-        "second", NOW + timedelta(hours=20), ("email",), "tips", "lifecycle", "second", "education",
+        "second", NOW + timedelta(hours=20), NOW, ("email",), "tips", "lifecycle", "second", "education",
         frozenset({"breath"}), NOW + timedelta(days=2),
     )  # fmt: skip
 

@@ -52,6 +52,41 @@ def test_C2_a_cooldown_defers_a_message_until_its_end() -> None:
     assert messages_of(simulated) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 2)]
 
 
+MORNING_MAIL = (
+    "journey: lead\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {do: {send: one}, on: {done: b}}, b: {}}"
+)
+OFFER = (
+    "journey: offer\nentry: {on: browsed}\ntopic: o\npriority: promotional\nstart: a\nstates: {a: {do: {send: two}}}"
+)
+ONE_A_WEEK = {
+    "caps": [{"name": "a-week", "limit": 1, "window": "P7D"}],
+    "send_windows": [{"name": "mornings", "topic": "t", "start": "08:00", "end": "12:00"}],
+}
+
+
+def test_C2_a_message_that_leaves_its_place_to_a_queued_one_is_decided_again_when_that_one_is_withdrawn() -> None:
+    asked = (signal(0.625, "begin"), signal(0.75, "browsed"))
+    stays = happen(person(MORNING_MAIL, OFFER, rules=ONE_A_WEEK), *asked, until=20)
+    assert messages_of(stays) == [
+        ("deferred", "send:one", 0.625),
+        ("deferred", "send:two", 0.75),
+        ("sent", "send:one", 1 + 1 / 3),
+        ("deferred", "send:two", 1 + 1 / 3),
+        ("sent", "send:two", 8 + 1 / 3),
+    ]
+    behind = next(line for line in stays.lines() if (line.kind, line.about) == ("deferred", "send:two"))
+    assert "send:one is ahead of it under cap a-week, due 2024-01-02 08:00 UTC" in behind.text
+    left = happen(person(MORNING_MAIL, OFFER, rules=ONE_A_WEEK), *asked, signal(0.875, "done"), until=20)
+    assert messages_of(left)[2:] == [("withdrawn", "send:one", 0.875), ("sent", "send:two", 0.875)]
+
+
+def test_C2_C5_an_opt_out_from_a_queued_message_lets_the_one_behind_it_go() -> None:
+    asked = (signal(0.625, "begin"), signal(0.75, "browsed"))
+    no = RecordedEvent(day(0.875), "p", "consent", "consent", {"channel": "*", "topic": "t", "granted": False})
+    left = happen(person(MORNING_MAIL, OFFER, rules=ONE_A_WEEK), *asked, no, until=20)
+    assert messages_of(left)[2:] == [("withdrawn", "send:one", 0.875), ("sent", "send:two", 0.875)]
+
+
 def test_C3_H7_a_deferred_message_is_withdrawn_when_its_state_is_left() -> None:
     simulated = happen(person(TWO, rules=COOL), signal(0, "begin"), signal(1.5, "done"))
     assert messages_of(simulated)[-1] == ("withdrawn", "send:two", 1.5)

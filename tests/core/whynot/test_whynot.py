@@ -375,6 +375,27 @@ def test_an_obstacle_names_the_last_refusal_beside_the_signal_it_waits_for():
     )
 
 
+def test_a_message_that_would_expire_before_its_hours_is_requested_when_they_begin_if_the_run_stays_until_then():
+    send = {"do": [{"send": TEMPLATE, "via": ["email"], "expires": "P2D"}]}
+    journey = {
+        **PLAIN,
+        "states": {
+            "a": {"on": {"s1": "b"}},
+            "b": {"on": {"s2": send}, "after": {"P5D": "c"}},
+            "c": {"on": {"s1": "z"}},
+            "z": {"final": "over"},
+        },
+    }
+    journey["entry"] = {"on": "begin", "again": {"after": "P10D"}}
+    office = {"send_windows": [{"name": "office", "days": ["mon", "tue"], "start": "09:00", "end": "17:00"}]}
+    thursday = day(10.3)
+    case = Case(journey, office, frozenset({"email"}), [RecordedEvent(thursday, "p", "signal", "begin")], thursday)
+    follow(case)
+    assert sent(case)
+    changes = [(obstacle.change.kind, obstacle.change.params.get("until")) for obstacle in case.seen]
+    assert changes == [("track", None), ("wait", day(14.375)), ("track", None)], "s1, Monday at nine, s2"
+
+
 def test_a_journey_that_can_never_send_the_message_must_be_changed():
     never = {**PLAIN["states"]["a"]["do"][0], "when": "1 > 2"}
     case = Case({**PLAIN, "states": {"a": {"do": [never]}}}, {}, frozenset({"email"}), [], day(1))

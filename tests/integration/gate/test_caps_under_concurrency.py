@@ -139,7 +139,10 @@ async def test_C2_a_deferred_message_in_doubt_counts_for_a_cap(database_url: str
     async with open_arena(database_url, capped_at(1)) as arena:
         await results_of_concurrent_requests(arena, 1)
         async with arena.database.transaction() as connection:
-            doubt = "UPDATE messages SET status = 'deferred', due_at = now() + interval '1 hour', in_doubt = :doubt"
+            doubt = (
+                "UPDATE messages SET status = 'deferred', due_at = now() + interval '1 hour', in_doubt = :doubt,"
+                " detail = 'the provider is down'"
+            )
             await execute(connection, sql(doubt), doubt=True)
             gate_pass = evaluation.GatePass(arena.deps, connection, unlocked_subject("u_1"), None, datetime.now(UTC))
             other = new_message(arena, "u_1", 2)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
-from store.database import plain_url
+from journeys.decision.effects import WithdrawnMessages
+from journeys.gate.policy import Policy
+from journeys.gate.reason_codes import ReasonCode
+from journeys.gate.verdicts import Reason
+from store.database import execute, fetch_all, plain_url, sql
 from store.locks import Lock
+from store.messages.gate_read import lock_and_read
+from store.messages.ledger import write_message
+from store.messages.withdrawals import withdraw_queued
+from store.people import subjects
+from tests.support.gate_arena import add_people, new_message, open_arena
 
 READ = "SELECT * FROM gate_reads('u_1', 'a_2', now() - interval '1 day', ARRAY['d'], now())"
 KNOWN = """
@@ -41,6 +52,55 @@ async def test_the_gate_reads_the_accounts_the_reason_of_a_suppression_and_messa
     assert (read["urgent"], [message[8] for message in read["sent"]]) == (True, ["m"])
     assert sorted(read["accounts"]) == ["a_1", "a_2"]
     assert read["suppressed"] == {"d": "complaint"}
+
+
+@pytest.mark.parametrize(
+    ("change", "has_known_end"),
+    [
+        ("due_at = now()", True),
+        ('reasons = \'[{"code": "cap_reached", "text": "…", "rule": "a-week"}]\'', True),
+        ('reasons = \'[{"code": "cap_reached", "text": "…"}, {"code": "held", "text": "…"}]\'', False),
+        ("detail = 'the provider is down'", False),
+        ("in_doubt = true", False),
+        ("visit = 2", False),
+        ("visit = 2, stands = true", True),
+    ],
+)
+async def test_C2_a_queued_message_has_a_known_end_if_it_is_true_and_waits_for_no_person_or_provider(
+    database_url: str, change: str, *, has_known_end: bool
+) -> None:
+    async with open_arena(database_url, Policy()) as arena:
+        (person,) = await add_people(arena, 1, 1)
+        async with arena.database.transaction() as connection:
+            entry = new_message(arena, person)
+            entry.due_at = entry.decided_at + timedelta(hours=1)
+            await write_message(connection, entry)
+            await execute(connection, sql(f"UPDATE messages SET {change}"))
+            now = datetime.now(UTC)
+            (queued,) = (await lock_and_read(connection, person, None, now, now, {}, ())).queue
+    assert (queued.key, queued.at, queued.has_known_end) == (entry.key, entry.at, has_known_end)
+    assert queued.rules == (frozenset({"a-week"}) if "a-week" in change else frozenset())
+
+
+async def test_C2_what_is_behind_a_withdrawn_message_is_due_at_once(database_url: str) -> None:
+    async with open_arena(database_url, Policy()) as arena:
+        (person,) = await add_people(arena, 1, 1)
+        async with arena.database.transaction() as connection:
+            await subjects.lock_subjects(connection, [person])
+            ahead, behind, other = (new_message(arena, person, number) for number in (1, 2, 3))
+            behind.run = other.run = ""
+            codes: tuple[ReasonCode, ...] = ("cap_reached", "behind", "cap_reached")
+            for entry, code in zip((ahead, behind, other), codes, strict=True):
+                entry.due_at = entry.decided_at + timedelta(days=1)
+                entry.reasons = (Reason(code, "…", "a-week"),)
+                await write_message(connection, entry)
+            left = WithdrawnMessages("a was left", datetime.now(UTC), "a", 1)
+            await withdraw_queued(connection, ahead.run, left, left.at)
+            due = {
+                row["key"]: row["due_at"]
+                for row in await fetch_all(connection, sql("SELECT key, due_at FROM messages"))
+            }
+    assert due == {ahead.key: None, behind.key: left.at, other.key: other.due_at}
 
 
 async def test_the_gate_takes_shared_locks_of_kill_switches_and_of_each_address(db: asyncpg.Connection) -> None:

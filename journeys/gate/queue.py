@@ -1,0 +1,70 @@
+"""Queued messages of one person, and the order in which messages go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+from journeys.frozen import frozen
+from journeys.gate.reason_codes import ENDED_BY_PEOPLE
+from journeys.language.actions import PRIORITIES
+
+
+class Ranked(Protocol):
+    """What the order of messages is made of."""
+
+    @property
+    def priority(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def key(self) -> str: ...
+
+
+def order_of(message: Ranked) -> tuple[int, datetime, str]:
+    """The place of a message among all of its recipient: by priority (C6), then by when it was asked for, then by key."""
+    return PRIORITIES.index(message.priority), message.at, message.key
+
+
+def rules_of_wait(reasons: Iterable[tuple[str, str | None]]) -> frozenset[str]:
+    """The rules that a message waits for, by the code and the rule of each reason."""
+    return frozenset(rule for code, rule in reasons if rule and code != "behind")
+
+
+def ends_by_itself(codes: Iterable[str]) -> bool:
+    """Whether a wait for reasons with these codes ends without a person."""
+    return ENDED_BY_PEOPLE.isdisjoint(codes)
+
+
+@frozen
+class QueuedMessage:
+    """A message to this person that waits until `due` and was asked for `at`.
+
+    - `rules` are the names of the policy rules that it waits for; a rule whose place it leaves to another is not among
+      them.
+    - `has_known_end`: its wait ends at `due` by itself. It waits for no person and no provider, and its run is still in
+      the visit that requested it.
+    """
+
+    key: str
+    due: datetime
+    at: datetime
+    channels: tuple[str, ...]
+    topic: str | None
+    priority: str
+    action: str = ""
+    journey: str = ""
+    rules: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+    has_known_end: bool = True
+
+    @property
+    def allowed_channels(self) -> tuple[str, ...]:
+        """The channels that may be used, in order of preference."""
+        return self.channels
+
+    @property
+    def consent_topics(self) -> tuple[str | None, ...]:
+        """The topics that need consent."""
+        return (self.topic,)

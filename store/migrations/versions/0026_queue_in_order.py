@@ -1,0 +1,48 @@
+"""Order, reasons and visit of queued messages in the gate's read.
+
+Revision ID: 0026
+Revises: 0023
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0026"
+down_revision = "0023"
+branch_labels = None
+depends_on = None
+
+_RULES = """\
+    (SELECT json_agg(json_build_array(m.key, m.due_at, m.via, m.topic, m.priority, m.action, m.journey,
+                                      jsonb_path_query_array(m.reasons, '$[*].rule'), m.expires_at))
+     FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),"""
+_IN_ORDER = """\
+    (SELECT json_agg(json_build_array(m.key, m.due_at, m.at, m.via, m.topic, m.priority, m.action, m.journey, m.reasons,
+                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt,
+                                      json_build_array(m.state, m.visit, m.stands), r.status = 'open', r.state, r.visit))
+     FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),"""
+
+
+def _replace_in_gate_reads(old: str, new: str) -> None:
+    """Replace a part of the function as it is: other migrations may have changed other parts."""
+    op.execute(
+        f"""
+        DO $do$
+        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
+        BEGIN
+          IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form'; END IF;
+          EXECUTE replace(source, $old${old}$old$, $new${new}$new$);
+        END $do$
+        """
+    )
+
+
+def upgrade() -> None:
+    """Read the queue with what the order of messages needs."""
+    _replace_in_gate_reads(_RULES, _IN_ORDER)
+
+
+def downgrade() -> None:
+    """Read the rules that messages wait for."""
+    _replace_in_gate_reads(_IN_ORDER, _RULES)
