@@ -6,6 +6,7 @@ The response to a withdrawal waits up to 5 s for attempts in flight, and lists t
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -26,9 +27,11 @@ from api.http.routes import Routes
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
-from journeys.access.callers import ApiKey, Scope
+from journeys.access.callers import ApiKey, CallerKind, Scope
 from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
+from journeys.consent.precedence import StatedBy
+from journeys.events.segment import is_absurd
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
@@ -43,6 +46,14 @@ from store.people.test_clocks import now_for
 from store.reads import people as queries
 
 TAG = "Consent"
+
+
+def _said_at(consent: ConsentIn, received: datetime) -> datetime | None:
+    """When a statement was said, corrected as the instant of an event is; None for now."""
+    if consent.timestamp is None:
+        return None
+    sent = None if is_absurd(consent.timestamp, consent.sent_at) else consent.sent_at
+    return consent.timestamp if sent is None else received - (sent - consent.timestamp)
 
 
 class ConsentRoutes:
@@ -113,14 +124,30 @@ class ConsentRoutes:
         self._check_permission(caller, consent)
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-        statement = consent.model_dump(exclude={"ip"})
-        statement["proof"] = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
+        change = self._change_of(caller, consent)
+        result = await change_consents(self._database, self._catalogue, self._policy, person.key, [change])
+        changed = {**await self._changes([result]), "at": result.at, "effect": result.effects[0]}
+        return json_response({**changed, "pending": bool(result.pending)})
+
+    def _change_of(self, caller: ApiKey, consent: ConsentIn) -> ConsentChange:
+        proof = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
         if consent.ip is not None:
-            statement["proof"]["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
-        result = await change_consents(
-            self._database, self._catalogue, self._policy, person.key, [ConsentChange(**statement)]
+            proof["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
+        if consent.reason is not None:
+            proof["reason"] = consent.reason
+        by_operator = caller.kind is CallerKind.OPERATOR and consent.reason is not None
+        by = StatedBy.PERSON if consent.by is not None else StatedBy.OPERATOR if by_operator else StatedBy.COMPANY
+        return ConsentChange(
+            consent.channel,
+            consent.topic,
+            consent.granted,
+            consent.source,
+            consent.wording,
+            proof,
+            confirmed=consent.confirmed,
+            by=by,
+            at=_said_at(consent, datetime.now(UTC)),
         )
-        return json_response({**await self._changes([result]), "at": result.at, "pending": bool(result.pending)})
 
     def _check_permission(self, caller: ApiKey, consent: ConsentIn) -> None:
         """Raise ProblemError for a statement that the key may not make."""

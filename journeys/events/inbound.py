@@ -54,13 +54,17 @@ class InboundEvent:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`."""
+    """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`.
+
+    `opt_out` has its refusals alone, which are accepted all the same.
+    """
 
     message_id: str
     name: str
     faults: tuple[str, ...]
     raw: Mapping[str, Any]
     key_id: str = "write"
+    opt_out: InboundEvent | None = None
 
 
 ReceivedEvent = InboundEvent | RejectedEvent
@@ -105,7 +109,10 @@ class ResolvedEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event stored for the first time: its number, its instant for every decision, and its subject."""
+    """An event stored for the first time: its number, its instant for every decision, and its subject.
+
+    `occurred_at` is the sender's corrected time at any age, which orders statements of consent.
+    """
 
     event: InboundEvent
     source: str
@@ -114,6 +121,7 @@ class StoredEvent:
     subject_key: str
     named_account: str | None = None
     changes_identity: bool = False
+    occurred_at: datetime | None = None
 
     @property
     def trace(self) -> str:

@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from journeys.calendar.timezones import zone_of
+from journeys.consent.precedence import NewestStatements, granted_in
+from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
-from journeys.gate.verdicts import ANY, Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
@@ -74,7 +76,9 @@ class RecipientState:
     scenario: Scenario
     operations: OperatorState
     person: SimulatedSubject
-    consents: dict[tuple[str, str], bool] = field(default_factory=dict)
+    newest: dict[ChannelTopic, NewestStatements] = field(default_factory=dict)
+    consents: dict[ChannelTopic, bool] = field(default_factory=dict)
+    """What is in force of the newest statements."""
     pending: dict[tuple[str, str], datetime] = field(default_factory=dict)
     suppressed: dict[tuple[str, str | None], str] = field(default_factory=dict)
     """Reasons by channel and address; None is the address of a channel by which everybody is assumed to be reached."""
@@ -83,16 +87,17 @@ class RecipientState:
     sent: tuple[SentMessage, ...] = ()
     since: Since = field(default_factory=dict)
 
-    def change_consent(self, place: tuple[str, str], granted: bool | None, at: datetime) -> None:
-        """Grant or refuse a (channel, topic); None takes a statement back."""
-        self.consents = {other: consent for other, consent in self.consents.items() if other != place}
-        if granted is not None:
-            self.consents[place] = granted
-        self.since["consent", *place] = at
+    def keep_statements(self, place: ChannelTopic, newest: NewestStatements, at: datetime) -> None:
+        """Take over the newest statements of a (channel, topic); the one that counts is in force since `at`."""
+        self.newest[place] = newest
+        consents = granted_in(self.newest)
+        if consents.get(place) is not self.consents.get(place):
+            self.since["consent", *place] = at
+        self.consents = consents
 
-    def drop_pending(self, place: tuple[str, str]) -> None:
-        """Refuse every pending grant that a refusal covers, or that covers it."""
-        for other in [other for other in self.pending if _overlap(place, other)]:
+    def drop_pending(self, place: ChannelTopic, said_at: datetime) -> None:
+        """Refuse every pending grant of this instant or before that a refusal covers, or that covers it."""
+        for other in [other for other, at in self.pending.items() if at <= said_at and overlaps(place, other)]:
             del self.pending[other]
 
     def suppress(self, channel: str, reason: str, at: datetime, address: str | None = None) -> None:
@@ -174,8 +179,3 @@ class RecipientState:
             if profile.get(name) and channel not in addresses:
                 addresses = {**addresses, channel: True}
         return addresses
-
-
-def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether two channels and topics, either of which may be `ANY`, have a place in common."""
-    return all(mine in (ANY, its) or its == ANY for mine, its in zip(one, other, strict=True))

@@ -17,7 +17,7 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;
   theirs := account || ARRAY(SELECT b.account_key FROM members b WHERE b.person_key = person);
   RETURN QUERY SELECT
-    (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted, c.address)) FROM consents c WHERE c.subject_key = person),
+    (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted, c.address)) FROM consents c WHERE c.subject_key = person AND c.in_force),
     (SELECT json_agg(json_build_array(m.sent_at, m.channel, m.topic, m.priority, m.action, m.journey, m.template,
                                       m.subject_key, m.key, m.merged_into IS NOT NULL))
      FROM messages m WHERE m.recipient = person AND m.sent_at > since
