@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from starlette.responses import Response
 
 from api.consent.preference_view import preference_view
@@ -18,6 +19,7 @@ from api.consent.schemas import (
     ConsentLogEntry,
     ConsentRecorded,
     ConsentResultView,
+    ListedStatement,
     TextMessageIn,
     TextMessageResult,
 )
@@ -30,7 +32,7 @@ from api.people.endpoints import known_subject
 from journeys.access.callers import ApiKey, CallerKind, Scope
 from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
-from journeys.consent.precedence import StatedBy
+from journeys.consent.precedence import StatedBy, StatementEffect
 from journeys.events.segment import is_absurd
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
@@ -46,6 +48,8 @@ from store.people.test_clocks import now_for
 from store.reads import people as queries
 
 TAG = "Consent"
+ListedEffect = Annotated[Literal["late", "protected", "stale"] | None, Query(description="`late` if it is left out.")]
+Unreadable = Annotated[bool, Query(description="Opt-outs that were taken in their widest meaning, of every effect.")]
 
 
 def _said_at(consent: ConsentIn, received: datetime) -> datetime | None:
@@ -91,6 +95,15 @@ class ConsentRoutes:
             scope=Scope.READ,
             summary="Log of a person's consents",
             gives=Page[ConsentLogEntry],
+        )
+        add(
+            "GET",
+            "/v1/consents/log",
+            self.listed,
+            scope=Scope.READ,
+            summary="Statements of everybody that changed nothing or could not be read",
+            gives=Page[ListedStatement],
+            refuses=(),
         )
         add(
             "POST",
@@ -164,6 +177,20 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
             entries = await records.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
+        return page_of(entries, limit, lambda entry: (entry["id"],))
+
+    async def listed(
+        self, effect: ListedEffect = None, unreadable: Unreadable = False, limit: Limit = 50, cursor: Cursor = None
+    ) -> Response:
+        """Newest first: of one `effect`, or those that could not be read."""
+        position = decode(cursor, int)
+        async with self._database.reading() as connection:
+            before = position[0] if position else None
+            if unreadable:
+                entries = await records.read_unreadable(connection, before, limit + 1)
+            else:
+                listed = StatementEffect(effect or "late")
+                entries = await records.read_listed(connection, listed, before, limit + 1)
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

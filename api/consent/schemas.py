@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.http.pagination import ShortText
+from api.http.pagination import Instant, ShortText
 from api.http.schemas import InFlightView
 from journeys.consent.precedence import StatedBy, StatementEffect
 from journeys.consent.rules import ChannelOrAny
@@ -87,8 +87,8 @@ class ConsentIn(BaseModel):
     confirmed: bool = False
     by: Literal["person"] | None = None
     reason: ShortText | None = None
-    timestamp: AwareDatetime | None = None
-    sent_at: AwareDatetime | None = None
+    timestamp: Instant | None = None
+    sent_at: Instant | None = None
 
     @model_validator(mode="after")
     def _proven(self) -> ConsentIn:

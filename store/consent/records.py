@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import orjson
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.bound_addresses import counts_now, current_addresses
@@ -45,7 +46,7 @@ _LIST = sql(
     )
 )
 _NEWEST = sql(_statement.add_columns(consents.c.by).where(consents.c.subject_key == bindparam("key")))
-_LOG = sql(
+_log = (
     select(
         consent_log.c.id,
         consent_log.c.channel,
@@ -61,10 +62,16 @@ _LOG = sql(
         consent_log.c.unreadable,
         consent_log.c.recorded_at,
     )
-    .where(any_of(consent_log.c.subject_key, "keys"), when_given("before", consent_log.c.id, operator.lt))
+    .where(when_given("before", consent_log.c.id, operator.lt))
     .order_by(consent_log.c.id.desc())
     .limit(bindparam("limit"))
 )
+_LOG = sql(_log.where(any_of(consent_log.c.subject_key, "keys")))
+_of_person = _log.add_columns(consent_log.c.subject_key.label("person"))
+_LISTED = {
+    effect: sql(_of_person.where(consent_log.c.effect == literal_column(f"'{effect}'"))) for effect in StatementEffect
+}
+_UNREADABLE = sql(_of_person.where(consent_log.c.unreadable.is_not(None)))
 _KEY = (consents.c.subject_key, consents.c.channel, consents.c.topic, consents.c.by)
 _consent = insert(consents).values(
     subject_key=bindparam("key"),
@@ -138,7 +145,20 @@ async def list_in_force(connection: Connection, addresses: AddressHash, person: 
 
 async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
     """The log of these subjects' consent changes, newest first."""
-    rows = await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit)
+    return _entries(await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit))
+
+
+async def read_listed(connection: Connection, effect: StatementEffect, before: int | None, limit: int) -> list[RowDict]:
+    """Statements of everybody with this effect, newest first."""
+    return _entries(await fetch_all(connection, _LISTED[effect], before=before, limit=limit))
+
+
+async def read_unreadable(connection: Connection, before: int | None, limit: int) -> list[RowDict]:
+    """Opt-outs of everybody that were taken in their widest meaning, newest first."""
+    return _entries(await fetch_all(connection, _UNREADABLE, before=before, limit=limit))
+
+
+def _entries(rows: Iterable[Mapping[str, Any]]) -> list[RowDict]:
     return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 

@@ -38,6 +38,7 @@ _PENDING = sql(
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM stops x WHERE x.released_at IS NULL AND
         (x.scope = 'all' OR (x.scope, x.name) IN (('channel', :ads), ('journey', a.journey))))) AS held(stopped)
     CROSS JOIN LATERAL (SELECT coalesce(s.member AND p.key IS NULL, false)
+       OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.recorded_at > s.synced_at)
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
                   AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
