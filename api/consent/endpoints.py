@@ -118,7 +118,7 @@ class ConsentRoutes:
         """Statements, effective consents and pending confirmations. Without a statement the policy's default holds."""
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-            items = await records.list_in_force(connection, self._catalogue.consent.addresses, person.key)
+            items = await records.list_in_force(connection, self._catalogue.consent, person.key)
             now = await now_for(connection, person.clock)
             requested = await requests.pending_confirmations(connection, person.key, now)
             view = await preference_view(connection, self._catalogue, person.key, now)

@@ -54,6 +54,11 @@ class ConsentChange:
     def place(self) -> ChannelTopic:
         return self.channel, self.topic
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the person said it themselves, or an operator who gave a reason: then it holds at their addresses too."""
+        return self.confirmed or self.by is not StatedBy.COMPANY
+
     def dated(self, newest: NewestStatements, now: datetime) -> DatedStatement:
         """The statement with its instant: at `now` or before, and one said here after all that was said before it."""
         at = min(self.at, now) if self.at is not None else max([now, *(_after(known) for known in newest.values())])

@@ -176,7 +176,8 @@ class Policy(Model):
 
     `topics` declares topics, each with a description. `timezone` is that of people without a known zone. A person of
     several accounts receives a template from one of them in `once_across_accounts`. Links in messages lead to
-    `link_domains` only; without them to hosts that the author of a template has written out.
+    `link_domains` only; without them to hosts that the author of a template has written out. What is sent to an address
+    counts for everybody who has it, except at `shared_mailboxes`.
     """
 
     topics: dict[Name, Text] = {}
@@ -194,6 +195,7 @@ class Policy(Model):
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
     link_domains: tuple[LinkDomain, ...] | None = None
+    shared_mailboxes: tuple[Text, ...] = ()
 
     @cached_property
     def memo(self) -> dict[tuple[str, ...], Any]:

@@ -11,6 +11,7 @@ from journeys.gate.requests import withdraws
 from journeys.gate.status import MEANINGS, OutcomeName, Status
 from journeys.gate.verdicts import QueuedMessage, Reason
 from journeys.simulation.lanes import MESSAGE, Agenda, Lanes
+from journeys.simulation.mailboxes import Mailboxes
 from journeys.simulation.recipient import OperatorState
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedStatus, Timeline
@@ -59,7 +60,7 @@ class MessageQueue:
         self, scenario: Scenario, timeline: Timeline, lanes: Lanes, agenda: Agenda, operations: OperatorState
     ) -> None:
         self.scenario, self.timeline, self.lanes, self.agenda = scenario, timeline, lanes, agenda
-        self.operations = operations
+        self.operations, self.mailboxes = operations, Mailboxes(scenario.policy)
         self.numbers = 0
         self._of_run: dict[SimulatedRun, list[DeferredMessage]] = {}
 

@@ -141,6 +141,7 @@ def merge_gates(gone: InMemoryGate, into: InMemoryGate, at: datetime) -> None:
     into.queue = sorted((*into.queue, *gone.queue), key=lambda deferred: deferred.number)
     into.sent = [*gone.sent, *into.sent]
     mine, theirs = into.recipient, gone.recipient
+    mine.mailboxes.move(gone.person, into.person)
     merged = merged_consents(theirs.consents, mine.consents)
     for place in sorted({*theirs.newest, *merged}):
         of_both = theirs.newest.get(place, {}), mine.newest.get(place, {})

@@ -66,9 +66,11 @@ class Reactions:
             place = {"channel": change.channel, "topic": change.topic}
             newest = recipient.newest.get(change.place, {})
             statement = change.dated(newest, at)
-            effect = decide_change(rules, recipient.newest, recipient.consents, change, statement)
+            effect = decide_change(rules, recipient.newest, recipient.consents_now, change, statement)
             if not is_request(rules, change):
                 recipient.keep_statements(change.place, with_statement(newest, statement), at)
+                if change.is_own:
+                    recipient.mailboxes.keep_statement(gate.person, change.place, statement)
             if effect is StatementEffect.WAITS:
                 asked_at = recipient.pending.get(change.place)
                 if asked_at is None or at - asked_at >= REPEAT_AFTER:
@@ -85,7 +87,7 @@ class Reactions:
 
     def _act_on_refusal(self, gate: InMemoryGate, at: datetime) -> None:
         """End the runs that have no channel left, and withdraw the messages that may no longer be sent."""
-        policy, consents = self.scenario.policy, gate.recipient.consents
+        policy, consents = self.scenario.policy, gate.recipient.consents_now
         ended = frozenset(run for run in gate.person.open if has_opted_out(policy, run.chart, consents))
         for run in gate.person.open:
             if run in ended:

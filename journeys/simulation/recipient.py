@@ -15,7 +15,16 @@ from journeys.consent.precedence import NewestStatements, granted_in
 from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
-from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from journeys.gate.verdicts import (
+    Consents,
+    Hold,
+    KillSwitch,
+    OpenConversation,
+    QueuedMessage,
+    RecipientContext,
+    SentMessage,
+)
+from journeys.simulation.mailboxes import Mailboxes
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
@@ -76,6 +85,7 @@ class RecipientState:
     scenario: Scenario
     operations: OperatorState
     person: SimulatedSubject
+    mailboxes: Mailboxes
     newest: dict[ChannelTopic, NewestStatements] = field(default_factory=dict)
     consents: dict[ChannelTopic, bool] = field(default_factory=dict)
     """What is in force of the newest statements."""
@@ -134,6 +144,7 @@ class RecipientState:
         """Add a message to the history, and drop those that no rule counts any more."""
         begin = sent.at - self.scenario.horizon
         self.sent = (*(message for message in self.sent if message.at > begin), sent)
+        self.mailboxes.add_sent(self.person, sent, begin)
 
     def context(self, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
         """The gate's context of the person."""
@@ -143,8 +154,8 @@ class RecipientState:
             held, urgent = (*held, *other.held), urgent or bool(other.tickets)
         return RecipientContext(
             self._addresses(),
-            self.consents,
-            self.sent,
+            self.consents_now,
+            (*self.sent, *others) if (others := self.mailboxes.sent_to_others(person)) else self.sent,
             urgent,
             tuple(queue),
             stops=self.operations.stops,
@@ -155,6 +166,11 @@ class RecipientState:
             accounts=frozenset([each.name for each in person.accounts]) if person.accounts else NO_ACCOUNTS,
             role=str(profile.get("role") or ""),
         )
+
+    @property
+    def consents_now(self) -> Consents:
+        """What is in force for the person and at their mailboxes."""
+        return self.mailboxes.consents(self.person.profile, self.consents)
 
     def zone(self, account: dict[str, object]) -> str:
         """The person's time zone, with the fields of an account."""

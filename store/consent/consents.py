@@ -19,14 +19,16 @@ from sqlalchemy import bindparam, select
 
 from journeys.consent.bound_addresses import bound_address, counts_now, current_addresses
 from journeys.consent.changes import ConsentChange, decide_change, is_request, may_need_confirmation
-from journeys.consent.precedence import NewestStatements, StatementEffect, in_force, with_statement
+from journeys.consent.mailboxes import with_refusals
+from journeys.consent.precedence import DatedStatement, NewestStatements, StatementEffect, in_force, with_statement
 from journeys.consent.preferences import ChannelTopic
 from journeys.consent.rules import ConsentRuleSet
 from journeys.events.inbound import InboundEvent
 from journeys.gate.consent import has_opted_out, refusals_by_all
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import Consents, Reason
-from store.consent import records, requests
+from store.consent import address_consents, records, requests
+from store.consent.suppressions import lock_mailboxes
 from store.database import Connection, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.messages.entries import LedgerEntry
@@ -79,13 +81,17 @@ async def change_consents_within(
     """
     # The gate decides under the same lock, so every decision after this commit sees the changes.
     locked = await _lock_people(connection, catalogue, changes)
-    results = []
+    people = []
     for person in sorted(changes):
         subject = locked[person]
         now = await (now_from_outside if outside else now_for)(connection, subject.clock)
-        statements = PersonStatements(connection, catalogue.consent, subject, now)
+        people.append(PersonStatements(connection, catalogue.consent, subject, now))
+    own = [person for person, stated in changes.items() if any(change.is_own for change in stated)]
+    await lock_mailboxes(connection, catalogue.consent, [locked[person].profile for person in own])
+    results = []
+    for statements in people:
         await statements.load()
-        for change in changes[person]:
+        for change in changes[statements.person.key]:
             await statements.add(change)
         results.append(await _take_effect(connection, catalogue, policy, statements))
     return results
@@ -111,6 +117,7 @@ class PersonStatements:
         self.connection, self.book, self.person, self.now = connection, book, person, now
         self.current = current_addresses(book.addresses, person.profile)
         self.newest: dict[ChannelTopic, NewestStatements] = {}
+        self.refused: list[ChannelTopic] = []
         self.effects: list[StatementEffect] = []
         self.pending: list[ConsentChange] = []
         self.events: list[InboundEvent] = []
@@ -119,16 +126,23 @@ class PersonStatements:
     async def load(self) -> None:
         """Read the statements."""
         self.newest = await records.read_newest(self.connection, self.person.key)
+        await self._read_refusals()
+
+    async def _read_refusals(self) -> None:
+        person = self.person
+        rows = await address_consents.refusals_at(self.connection, self.book, person.profile, person.clock)
+        self.refused = address_consents.places_of(rows)
 
     @property
-    def consents(self) -> dict[ChannelTopic, bool]:
-        """What is in force for the person's addresses."""
+    def consents(self) -> Consents:
+        """What is in force for the person and at their addresses."""
         counting = {place: in_force(newest) for place, newest in self.newest.items()}
-        return {
+        own = {
             place: statement.granted
             for place, statement in counting.items()
             if statement is not None and statement.granted is not None and counts_now(statement.address, self.current)
         }
+        return with_refusals(own, self.refused)
 
     async def add(self, change: ConsentChange) -> None:
         """Record one change."""
@@ -145,6 +159,8 @@ class PersonStatements:
             if after is not newest:
                 self.newest[change.place] = after
                 await records.keep_statements(self.connection, self.person.key, change.place, after, [statement])
+            if change.is_own:
+                await self._keep_at_addresses(change.place, statement)
         if effect is StatementEffect.WAITS:
             await self._request(change, statement.at)
         elif not change.granted:
@@ -155,6 +171,14 @@ class PersonStatements:
         self.logged = await records.log_change(self.connection, self.person.key, change, statement, effect)
         if change.unreadable:
             log.warning("consent.unreadable", line=self.logged, why=change.unreadable)
+
+    async def _keep_at_addresses(self, place: ChannelTopic, statement: DatedStatement) -> None:
+        """What the person has said themselves holds at their mailboxes too."""
+        person = self.person
+        await address_consents.keep_at_addresses(
+            self.connection, self.book, person.profile, person.clock, place, statement
+        )  # fmt: skip
+        await self._read_refusals()
 
     async def _request(self, change: ConsentChange, at: datetime) -> None:
         self.pending.append(change)

@@ -24,7 +24,8 @@ from journeys.consent.precedence import (
     merged_statements,
 )
 from journeys.consent.preferences import ChannelTopic, merged_consents
-from journeys.tokens.address_hash import AddressHash
+from journeys.consent.rules import ConsentRuleSet
+from store.consent import address_consents
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of, when_given
 from store.people import subjects
@@ -134,13 +135,20 @@ async def list_consents(connection: Connection, key: str) -> list[RowDict]:
     return [dict(row) for row in await fetch_all(connection, _LIST, key=key)]
 
 
-async def list_in_force(connection: Connection, addresses: AddressHash, person: str) -> list[RowDict]:
-    """The statements that count for the person's addresses as they are now."""
+async def list_in_force(connection: Connection, book: ConsentRuleSet, person: str) -> list[RowDict]:
+    """The statements that count for the person and at their addresses as they are now."""
     rows = await list_consents(connection, person)
-    if all(row["address"] is None for row in rows):
-        return rows
-    current = current_addresses(addresses, await subjects.profile_of(connection, person))
-    return [row for row in rows if counts_now(row["address"], current)]
+    profile = await subjects.profile_of(connection, person)
+    current = current_addresses(book.addresses, profile)
+    clock = await subjects.clock_name_of(connection, person)
+    refused = {
+        (row["channel"], row["topic"]): {**row, "granted": False, "wording": "", "address": None}
+        for row in await address_consents.refusals_at(connection, book, profile, clock)
+    }
+    own = [row for row in rows if counts_now(row["address"], current)]
+    mine = {(row["channel"], row["topic"]) for row in own if row["granted"] is False}
+    others = [row for row in own if (row["channel"], row["topic"]) not in refused.keys() - mine]
+    return [*others, *(row for place, row in refused.items() if place not in mine)]
 
 
 async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
@@ -162,9 +170,9 @@ def _entries(rows: Iterable[Mapping[str, Any]]) -> list[RowDict]:
     return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 
-async def statements_by(connection: Connection, addresses: AddressHash, person: str) -> dict[ChannelTopic, bool]:
+async def statements_by(connection: Connection, book: ConsentRuleSet, person: str) -> dict[ChannelTopic, bool]:
     """A person's consents as they are now, by channel and topic."""
-    rows = await list_in_force(connection, addresses, person)
+    rows = await list_in_force(connection, book, person)
     return {(row["channel"], row["topic"]): row["granted"] for row in rows}
 
 

@@ -110,6 +110,20 @@ Index(
     postgresql_where=consent_requests.c.confirmed_at.is_(None) & consent_requests.c.refused_at.is_(None),
 )
 
+address_consents = Table(
+    "address_consents",
+    metadata,
+    Column(
+        "digest", Text, primary_key=True, comment="A keyed hash of the address, which outlives its people's erasure."
+    ),
+    Column("clock", Text, primary_key=True, server_default="", comment="The test clock of those who said it."),
+    Column("topic", Text, primary_key=True, comment="Or * for all."),
+    Column("granted", Boolean, comment="Null: what was said before is taken back."),
+    Column("source", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    comment="What people themselves have said last about a topic at an address; an opt-out holds for everybody there.",
+)
+
 suppressions = Table(
     "suppressions",
     metadata,
