@@ -37,7 +37,7 @@ from journeys.events.segment import is_absurd
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
-from store.consent import in_flight, records, requests, sms_keywords
+from store.consent import in_flight, log_reads, records, requests, sms_keywords
 from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
@@ -49,7 +49,9 @@ from store.reads import people as queries
 
 TAG = "Consent"
 ListedEffect = Annotated[Literal["late", "protected", "stale"] | None, Query(description="`late` if it is left out.")]
-Unreadable = Annotated[bool, Query(description="Opt-outs that were taken in their widest meaning, of every effect.")]
+UnreadableFilter = Annotated[
+    bool, Query(description="Opt-outs that were taken in their widest meaning, of every effect.")
+]
 
 
 def _said_at(consent: ConsentIn, received: datetime) -> datetime | None:
@@ -176,21 +178,25 @@ class ConsentRoutes:
         position = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            entries = await records.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
+            entries = await log_reads.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def listed(
-        self, effect: ListedEffect = None, unreadable: Unreadable = False, limit: Limit = 50, cursor: Cursor = None
+        self,
+        effect: ListedEffect = None,
+        unreadable: UnreadableFilter = False,
+        limit: Limit = 50,
+        cursor: Cursor = None,
     ) -> Response:
         """Newest first: of one `effect`, or those that could not be read."""
         position = decode(cursor, int)
         async with self._database.reading() as connection:
             before = position[0] if position else None
             if unreadable:
-                entries = await records.read_unreadable(connection, before, limit + 1)
+                entries = await log_reads.read_unreadable(connection, before, limit + 1)
             else:
                 listed = StatementEffect(effect or "late")
-                entries = await records.read_listed(connection, listed, before, limit + 1)
+                entries = await log_reads.read_listed(connection, listed, before, limit + 1)
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

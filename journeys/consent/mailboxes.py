@@ -1,4 +1,4 @@
-"""Mailboxes: addresses that several people may have, and opt-outs that hold for everybody at one.
+"""Mailboxes: addresses that several people may have, and their opt-outs.
 
 A mailbox is an address of a channel whose addresses can be suppressed. Those that the policy lists as shared on purpose
 (`shared_mailboxes`) are nobody's in particular: what one person says there is theirs alone.

@@ -12,7 +12,7 @@ from typing import Any, Final
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
 from journeys.events.inbound import InboundEvent
-from journeys.events.segment import MAX_ID, is_absurd, read_instant
+from journeys.events.segment import MAX_ID, is_absurd, sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
@@ -43,8 +43,8 @@ def opt_out_in(
             consents.setdefault(stated.channel, {})[stated.topic] = False
     if not consents:
         return None
-    timestamp = read_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
-    sent = read_instant(raw.get("sentAt")) or sent_at
+    timestamp = sender_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
+    sent = sender_instant(raw.get("sentAt")) or sent_at
     return InboundEvent(
         "identify",
         f"{message_id[: MAX_ID - len(SUFFIX)]}{SUFFIX}",

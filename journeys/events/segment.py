@@ -163,13 +163,13 @@ def _object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[
 
 
 def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
-    at = read_instant(value)
+    at = sender_instant(value)
     if value is not None and at is None:
         faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
     return at
 
 
-def read_instant(value: Any) -> datetime | None:
+def sender_instant(value: Any) -> datetime | None:
     """An instant of a call; None without one, or if it cannot be read."""
     if isinstance(value, datetime):
         return value

@@ -17,7 +17,7 @@ from journeys.consent.changes import (
     opt_out_by_reply,
 )
 from journeys.consent.opt_out_keywords import keyword_of
-from journeys.consent.precedence import StatementEffect, with_statement
+from journeys.consent.precedence import StatementEffect
 from journeys.consent.statements import ADDRESS_FIELDS, bounce_in, statements_in
 from journeys.events.inbound import InboundEvent
 from journeys.gate.consent import has_opted_out, refusals_by_all
@@ -64,13 +64,10 @@ class Reactions:
         caused, withdraws = list[CausedSignal](), False
         for change in changes:
             place = {"channel": change.channel, "topic": change.topic}
-            newest = recipient.newest.get(change.place, {})
-            statement = change.dated(newest, at)
+            statement = change.dated(recipient.newest.get(change.place, {}), at)
             effect = decide_change(rules, recipient.newest, recipient.consents_now, change, statement)
             if not is_request(rules, change):
-                recipient.keep_statements(change.place, with_statement(newest, statement), at)
-                if change.is_own:
-                    recipient.mailboxes.keep_statement(gate.person, change.place, statement)
+                recipient.add_statement(change, statement, at)
             if effect is StatementEffect.WAITS:
                 asked_at = recipient.pending.get(change.place)
                 if asked_at is None or at - asked_at >= REPEAT_AFTER:

@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from journeys.calendar.timezones import zone_of
-from journeys.consent.precedence import NewestStatements, granted_in
+from journeys.consent.changes import ConsentChange
+from journeys.consent.mailbox_history import Mailboxes
+from journeys.consent.precedence import DatedStatement, NewestStatements, granted_in, with_statement
 from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
@@ -24,7 +26,6 @@ from journeys.gate.verdicts import (
     RecipientContext,
     SentMessage,
 )
-from journeys.simulation.mailboxes import Mailboxes
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
@@ -104,6 +105,12 @@ class RecipientState:
         if consents.get(place) is not self.consents.get(place):
             self.since["consent", *place] = at
         self.consents = consents
+
+    def add_statement(self, change: ConsentChange, statement: DatedStatement, at: datetime) -> None:
+        """Add a statement; what the person has said themselves holds at their mailboxes too."""
+        self.keep_statements(change.place, with_statement(self.newest.get(change.place, {}), statement), at)
+        if change.is_own:
+            self.mailboxes.keep_statement(self.person, change.place, statement)
 
     def drop_pending(self, place: ChannelTopic, said_at: datetime) -> None:
         """Refuse every pending grant of this instant or before that a refusal covers, or that covers it."""

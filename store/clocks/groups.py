@@ -1,4 +1,4 @@
-"""Groups of a test clock: accounts with their members, people of one mailbox, and people alone.
+"""Groups of a test clock: accounts with members, people of one mailbox.
 
 Groups do not affect each other, so they are settled side by side.
 """

@@ -1,6 +1,6 @@
-"""Consents of addresses: what people themselves have said at a mailbox, which holds for everybody who has it.
+"""Consents of addresses, which hold for everybody who has one.
 
-Only keyed hashes are stored. A statement is written under the exclusive lock of the address, which the gate takes too.
+They are what people have said themselves. Only keyed hashes are stored. A statement is written under the exclusive lock of the address, which the gate takes too.
 """
 
 from __future__ import annotations

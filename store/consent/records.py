@@ -1,15 +1,12 @@
-"""Records of consent: the newest statements by channel and topic, those in force, and the append-only log."""
+"""Records of consent by channel and topic, and the append-only log."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-import orjson
-from sqlalchemy import and_, bindparam, delete, literal_column, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.bound_addresses import counts_now, current_addresses
@@ -27,7 +24,6 @@ from journeys.consent.preferences import ChannelTopic, merged_consents
 from journeys.consent.rules import ConsentRuleSet
 from store.consent import address_consents
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, when_given
 from store.people import subjects
 from store.rows import RowDict
 from store.schema import consent_log, consents
@@ -47,32 +43,6 @@ _LIST = sql(
     )
 )
 _NEWEST = sql(_statement.add_columns(consents.c.by).where(consents.c.subject_key == bindparam("key")))
-_log = (
-    select(
-        consent_log.c.id,
-        consent_log.c.channel,
-        consent_log.c.topic,
-        consent_log.c.granted,
-        consent_log.c.pending,
-        consent_log.c.source,
-        consent_log.c.wording,
-        consent_log.c.proof,
-        consent_log.c.at,
-        consent_log.c.by,
-        consent_log.c.effect,
-        consent_log.c.unreadable,
-        consent_log.c.recorded_at,
-    )
-    .where(when_given("before", consent_log.c.id, operator.lt))
-    .order_by(consent_log.c.id.desc())
-    .limit(bindparam("limit"))
-)
-_LOG = sql(_log.where(any_of(consent_log.c.subject_key, "keys")))
-_of_person = _log.add_columns(consent_log.c.subject_key.label("person"))
-_LISTED = {
-    effect: sql(_of_person.where(consent_log.c.effect == literal_column(f"'{effect}'"))) for effect in StatementEffect
-}
-_UNREADABLE = sql(_of_person.where(consent_log.c.unreadable.is_not(None)))
 _KEY = (consents.c.subject_key, consents.c.channel, consents.c.topic, consents.c.by)
 _consent = insert(consents).values(
     subject_key=bindparam("key"),
@@ -149,25 +119,6 @@ async def list_in_force(connection: Connection, book: ConsentRuleSet, person: st
     mine = {(row["channel"], row["topic"]) for row in own if row["granted"] is False}
     others = [row for row in own if (row["channel"], row["topic"]) not in refused.keys() - mine]
     return [*others, *(row for place, row in refused.items() if place not in mine)]
-
-
-async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
-    """The log of these subjects' consent changes, newest first."""
-    return _entries(await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit))
-
-
-async def read_listed(connection: Connection, effect: StatementEffect, before: int | None, limit: int) -> list[RowDict]:
-    """Statements of everybody with this effect, newest first."""
-    return _entries(await fetch_all(connection, _LISTED[effect], before=before, limit=limit))
-
-
-async def read_unreadable(connection: Connection, before: int | None, limit: int) -> list[RowDict]:
-    """Opt-outs of everybody that were taken in their widest meaning, newest first."""
-    return _entries(await fetch_all(connection, _UNREADABLE, before=before, limit=limit))
-
-
-def _entries(rows: Iterable[Mapping[str, Any]]) -> list[RowDict]:
-    return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 
 async def statements_by(connection: Connection, book: ConsentRuleSet, person: str) -> dict[ChannelTopic, bool]:

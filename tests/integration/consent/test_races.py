@@ -159,7 +159,7 @@ async def test_control_without_the_persons_lock_messages_leave_after_the_opt_out
 
 async def test_control_without_the_address_lock_messages_leave_after_an_opt_out_at_the_address(arena: Arena) -> None:
     """The control: the locks of two people do not order a send to one and an opt-out of the other."""
-    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "address_lock(d)")
+    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "pg_advisory_xact_lock_shared(0)")
     counts = await races(arena, 600, locked=True, at_address=(0, 1))
     assert counts["late"] > 0, counts
 
@@ -172,6 +172,6 @@ async def test_C5_no_message_leaves_after_its_address_is_suppressed_in_a_thousan
 
 async def test_control_without_the_address_lock_messages_leave_after_the_suppression(arena: Arena) -> None:
     """The control: the lock of the person does not order a send and a suppression of their address."""
-    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "address_lock(d)")
+    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "pg_advisory_xact_lock_shared(0)")
     counts = await races(arena, 600, locked=True, suppressing=0.012)
     assert counts["late"] > 0, counts

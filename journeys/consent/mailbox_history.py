@@ -1,23 +1,29 @@
-"""Mailboxes in memory: what was said at an address and sent to it, for everybody who has it.
+"""Mailboxes of a simulation: what was said and sent there.
 
-A person whom the scenario only assumes to have an address has no mailbox: nobody shares it.
+It counts for everybody who has the address. A person whom the scenario only assumes to have an address has no mailbox: nobody shares it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from journeys.consent.mailboxes import concerned, mailboxes_of, with_refusals
 from journeys.consent.precedence import DatedStatement, with_statement
 from journeys.consent.preferences import ChannelTopic
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import Consents, SentMessage
-from journeys.simulation.subjects import SimulatedSubject
 
 Mailbox = tuple[str, str]
 """A channel and an address in one spelling."""
+
+
+class MailboxOwner(Protocol):
+    """A person with an address among their fields."""
+
+    @property
+    def profile(self) -> Mapping[str, Any]: ...
 
 
 class Mailboxes:
@@ -25,17 +31,17 @@ class Mailboxes:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._sent: dict[Mailbox, list[tuple[SimulatedSubject, SentMessage]]] = {}
+        self._sent: dict[Mailbox, list[tuple[MailboxOwner, SentMessage]]] = {}
         self._said: dict[Mailbox, dict[str, DatedStatement]] = {}
 
-    def add_sent(self, person: SimulatedSubject, sent: SentMessage, begin: datetime) -> None:
+    def add_sent(self, person: MailboxOwner, sent: SentMessage, begin: datetime) -> None:
         """Count a message for everybody at its address; those before `begin` count no more."""
         address = self._of(person.profile).get(sent.channel)
         if address is not None:
             known = self._sent.get((sent.channel, address), ())
             self._sent[sent.channel, address] = [*(each for each in known if each[1].at > begin), (person, sent)]
 
-    def keep_statement(self, person: SimulatedSubject, place: ChannelTopic, statement: DatedStatement) -> None:
+    def keep_statement(self, person: MailboxOwner, place: ChannelTopic, statement: DatedStatement) -> None:
         """Keep what a person has said themselves at their mailboxes, unless something newer was said there."""
         mailboxes = self._of(person.profile)
         for channel in concerned(place, mailboxes):
@@ -55,7 +61,7 @@ class Mailboxes:
         ]
         return with_refusals(own, refused)
 
-    def sent_to_others(self, person: SimulatedSubject) -> tuple[SentMessage, ...]:
+    def sent_to_others(self, person: MailboxOwner) -> tuple[SentMessage, ...]:
         """The messages to others at a person's mailboxes."""
         if not self._sent:
             return ()
@@ -66,7 +72,7 @@ class Mailboxes:
             if recipient is not person
         )
 
-    def move(self, gone: SimulatedSubject, into: SimulatedSubject) -> None:
+    def move(self, gone: MailboxOwner, into: MailboxOwner) -> None:
         """Count what was sent to a visitor as sent to the user they turned out to be."""
         for mailbox, known in self._sent.items():
             self._sent[mailbox] = [(into if person is gone else person, sent) for person, sent in known]
