@@ -1,4 +1,4 @@
-"""The newest statement of each kind of author is kept for each channel and topic, and one of them is in force.
+"""The newest statement of each author is kept, one of them in force.
 
 A statement that is taken back keeps its row, so that an opt-out from before that arrives later changes nothing. Statements
 by link and by word become the person's own; all others are the company's.
