@@ -7,7 +7,13 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass; `lock_members_behind` waits for nobody |
 | 2 | test clocks | the row, shared, by what is accepted from outside while the clock stands; alone by who advances or moves it, and nothing else | `hold_clocks` (`store/people/test_clocks.py`), `store/clocks/control.py` |
 | 3 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
-| 4 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
+| 4 | turns of owners | `Lock.ROUTING`, alone | `choose_owner` (`store/tasks/assignment.py`) |
+| 5 | kill switches | `Lock.STOPS`, shared by the gate; alone by who engages one, and nothing after it | `gate_read`, `store/messages/kill_switches.py` |
+| 6 | addresses | one advisory lock for each hash, all of a transaction at once, in the order of the hashes | `gate_read`, `lock_addresses`, `lock_mailboxes` (`store/consent/suppressions.py`) |
+
+The gate holds the lock of a mailbox (`journeys/consent/mailboxes.py`) alone, since sends to it count for everybody who has it, and
+shares those of other addresses. A suppression, and what people say themselves of consent, hold them alone. A step therefore
+applies its tasks before its messages, and one with several recipients locks their mailboxes before the first pass.
 
 Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction
 therefore reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended`

@@ -49,7 +49,7 @@ async def begin_digest(
     mark_sending(deps, digest, content, now)
     for part in parts:
         part.status, part.merged_into, part.sent_at, part.settled_at = Status.MERGED, digest.key, now, now
-        part.due_at, part.body, part.lease_until = None, None, None
+        part.due_at, part.body, part.lease_until, part.address_hash = None, None, None, digest.address_hash
         await write_message(connection, part)
     return digest
 

@@ -23,6 +23,7 @@ from activities.ports import (
     TemplateFault,
 )
 from journeys.consent.bound_addresses import MAIL
+from journeys.consent.mailboxes import is_mailbox
 from journeys.gate.session import CannotSend
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
@@ -92,6 +93,8 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, content: Prepared, now:
     """Mark a message as being sent, or as sent where no attempt is needed."""
     channel = deps.channels[entry.channel or ""]
     entry.reference, entry.address, entry.body = content.reference, content.address, content.body
+    if entry.channel is not None and is_mailbox(deps.policy, entry.channel, content.address):
+        entry.address_hash = deps.catalogue.consent.addresses.digest(entry.channel, content.address)
     entry.summary = content.summary or entry.summary
     entry.attempts += 1
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now

@@ -13,6 +13,7 @@ from typing import Any
 from activities.dependencies import Dependencies
 from journeys.calendar.timezones import zone_of
 from journeys.consent.bound_addresses import current_addresses
+from journeys.consent.mailboxes import mailboxes_of
 from journeys.gate.policy import horizon
 from journeys.gate.verdicts import RecipientContext
 from store.database import Connection
@@ -50,8 +51,9 @@ async def read_context(
     }
     hashes = deps.catalogue.consent.addresses
     hashed, current = hashes.of_all(addresses), current_addresses(hashes, person.profile)
+    counted = hashes.of_all(mailboxes_of(deps.policy, person.profile))
     since = now - horizon(deps.policy)
-    context = await lock_and_read(connection, person.key, person.account_key, since, now, hashed, current)
+    context = await lock_and_read(connection, person.key, person.account_key, since, now, hashed, current, counted)
     return replace(
         context,
         # A digest waits only if it may have arrived: no message joins it, replaces it or is replaced by it.

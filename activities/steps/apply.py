@@ -6,6 +6,7 @@ attempts in flight are found in the ledger, emitted signals carry the step's key
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -38,6 +39,7 @@ from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
 from journeys.protocol.step_outcome import AlreadyCommitted, Applied, StepOutcome
+from store.consent.suppressions import lock_mailboxes
 from store.database import Connection
 from store.errors import Contended
 from store.events import ingest
@@ -122,9 +124,14 @@ class StepTransaction:
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
         # What is not a message comes first, whatever the order in the journey: the gate reads its queue with the first
-        # message, and what this step withdraws is not in it any more.
-        for effect in sorted(self.effects, key=lambda effect: isinstance(effect, SendMessage)):
-            await self._do(effect, row, recipients, locked, now)
+        # message, and what this step withdraws is not in it any more. Tasks take the lock of turns, which comes before that
+        # of addresses (`store/locks.py`).
+        for effect in self.effects:
+            await self._do(effect, row, now)
+        sends = [effect for effect in self.effects if isinstance(effect, SendMessage)]
+        await self._lock_addresses(sends, row, recipients, locked)
+        for message in sends:
+            await self._send(message, row, recipients[message_key(row.id, message, "")], locked, now)
         await self._decide(now)
         await projection.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)
         await projection.store_dead_letters(connection, step.run, step.step, step.tombstones)
@@ -133,20 +140,24 @@ class StepTransaction:
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
-    async def _do(
-        self, effect: Effect, row: Run, recipients: Recipients, locked: dict[str, Subject], now: datetime
-    ) -> None:
+    async def _do(self, effect: Effect, row: Run, now: datetime) -> None:
         match effect:
-            case SendMessage():
-                await self._send(effect, row, recipients[message_key(row.id, effect, "")], locked, now)
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await task_requests.apply_task_effect(self.connection, row, effect, self.deps.roster)
             case ChangedAudience():
                 await change_audience(self.connection, row.lane, row.journey, effect)
             case WithdrawnMessages():
                 await self._withdraw(effect, row, now)
-            case EmittedSignal() | Finished():
+            case SendMessage() | EmittedSignal() | Finished():
                 pass
+
+    async def _lock_addresses(
+        self, sends: Sequence[SendMessage], row: Run, recipients: Recipients, locked: dict[str, Subject]
+    ) -> None:
+        """Lock the addresses of all recipients at once, if there are several: each pass would lock its own."""
+        people = {person for message in sends for person in recipients[message_key(row.id, message, "")]}
+        if len(people) > 1:
+            await lock_mailboxes(self.connection, self.deps.catalogue.consent, [locked[key].profile for key in people])
 
     async def _send(
         self, effect: SendMessage, row: Run, people: list[str], locked: dict[str, Subject], now: datetime

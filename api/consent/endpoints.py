@@ -6,9 +6,11 @@ The response to a withdrawal waits up to 5 s for attempts in flight, and lists t
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from starlette.responses import Response
 
 from api.consent.preference_view import preference_view
@@ -17,6 +19,7 @@ from api.consent.schemas import (
     ConsentLogEntry,
     ConsentRecorded,
     ConsentResultView,
+    ListedStatement,
     TextMessageIn,
     TextMessageResult,
 )
@@ -26,13 +29,15 @@ from api.http.routes import Routes
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
-from journeys.access.callers import ApiKey, Scope
+from journeys.access.callers import ApiKey, CallerKind, Scope
 from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
+from journeys.consent.precedence import StatedBy, StatementEffect
+from journeys.events.segment import is_absurd
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
-from store.consent import in_flight, records, requests, sms_keywords
+from store.consent import in_flight, log_reads, records, requests, sms_keywords
 from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
@@ -43,6 +48,18 @@ from store.people.test_clocks import now_for
 from store.reads import people as queries
 
 TAG = "Consent"
+ListedEffect = Annotated[Literal["late", "protected", "stale"] | None, Query(description="`late` if it is left out.")]
+UnreadableFilter = Annotated[
+    bool, Query(description="Opt-outs that were taken in their widest meaning, of every effect.")
+]
+
+
+def _said_at(consent: ConsentIn, received: datetime) -> datetime | None:
+    """When a statement was said, corrected as the instant of an event is; None for now."""
+    if consent.timestamp is None:
+        return None
+    sent = None if is_absurd(consent.timestamp, consent.sent_at) else consent.sent_at
+    return consent.timestamp if sent is None else received - (sent - consent.timestamp)
 
 
 class ConsentRoutes:
@@ -82,6 +99,15 @@ class ConsentRoutes:
             gives=Page[ConsentLogEntry],
         )
         add(
+            "GET",
+            "/v1/consents/log",
+            self.listed,
+            scope=Scope.READ,
+            summary="Statements of everybody that changed nothing or could not be read",
+            gives=Page[ListedStatement],
+            refuses=(),
+        )
+        add(
             "POST",
             "/v1/inbound-texts",
             self.inbound,
@@ -94,7 +120,7 @@ class ConsentRoutes:
         """Statements, effective consents and pending confirmations. Without a statement the policy's default holds."""
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-            items = await records.list_in_force(connection, self._catalogue.consent.addresses, person.key)
+            items = await records.list_in_force(connection, self._catalogue.consent, person.key)
             now = await now_for(connection, person.clock)
             requested = await requests.pending_confirmations(connection, person.key, now)
             view = await preference_view(connection, self._catalogue, person.key, now)
@@ -113,14 +139,30 @@ class ConsentRoutes:
         self._check_permission(caller, consent)
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-        statement = consent.model_dump(exclude={"ip"})
-        statement["proof"] = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
+        change = self._change_of(caller, consent)
+        result = await change_consents(self._database, self._catalogue, self._policy, person.key, [change])
+        changed = {**await self._changes([result]), "at": result.at, "effect": result.effects[0]}
+        return json_response({**changed, "pending": bool(result.pending)})
+
+    def _change_of(self, caller: ApiKey, consent: ConsentIn) -> ConsentChange:
+        proof = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
         if consent.ip is not None:
-            statement["proof"]["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
-        result = await change_consents(
-            self._database, self._catalogue, self._policy, person.key, [ConsentChange(**statement)]
+            proof["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
+        if consent.reason is not None:
+            proof["reason"] = consent.reason
+        by_operator = caller.kind is CallerKind.OPERATOR and consent.reason is not None
+        by = StatedBy.PERSON if consent.by is not None else StatedBy.OPERATOR if by_operator else StatedBy.COMPANY
+        return ConsentChange(
+            consent.channel,
+            consent.topic,
+            consent.granted,
+            consent.source,
+            consent.wording,
+            proof,
+            confirmed=consent.confirmed,
+            by=by,
+            at=_said_at(consent, datetime.now(UTC)),
         )
-        return json_response({**await self._changes([result]), "at": result.at, "pending": bool(result.pending)})
 
     def _check_permission(self, caller: ApiKey, consent: ConsentIn) -> None:
         """Raise ProblemError for a statement that the key may not make."""
@@ -136,7 +178,25 @@ class ConsentRoutes:
         position = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            entries = await records.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
+            entries = await log_reads.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
+        return page_of(entries, limit, lambda entry: (entry["id"],))
+
+    async def listed(
+        self,
+        effect: ListedEffect = None,
+        unreadable: UnreadableFilter = False,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Newest first: of one `effect`, or those that could not be read."""
+        position = decode(cursor, int)
+        async with self._database.reading() as connection:
+            before = position[0] if position else None
+            if unreadable:
+                entries = await log_reads.read_unreadable(connection, before, limit + 1)
+            else:
+                listed = StatementEffect(effect or "late")
+                entries = await log_reads.read_listed(connection, listed, before, limit + 1)
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

@@ -20,6 +20,7 @@ from api.http.routes import Routes
 from api.people.endpoints import known_subject
 from journeys.access.callers import Scope
 from journeys.consent.changes import ConsentChange
+from journeys.consent.precedence import StatedBy
 from journeys.consent.preferences import channel_label, is_stopped, statements_to_make
 from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import LIFETIMES, MAX_TOKEN, Link
@@ -129,20 +130,17 @@ class PreferenceRoutes:
         """The consent changes and confirmation text of the pressed button. Raises ProblemError for an unknown one."""
         match fields.get("action"):
             case ["stop"]:
-                return [ConsentChange(ANY, ANY, False, SOURCE, "Stop all messages", proof)], "All messages are stopped."
+                return [_said(ANY, ANY, False, "Stop all messages", proof)], "All messages are stopped."
             case ["lift"]:
-                return [
-                    ConsentChange(ANY, ANY, None, SOURCE, "Resume messages", proof)
-                ], "Messages are resumed, as chosen below."
+                return [_said(ANY, ANY, None, "Resume messages", proof)], "Messages are resumed, as chosen below."
             case ["save"]:
                 policy = self._catalogue.consent.policy
                 wanted = self._wanted(fields, choices)
                 return [
-                    ConsentChange(
+                    _said(
                         statement.channel,
                         statement.topic,
                         statement.granted,
-                        SOURCE,
                         choices.wording((statement.channel, statement.topic)),
                         proof,
                     )
@@ -160,6 +158,10 @@ class PreferenceRoutes:
 
     def _label(self, message: in_flight.InFlightMessage) -> str:
         return f"{title_of(self._catalogue.consent, message.topic or ANY)} by {channel_label(message.channel)}"
+
+
+def _said(channel: str, topic: str, granted: bool | None, wording: str, proof: dict[str, str]) -> ConsentChange:
+    return ConsentChange(channel, topic, granted, SOURCE, wording, proof, by=StatedBy.PERSON)
 
 
 def _page(choices: PreferenceView, *, done: str = "", in_flight: list[str] | None = None) -> Response:

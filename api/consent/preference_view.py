@@ -72,7 +72,7 @@ async def preference_view(
     rule_set = catalogue.consent
     statements = {
         (item["channel"], item["topic"]): PersonStatement(item["granted"], item["source"], item["at"])
-        for item in await records.list_in_force(connection, rule_set.addresses, person)
+        for item in await records.list_in_force(connection, rule_set, person)
     }
     pending = frozenset(
         (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person, now)

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.http.pagination import ShortText
+from api.http.pagination import Instant, ShortText
 from api.http.schemas import InFlightView
+from journeys.consent.precedence import StatedBy, StatementEffect
 from journeys.consent.rules import ChannelOrAny
 from journeys.consent.statements import MAX_WORDING
 from journeys.language.actions import ChannelName
@@ -26,7 +27,11 @@ class ConsentView(BaseModel):
 
 
 class ConsentLogEntry(BaseModel):
-    """An entry of the append-only log. `granted` null retracted a statement; `pending` marks an unconfirmed grant."""
+    """An entry of the append-only log. `granted` null retracted a statement; `pending` marks an unconfirmed grant.
+
+    `at` is when it was said, `recorded_at` when it arrived. `effect`: `applied`, `waits` for its confirmation, or it
+    changed nothing: `stale`, `late` or `protected`. `unreadable` says why an opt-out was taken in its widest meaning.
+    """
 
     id: int
     channel: str
@@ -37,6 +42,16 @@ class ConsentLogEntry(BaseModel):
     wording: str
     proof: dict[str, Any]
     at: datetime
+    by: StatedBy
+    effect: StatementEffect
+    unreadable: str | None
+    recorded_at: datetime
+
+
+class ListedStatement(ConsentLogEntry):
+    """An entry of the log, with the key of its person."""
+
+    person: str
 
 
 TopicParam = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
@@ -49,6 +64,10 @@ class ConsentIn(BaseModel):
 
     `granted` null retracts an earlier statement. `wording` is the text that the person saw, `proof` the evidence; `ip` is
     stored as a keyed hash only. A grant with `confirmed` needs no confirmation link: `proof` names the confirmation.
+
+    `by: person` says that the person made the statement themselves, on the company's own preference page: with `wording`
+    and `proof`. An operator gives a `reason` to undo an opt-out of the person. `timestamp` is when it was said, now
+    if it is left out, and `sent_at` corrects the clock of the caller.
     """
 
     model_config = ConfigDict(
@@ -66,18 +85,28 @@ class ConsentIn(BaseModel):
     proof: Annotated[dict[ProofName, ShortText], Field(max_length=20)] = {}
     ip: ShortText | None = None
     confirmed: bool = False
+    by: Literal["person"] | None = None
+    reason: ShortText | None = None
+    timestamp: Instant | None = None
+    sent_at: Instant | None = None
 
     @model_validator(mode="after")
     def _proven(self) -> ConsentIn:
+        if self.by is not None and not (self.wording and self.proof):
+            raise ValueError("`by: person` needs the `wording` that they saw and a `proof` of what they did")
         if self.confirmed and not (self.granted and self.proof):
             raise ValueError("`confirmed` needs `granted: true` and a `proof` that names the confirmation")
         return self
 
 
 class ConsentRecorded(BaseModel):
-    """The statement is recorded, with what it changed. `pending`: a grant that is not in force until it is confirmed."""
+    """The statement is recorded, with what it changed. `pending`: a grant that is not in force until it is confirmed.
+
+    `effect` is `applied` or `waits`, or says why it changed nothing: `stale`, `late` or `protected`.
+    """
 
     at: datetime
+    effect: StatementEffect
     withdrawn_messages: int
     ended_runs: int
     pending: bool = False

@@ -21,6 +21,7 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import Scope
 from journeys.consent.changes import ConsentChange
+from journeys.consent.precedence import StatedBy
 from journeys.consent.preferences import channel_label, is_stopped
 from journeys.gate.verdicts import ANY
 from store.consent import in_flight, records
@@ -101,25 +102,21 @@ class UnsubscribeRoutes:
     def _change(self, fields: dict[str, list[str]], visit: LinkVisit, request: Request) -> tuple[ConsentChange, str]:
         """The consent change of a POST, and the confirmation text. Raises ProblemError if it has no valid action."""
         name, value = ONE_CLICK
-        link, label = visit.link, self._label(visit)
+        link = visit.link
+        place, page, wording = (link.channel, link.topic), "unsubscribe-page", self._wording(visit)
+        done = f"You are unsubscribed from {self._label(visit)}."
         match fields.get("action"):
             case ["stop"]:
-                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "unsubscribe-page")
-                return ConsentChange(
-                    ANY, ANY, False, "unsubscribe-page", "Stop all messages", proof
-                ), "All messages are stopped."
+                place, wording, done = (ANY, ANY), "Stop all messages", "All messages are stopped."
             case ["unsubscribe"]:
-                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "unsubscribe-page")
-                change = ConsentChange(link.channel, link.topic, False, "unsubscribe-page", self._wording(visit), proof)
+                pass
             case None if fields.get(name) == value:
-                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "one-click")
-                change = ConsentChange(
-                    link.channel, link.topic, False, "one-click", "List-Unsubscribe=One-Click", proof
-                )
+                page, wording = "one-click", "List-Unsubscribe=One-Click"
             case _:
                 fault = {"detail": "must be One-Click", "pointer": "/List-Unsubscribe"}
                 raise ProblemError("invalid-request", "The form has no valid action.", [fault])
-        return change, f"You are unsubscribed from {label}."
+        proof = hosted_pages.proof(request, self._catalogue.consent, visit, page)
+        return ConsentChange(*place, False, page, wording, proof, by=StatedBy.PERSON), done
 
     def _page(self, visit: LinkVisit, *, stopped: bool, done: str = "", in_flight: list[str] | None = None) -> Response:
         return hosted_pages.render_page(

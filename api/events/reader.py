@@ -20,9 +20,9 @@ from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
-from journeys.access.callers import ApiKey
+from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
-from journeys.events.inbound import ReceivedEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault, read_call
 
 
@@ -45,7 +45,7 @@ class ParsedBatch:
 
     def refuse(self, index: int, call: RefusedCall) -> None:
         """Put an element into quarantine with its faults."""
-        rejected = _malformed(self.elements[index], call.faults, self.key)
+        rejected = replace(_malformed(self.elements[index], call.faults, self.key), opt_out=call.opt_out)
         self.refused.append((index, rejected.message_id, call.faults))
         self.events[index : index + 1] = [rejected]
 
@@ -56,6 +56,8 @@ class RefusedCall:
 
     faults: list[FieldFault]
     is_forbidden: bool = False
+    opt_out: InboundEvent | None = None
+    """Its refusals, which count although it is quarantined."""
 
     @classmethod
     def of(cls, parts: Sequence[RefusedPart]) -> RefusedCall:
@@ -105,6 +107,14 @@ class Reader:
         malformed = self._unfit(raw, strange=strange)
         if malformed:
             return RefusedCall(malformed)
+        event = self._checked(raw, kind, sent_at, trace, key)
+        if isinstance(event, InboundEvent):
+            return event
+        return replace(event, opt_out=self._opt_out(raw, kind or raw.get("type"), sent_at, key))
+
+    def _checked(
+        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, key: ApiKey
+    ) -> ReceivedEvent | RefusedCall:
         event = read_call(raw, kind, sent_at, trace, plan=self._check.planned, own_id=_own_id)
         if isinstance(event, list):
             return RefusedCall(event)
@@ -119,6 +129,16 @@ class Reader:
             return permitted(key, event)
         kept = raw if kind is None else {**raw, "type": kind}
         return RejectedEvent(event.message_id, event.name, faults, kept, key.id)
+
+    def _opt_out(self, raw: Mapping[str, Any], kind: Any, sent_at: Any, key: ApiKey) -> InboundEvent | None:
+        """The refusals in a call that is rejected. A stranger's count only of a user that they have proven to be."""
+        named, message_id = raw.get("event"), raw.get("messageId")
+        name = named if kind == "track" and isinstance(named, str) else str(kind)
+        identity = message_id if _is_plain(message_id) else _own_id(raw, timed=True)
+        event = self._check.opt_out(raw, str(kind), name, identity, sent_at)
+        if event is None or (key.kind is CallerKind.PUBLIC and event.user_id is None):
+            return None
+        return None if self._permissions.refused(key, event, raw) else permitted(key, event)
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
         """Faults that make a call impossible to store: its type, depth, size or values."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.events.front_door import FrontDoor
 from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
-from api.events.permissions import EventPermissions
+from api.events.permissions import EventPermissions, permitted
 from api.events.reader import RefusedCall
 from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
@@ -117,7 +117,8 @@ class SignalRoutes:
             forbidden = self._permissions.refused_signal(key, planned.signal)
             if forbidden:
                 raise RefusedCall.of(forbidden).problem()
-            return RejectedEvent(message_id, signal.name, planned.sentences, raw, key.id)
+            opt_out = self._opt_out(signal, message_id, raw, key)
+            return RejectedEvent(message_id, signal.name, planned.sentences, raw, key.id, opt_out=opt_out)
         event = InboundEvent(
             kind="track",
             message_id=message_id,
@@ -134,7 +135,16 @@ class SignalRoutes:
         if forbidden:
             raise RefusedCall.of(forbidden).problem()
         faults = self._check.faults(event)
-        return RejectedEvent(message_id, event.name, faults, raw, key.id) if faults else event
+        if not faults:
+            return event
+        opt_out = self._opt_out(signal, message_id, raw, key)
+        return RejectedEvent(message_id, event.name, faults, raw, key.id, opt_out=opt_out)
+
+    def _opt_out(self, signal: SignalIn, message_id: str, raw: dict[str, Any], key: ApiKey) -> InboundEvent | None:
+        """The refusals in a signal that is rejected, which count all the same."""
+        call = {"userId": raw["user"], "properties": signal.data, "timestamp": _believable(signal.at)}
+        event = self._check.opt_out(call, "track", signal.name, message_id)
+        return None if event is None or self._permissions.refused(key, event) else permitted(key, event)
 
 
 def _believable(at: datetime | None) -> datetime | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from journeys.consent import statements
+from journeys.consent.rejected_events import opt_out_in
 from journeys.consent.rules import ConsentRules
 from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
@@ -34,9 +36,16 @@ class EventCheck:
                 return planned
         return ValidEvent(name, data)
 
+    def opt_out(
+        self, raw: Mapping[str, Any], kind: str, name: str, message_id: str, sent_at: datetime | None = None
+    ) -> InboundEvent | None:
+        """The opt-outs of a call that is rejected, as an event of their own; `name` is its sender's."""
+        rules = self._table.rules.get(name, ())
+        return opt_out_in(self._rules, raw, kind, rules[0].signal if rules else name, message_id, sent_at)
+
     def faults(self, event: InboundEvent) -> tuple[str, ...]:
         """Faults of the event's consent statements, and of a case that can never be the id of a run.
 
-        Nothing is guessed: an unclear statement is a fault.
+        No grant is guessed: an unclear one is a fault.
         """
         return (*statements.statement_faults(self._rules, event), *self._unusable_cases(event.name, event.data))

@@ -29,6 +29,7 @@ from journeys.language.actions import action_name
 from journeys.whynot.obstacles import obstacles
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.people import subjects
 from store.reads import people as queries
 from store.reads import whynot
 from store.reads.messages import messages_of_template
@@ -110,6 +111,8 @@ class WhyNotRoutes:
             person = await known_subject(connection, "user", id)
             keys = await queries.subject_keys(connection, person.key)
             accounts = await whynot.accounts_of(connection, person.key)
+            # All at once, and before the addresses that a dry run locks (`store/locks.py`).
+            await subjects.lock_subjects(connection, {person.key, *accounts})
             reader = QuestionReader(
                 self._dry_run, self._catalogue, connection, person, keys, accounts, template, missing_fields
             )

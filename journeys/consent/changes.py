@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from journeys.consent import statements
-from journeys.consent.preferences import ChannelTopic
+from journeys.consent.precedence import (
+    DatedStatement,
+    NewestStatements,
+    StatedBy,
+    StatementEffect,
+    effect_of,
+    in_force,
+)
+from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import ConsentRules, ConsentRuleSet
 from journeys.events.inbound import StoredEvent
 from journeys.gate.verdicts import ANY, Consents
@@ -26,7 +34,8 @@ class ConsentChange:
 
     `wording` is the text that the person was shown; `proof` names the evidence and does not identify the person.
     `confirmed`: another system has the confirmation; `proof` names it. `address` is the keyed hash of the address that a
-    confirmed grant is bound to.
+    confirmed grant is bound to. `at` is when it was said, by its sender's corrected clock; None for here and now. `unreadable`
+    says why an opt-out was taken in its widest meaning.
     """
 
     channel: str
@@ -37,30 +46,65 @@ class ConsentChange:
     proof: Mapping[str, str] = field(default_factory=dict)
     confirmed: bool = False
     address: str | None = None
+    by: StatedBy = StatedBy.COMPANY
+    at: datetime | None = None
+    unreadable: str = ""
 
     @property
     def place(self) -> ChannelTopic:
         return self.channel, self.topic
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the person said it themselves, or an operator who gave a reason: then it holds at their addresses too."""
+        return self.confirmed or self.by is not StatedBy.COMPANY
 
-def waits_for_confirmation(rules: ConsentRules, before: Consents, change: ConsentChange) -> bool:
-    """Whether a grant needs a confirmation first; one that was confirmed before does not."""
-    return bool(
-        change.granted
-        and not change.confirmed
-        and before.get(change.place) is not True
-        and rules.needs_confirming(*change.place)
+    def dated(self, newest: NewestStatements, now: datetime) -> DatedStatement:
+        """The statement with its instant: at `now` or before, and one said here after all that was said before it."""
+        at = min(self.at, now) if self.at is not None else max([now, *(_after(known) for known in newest.values())])
+        by = StatedBy.PERSON if self.confirmed else self.by
+        return DatedStatement(self.granted, at, by, self.source, self.wording, self.address)
+
+
+def _after(statement: DatedStatement) -> datetime:
+    return statement.at + timedelta(microseconds=1)
+
+
+def is_request(rules: ConsentRules, change: ConsentChange) -> bool:
+    """Whether a change is a grant that counts only once it is confirmed."""
+    return bool(change.granted and not change.confirmed and rules.needs_confirming(*change.place))
+
+
+def decide_change(
+    rules: ConsentRules,
+    known: Mapping[ChannelTopic, NewestStatements],
+    consents: Consents,
+    change: ConsentChange,
+    statement: DatedStatement,
+) -> StatementEffect:
+    """The effect of a change; `known` are the newest statements, `consents` what is in force.
+
+    A grant that must be confirmed waits, unless it is in force already or the person has opted out since.
+    """
+    if not is_request(rules, change):
+        return effect_of(known.get(change.place, {}), statement)
+    if consents.get(change.place) is True:
+        return StatementEffect.APPLIED
+    refused = (
+        place for place, newest in known.items() if overlaps(place, change.place) and _refuses(newest, statement)
     )
+    stale = any(refused) or effect_of(known.get(change.place, {}), statement) is StatementEffect.STALE
+    return StatementEffect.STALE if stale else StatementEffect.WAITS
+
+
+def _refuses(newest: NewestStatements, statement: DatedStatement) -> bool:
+    counting = in_force(newest)
+    return counting is not None and counting.granted is False and counting.at >= statement.at
 
 
 def may_need_confirmation(rules: ConsentRules, changes: Sequence[ConsentChange]) -> bool:
     """Whether any of these changes may need a confirmation, whatever the consents are."""
     return any(change.granted and rules.needs_confirming(*change.place) for change in changes)
-
-
-def only_grants(changes: Sequence[ConsentChange]) -> bool:
-    """Whether every change is a grant."""
-    return all(change.granted for change in changes)
 
 
 def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
@@ -74,12 +118,16 @@ def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
     if isinstance(address, str) and address:
         proof["ip_hash"] = book.addresses.digest("ip", address)
     source, shown = f"{event.kind}:{event.name}", statements.wording(event)
+    at = item.occurred_at if event.timestamp is not None else None
     return [
-        ConsentChange(statement.channel, statement.topic, statement.granted, source, shown, proof)
-        for statement in stated
-    ]
+        ConsentChange(
+            said.channel, said.topic, said.granted, source, shown, proof, at=at, unreadable=said.unreadable
+        )
+        for said in stated
+    ]  # fmt: skip
 
 
 def opt_out_by_reply(message: str) -> ConsentChange:
     """The change by a reply that is an opt-out keyword: no more messages by the channel of the message, mail."""
-    return ConsentChange("email", ANY, granted=False, source="reply", proof={"message": message, "word": "stop"})
+    proof = {"message": message, "word": "stop"}
+    return ConsentChange("email", ANY, granted=False, source="reply", proof=proof, by=StatedBy.PERSON)

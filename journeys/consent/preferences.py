@@ -114,6 +114,11 @@ def merged_consents(first: Consents, second: Consents) -> Mapping[ChannelTopic, 
     }
 
 
+def overlaps(one: ChannelTopic, other: ChannelTopic) -> bool:
+    """Whether two channels and topics, either of which may be `*`, have one in common."""
+    return all(mine in (ANY, its) or its == ANY for mine, its in zip(one, other, strict=True))
+
+
 def channel_label(channel: str) -> str:
     """A channel's name for people."""
     return _CHANNEL_LABELS.get(channel, channel.replace("_", " "))

@@ -2,6 +2,9 @@
 
 Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true` for
 every message, as marketing tools have it. `null`, and `unsubscribed: false`, take a statement back.
+
+A statement that cannot be read and may be an opt-out is one, of everything that it can mean (C5). One that can only be a
+grant is a fault.
 """
 
 from __future__ import annotations
@@ -20,17 +23,25 @@ from journeys.language.signal_names import MESSAGE_REPLIED
 TRAITS = frozenset({"consents", "unsubscribed"})
 """Traits that state consent; they are never stored in the profile."""
 _TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,63}|\*")
+_YES_WORDS: Final = frozenset({"true", "yes", "y", "on", "1", "1.0", "granted", "subscribed"})
+_NO_WORDS: Final = frozenset({"false", "no", "n", "off", "0", "0.0"})
+_MISSING: Final = "missing"
+"""In place of a property that a signal lacks: what its sender meant cannot be read."""
 MAX_WORDING = 2000
 """Characters of a wording that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentStatement:
-    """A grant (True), a refusal (False), or a statement taken back (None)."""
+    """A grant (True), a refusal (False), or a statement taken back (None).
+
+    `unreadable` says why a refusal was taken in its widest meaning.
+    """
 
     channel: str
     topic: str
     granted: bool | None
+    unreadable: str = ""
 
 
 ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "email", "sms": "phone"}
@@ -48,12 +59,12 @@ class Bounced:
 
 
 def statements_in(rules: ConsentRules, event: InboundEvent) -> list[ConsentStatement]:
-    """The statements of an event, in its order; invalid ones are left out (`statement_faults`)."""
+    """The statements of an event, in its order; what can only be a grant and cannot be read is left out."""
     return [item for item in _read(rules, event) if isinstance(item, ConsentStatement)]
 
 
 def statement_faults(rules: ConsentRules, event: InboundEvent) -> list[str]:
-    """Faults of an event's statements; such an event is quarantined."""
+    """Faults of an event's statements that can only be grants; such an event is quarantined."""
     return [item for item in _read(rules, event) if isinstance(item, str)]
 
 
@@ -96,12 +107,10 @@ def _read(rules: ConsentRules, event: InboundEvent) -> Iterator[ConsentStatement
     if event.kind == "identify":
         yield from _from_traits(event.traits)
     elif event.kind == "track" and event.name in rules.signals:
-        rule = rules.signals[event.name]
-        channel = rule.channel or event.data.get("channel", ANY)
-        topic = rule.topic or event.data.get("topic", ANY)
-        yield _checked(
-            "properties", channel, topic, event.data.get("granted") if rule.granted is None else rule.granted
-        )
+        rule, data = rules.signals[event.name], event.data
+        granted = data.get("granted", _MISSING) if rule.granted is None else rule.granted
+        channel, topic = rule.channel or data.get("channel", ANY), rule.topic or data.get("topic", ANY)
+        yield _stated("properties", channel, topic, granted)
 
 
 def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:
@@ -109,23 +118,40 @@ def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:
     if isinstance(unsubscribed, bool):
         yield ConsentStatement(ANY, ANY, False if unsubscribed else None)
     elif unsubscribed is not None:
-        yield "traits/unsubscribed must be true or false"
+        fault = "traits/unsubscribed must be true or false"
+        yield fault if _word(unsubscribed) in _NO_WORDS else ConsentStatement(ANY, ANY, granted=False, unreadable=fault)
     consents = traits.get("consents")
-    if consents is None:
-        return
-    if not isinstance(consents, Mapping):
-        yield "traits/consents must be an object: channel, then topic, then true or false"
-        return
-    for channel, by_topic in consents.items():
-        for topic, granted in (by_topic if isinstance(by_topic, Mapping) else {ANY: by_topic}).items():
-            yield _checked("traits/consents", channel, topic, granted)
+    if isinstance(consents, Mapping):
+        for channel, by_topic in consents.items():
+            for topic, granted in (by_topic if isinstance(by_topic, Mapping) else {ANY: by_topic}).items():
+                yield _stated("traits/consents", channel, topic, granted)
+    elif consents is not None:
+        fault = "traits/consents must be an object: channel, then topic, then true or false"
+        yield fault if _is_grant(consents) else ConsentStatement(ANY, ANY, granted=False, unreadable=fault)
 
 
-def _checked(where: str, channel: Any, topic: Any, granted: Any) -> ConsentStatement | str:
+def _stated(where: str, channel: Any, topic: Any, granted: Any) -> ConsentStatement | str:
+    """A statement of these words; what cannot be read of a refusal stands for every channel, or every topic."""
+    faults = []
     if channel != ANY and channel not in CHANNELS:
-        return f"{where}: {str(channel)[:64]!r} is not a channel; there are {', '.join(CHANNELS)} and *"
+        faults.append(f"{str(channel)[:64]!r} is not a channel; there are {', '.join(CHANNELS)} and *")
+        channel = ANY
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
-        return f"{where}: {str(topic)[:64]!r} is not a topic's name"
+        faults.append(f"{str(topic)[:64]!r} is not a topic's name")
+        topic = ANY
     if granted is not None and not isinstance(granted, bool):
-        return f"{where}: {channel} {topic} must be true, false or null"
-    return ConsentStatement(channel, topic, granted)
+        faults.append(f"{channel} {topic} must be true, false or null")
+    if not faults:
+        return ConsentStatement(channel, topic, granted)
+    fault = f"{where}: {'; '.join(faults)}"
+    is_refusal = granted is not None and not _is_grant(granted)
+    return ConsentStatement(channel, topic, granted=False, unreadable=fault) if is_refusal else fault
+
+
+def _is_grant(value: Any) -> bool:
+    """Whether a value can only mean a grant."""
+    return value is True or _word(value) in _YES_WORDS
+
+
+def _word(value: Any) -> str:
+    return str(value).strip().casefold() if isinstance(value, str | int | float) else ""

@@ -56,7 +56,8 @@ class InboundEvent:
 class RejectedEvent:
     """An event for the quarantine: `raw` as it arrived with the key `key_id`, with its `faults`.
 
-    `signal` is the one it would be without them, if the plan knows it.
+    `signal` is the one it would be without them, if the plan knows it. `opt_out` has its refusals alone, which are
+    accepted all the same.
     """
 
     message_id: str
@@ -65,6 +66,7 @@ class RejectedEvent:
     raw: Mapping[str, Any]
     key_id: str = "write"
     signal: str | None = None
+    opt_out: InboundEvent | None = None
 
 
 ReceivedEvent = InboundEvent | RejectedEvent
@@ -109,7 +111,10 @@ class ResolvedEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event stored for the first time: its number, its instant for every decision, and its subject."""
+    """An event stored for the first time: its number, its instant for every decision, and its subject.
+
+    `occurred_at` is the sender's corrected time at any age, which orders statements of consent.
+    """
 
     event: InboundEvent
     source: str
@@ -118,6 +123,7 @@ class StoredEvent:
     subject_key: str
     named_account: str | None = None
     changes_identity: bool = False
+    occurred_at: datetime | None = None
 
     @property
     def trace(self) -> str:

@@ -87,7 +87,7 @@ def read_call(
         traits=traits,
         context=context,
         timestamp=timestamp,
-        sent_at=None if _is_absurd(timestamp, sent) else sent,
+        sent_at=None if is_absurd(timestamp, sent) else sent,
         trace=trace,
         raw=_with_kind(raw, kind),
     )
@@ -98,23 +98,33 @@ def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:
     return raw if kind is None else {**raw, "type": kind}
 
 
-def _is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
+def is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
+    """Whether the sender's two times differ by more than a clock can be wrong."""
     return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > MAX_SKEW
 
 
 def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
     """The instant of an event for every decision, fixed once at acceptance.
 
-    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance, and
-    acceptance itself if it is more than a day old then. Never before `floor`, the instant up to which the subject's timers
+    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)); acceptance itself if that is later, or
+    more than a day earlier. Never before `floor`, the instant up to which the subject's timers
     are decided. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
+    """
+    at = occurred_at(event, received, virtual=virtual)
+    if received - at > MAX_AGE:
+        at = received
+    return at if floor is None else max(at, min(floor, received))
+
+
+def occurred_at(event: InboundEvent, received: datetime, *, virtual: bool) -> datetime:
+    """The sender's time corrected by `sentAt`, at any age; the time of acceptance if it is later, or without a time.
+
+    It orders statements of consent.
     """
     at = event.timestamp or received
     if event.timestamp is not None and event.sent_at is not None and not virtual:
         at = received - (event.sent_at - event.timestamp)
-    if at > received or received - at > MAX_AGE:
-        at = received
-    return at if floor is None else max(at, min(floor, received))
+    return min(at, received)
 
 
 def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
@@ -157,13 +167,18 @@ def _object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[
 
 
 def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
-    if value is None:
-        return None
+    at = sender_instant(value)
+    if value is not None and at is None:
+        faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+    return at
+
+
+def sender_instant(value: Any) -> datetime | None:
+    """An instant of a call; None without one, or if it cannot be read."""
     if isinstance(value, datetime):
         return value
     try:
         at = datetime.fromisoformat(value)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
         return None

@@ -107,6 +107,7 @@ def _sent_for_other_account(policy: Policy, request: SendRequest, context: Recip
         return False
     return any(
         sent.template == request.template
+        and not sent.to_other
         and sent.account not in (None, request.account)
         and policy.once_across_accounts.after(sent.at) > now
         for sent in context.sent

@@ -155,7 +155,8 @@ class Policy(Model):
     `topics` declares topics, each with a description. `timezone` is that of people without a known zone. A person of
     several accounts receives a template from one of them in `once_across_accounts`. Links in messages lead to
     `link_domains` only; without them to hosts that the author of a template has written out. `pressing` has the messages
-    that may be `transactional` or `urgent_support`: the checker refuses others.
+    that may be `transactional` or `urgent_support`: the checker refuses others. What is sent to an address counts for
+    everybody who has it, except at `shared_mailboxes`.
     """
 
     topics: dict[Name, Text] = {}
@@ -174,6 +175,7 @@ class Policy(Model):
     expires_after: Length | None = None
     link_domains: tuple[LinkDomain, ...] | None = None
     pressing: dict[Literal["urgent_support", "transactional"], PressingMessages] = {}
+    shared_mailboxes: tuple[Text, ...] = ()
 
     @cached_property
     def memo(self) -> dict[tuple[str, ...], Any]:

@@ -76,7 +76,8 @@ class SendRequest:
 class SentMessage:
     """A message that was sent, or is reserved to be.
 
-    A digest counts once for rules over all topics and journeys; each part (`is_part`) counts for rules of its own.
+    A digest counts once for rules over all topics and journeys; each part (`is_part`) counts for rules of its own. One
+    `to_other` went to another person at an address of this one.
     """
 
     at: datetime
@@ -89,6 +90,7 @@ class SentMessage:
     account: str | None = None
     key: str = ""
     is_part: bool = False
+    to_other: bool = False
 
 
 @frozen

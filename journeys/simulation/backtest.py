@@ -1,6 +1,6 @@
 """Backtest: recorded events of many groups through one journey, or through two.
 
-A group is everybody whom accounts connect, or one person alone: groups do not affect each other. Pure, in one process:
+A group is everybody whom accounts or mailboxes connect, or one person alone: groups do not affect each other. Pure, in one process:
 `cli/process_pool.py` gives each core its share of the groups and adds the tallies.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.decision.effects import LogLine
 from journeys.gate.status import Status
 from journeys.simulation.recording import RecordedEvent
@@ -19,6 +20,7 @@ from journeys.simulation.simulator import play_group
 from journeys.simulation.subjects import SimulatedRun
 from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, TaskChange
 from journeys.simulation.world import World
+from journeys.tokens.address_hash import canonical_address
 
 Stream = tuple[str, Sequence[RecordedEvent]]
 """A group, named after whom its first event is about, and its events in the order in which they were accepted."""
@@ -108,7 +110,7 @@ class Tally:
 
 
 def streams_of(events: Iterable[RecordedEvent]) -> list[Stream]:
-    """Events by group, each group's in order of their instants; a group is connected by the accounts and names of events."""
+    """Events by group, each group's in order of their instants; accounts, addresses and names of events connect a group."""
     parents: dict[NamedAs, NamedAs] = {}
 
     def root(identity: NamedAs) -> NamedAs:
@@ -130,6 +132,11 @@ def streams_of(events: Iterable[RecordedEvent]) -> list[Stream]:
 
 def _identities(event: RecordedEvent) -> Iterator[NamedAs]:
     yield event.subject, event.who
+    if event.kind == "profile":
+        for channel, field_ in ADDRESS_FIELDS.items():
+            address = event.data.get(field_)
+            if isinstance(address, str) and address.strip():
+                yield channel, canonical_address(channel, address)
     if event.visitor:
         yield "visitor", event.visitor
     if event.account or event.kind == "account":

@@ -53,7 +53,7 @@ class InMemoryGate:
 
     def __init__(self, shared: MessageQueue, person: SimulatedSubject) -> None:
         self.shared, self.person, self.scenario = shared, person, shared.scenario
-        self.recipient = RecipientState(shared.scenario, shared.operations, person)
+        self.recipient = RecipientState(shared.scenario, shared.operations, person, shared.mailboxes)
         self.queue: list[DeferredMessage] = []
         self.sent: list[tuple[SimulatedRun, MessageOutcome]] = []
         """Every message that was sent, alone or in a digest, with its run."""

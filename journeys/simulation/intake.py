@@ -85,7 +85,7 @@ class EventIntake:
         inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits)
         if event.name == MESSAGE_REPLIED:
             self.reactions.reply(gate, inbound, at)
-        if changes := self.reactions.consents_in(gate, inbound):
+        if changes := self.reactions.consents_in(gate, inbound, at):
             self.accept_caused(self.reactions.change_consents(gate, changes, at), at)
         self.reactions.suppress(tuple(self.gates.values()), gate, inbound, at)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from journeys.consent.mailbox_history import Mailboxes
 from journeys.decision.effects import SendMessage, WithdrawnMessages
 from journeys.gate.queue import QueuedMessage
 from journeys.gate.requests import withdraws
@@ -63,7 +64,7 @@ class MessageQueue:
         self, scenario: Scenario, timeline: Timeline, lanes: Lanes, agenda: Agenda, operations: OperatorState
     ) -> None:
         self.scenario, self.timeline, self.lanes, self.agenda = scenario, timeline, lanes, agenda
-        self.operations = operations
+        self.operations, self.mailboxes = operations, Mailboxes(scenario.policy)
         self.numbers = 0
         self._of_run: dict[SimulatedRun, list[DeferredMessage]] = {}
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from journeys.consent.precedence import merged_statements
 from journeys.consent.preferences import merged_consents
 from journeys.decision.entry import PastRun, reentry_refusal
 from journeys.events.identities import link_of
@@ -142,9 +143,11 @@ def merge_gates(gone: InMemoryGate, into: InMemoryGate, at: datetime) -> None:
     into.queue = sorted((*into.queue, *gone.queue), key=lambda deferred: deferred.number)
     into.sent = [*gone.sent, *into.sent]
     mine, theirs = into.recipient, gone.recipient
-    for place, granted in merged_consents(theirs.consents, mine.consents).items():
-        if mine.consents.get(place) is not granted:
-            mine.change_consent(place, granted, at)
+    mine.mailboxes.move(gone.person, into.person)
+    merged = merged_consents(theirs.consents, mine.consents)
+    for place in sorted({*theirs.newest, *merged}):
+        of_both = theirs.newest.get(place, {}), mine.newest.get(place, {})
+        mine.keep_statements(place, merged_statements(*of_both, merged.get(place), at), at)
     mine.pending = {**theirs.pending, **mine.pending}
     mine.sent = (*theirs.sent, *mine.sent)
     mine.suppressed = {**theirs.suppressed, **mine.suppressed}

@@ -12,11 +12,12 @@ from journeys.consent.changes import (
     REPEAT_AFTER,
     REQUESTED,
     ConsentChange,
-    only_grants,
+    decide_change,
+    is_request,
     opt_out_by_reply,
-    waits_for_confirmation,
 )
 from journeys.consent.opt_out_keywords import keyword_of
+from journeys.consent.precedence import StatementEffect
 from journeys.consent.statements import ADDRESS_FIELDS, bounce_in, statements_in
 from journeys.events.inbound import InboundEvent
 from journeys.gate.consent import has_opted_out, refusals_by_all
@@ -62,28 +63,30 @@ class Reactions:
     def change_consents(self, gate: InMemoryGate, changes: Sequence[ConsentChange], at: datetime) -> list[CausedSignal]:
         """Record consent changes; a refusal of a journey's last channel ends its runs (C5). The signals that it causes."""
         recipient, rules = gate.recipient, self.scenario.consent
-        before, caused = dict(recipient.consents), list[CausedSignal]()
+        caused, withdraws = list[CausedSignal](), False
         for change in changes:
             place = {"channel": change.channel, "topic": change.topic}
-            if waits_for_confirmation(rules, before, change):
+            statement = change.dated(recipient.newest.get(change.place, {}), at)
+            effect = decide_change(rules, recipient.newest, recipient.consents_now, change, statement)
+            if not is_request(rules, change):
+                recipient.add_statement(change, statement, at)
+            if effect is StatementEffect.WAITS:
                 asked_at = recipient.pending.get(change.place)
                 if asked_at is None or at - asked_at >= REPEAT_AFTER:
                     recipient.pending[change.place] = at
                     caused.append((gate.person, REQUESTED, {"wording": change.wording, **place}))
-                continue
-            if change.granted is not None or change.place in recipient.consents:
-                recipient.change_consent(change.place, change.granted, at)
-            if not change.granted:
-                recipient.drop_pending(change.place)
+            elif not change.granted:
+                recipient.drop_pending(change.place, statement.at)
+                withdraws |= effect is StatementEffect.APPLIED
             elif change.confirmed and recipient.pending.pop(change.place, None) is not None:
                 caused.append((gate.person, CONFIRMED, place))
-        if not only_grants(changes):
+        if withdraws:
             self._act_on_refusal(gate, at)
         return caused
 
     def _act_on_refusal(self, gate: InMemoryGate, at: datetime) -> None:
         """End the runs that have no channel left, and withdraw the messages that may no longer be sent."""
-        policy, consents = self.scenario.policy, gate.recipient.consents
+        policy, consents = self.scenario.policy, gate.recipient.consents_now
         ended = frozenset(run for run in gate.person.open if has_opted_out(policy, run.chart, consents))
         for run in gate.person.open:
             if run in ended:
@@ -95,11 +98,11 @@ class Reactions:
 
         gate.withdraw(refusals, at, ended)
 
-    def consents_in(self, gate: InMemoryGate, event: InboundEvent) -> list[ConsentChange]:
-        """The consent changes of an event: its statements, or an opt-out keyword that answers a mail."""
+    def consents_in(self, gate: InMemoryGate, event: InboundEvent, at: datetime) -> list[ConsentChange]:
+        """The consent changes of an event: its statements, said at its instant, or a keyword that answers a mail."""
         statements = statements_in(self.scenario.consent, event)
         if statements:
-            return [ConsentChange(said.channel, said.topic, said.granted, event.name) for said in statements]
+            return [ConsentChange(said.channel, said.topic, said.granted, event.name, at=at) for said in statements]
         if self._keyword(event) != "stop":
             return []
         answered = self.answered(gate, event.data)

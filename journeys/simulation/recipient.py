@@ -11,10 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from journeys.calendar.timezones import zone_of
+from journeys.consent.changes import ConsentChange
+from journeys.consent.mailbox_history import Mailboxes
+from journeys.consent.precedence import DatedStatement, NewestStatements, granted_in, with_statement
+from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.queue import QueuedMessage
-from journeys.gate.verdicts import ANY, Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
+from journeys.gate.verdicts import Consents, Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
@@ -75,7 +79,10 @@ class RecipientState:
     scenario: Scenario
     operations: OperatorState
     person: SimulatedSubject
-    consents: dict[tuple[str, str], bool] = field(default_factory=dict)
+    mailboxes: Mailboxes
+    newest: dict[ChannelTopic, NewestStatements] = field(default_factory=dict)
+    consents: dict[ChannelTopic, bool] = field(default_factory=dict)
+    """What is in force of the newest statements."""
     pending: dict[tuple[str, str], datetime] = field(default_factory=dict)
     suppressed: dict[tuple[str, str | None], str] = field(default_factory=dict)
     """Reasons by channel and address; None is the address of a channel by which everybody is assumed to be reached."""
@@ -84,16 +91,23 @@ class RecipientState:
     sent: tuple[SentMessage, ...] = ()
     since: Since = field(default_factory=dict)
 
-    def change_consent(self, place: tuple[str, str], granted: bool | None, at: datetime) -> None:
-        """Grant or refuse a (channel, topic); None takes a statement back."""
-        self.consents = {other: consent for other, consent in self.consents.items() if other != place}
-        if granted is not None:
-            self.consents[place] = granted
-        self.since["consent", *place] = at
+    def keep_statements(self, place: ChannelTopic, newest: NewestStatements, at: datetime) -> None:
+        """Take over the newest statements of a (channel, topic); the one that counts is in force since `at`."""
+        self.newest[place] = newest
+        consents = granted_in(self.newest)
+        if consents.get(place) is not self.consents.get(place):
+            self.since["consent", *place] = at
+        self.consents = consents
 
-    def drop_pending(self, place: tuple[str, str]) -> None:
-        """Refuse every pending grant that a refusal covers, or that covers it."""
-        for other in [other for other in self.pending if _overlap(place, other)]:
+    def add_statement(self, change: ConsentChange, statement: DatedStatement, at: datetime) -> None:
+        """Add a statement; what the person has said themselves holds at their mailboxes too."""
+        self.keep_statements(change.place, with_statement(self.newest.get(change.place, {}), statement), at)
+        if change.is_own:
+            self.mailboxes.keep_statement(self.person, change.place, statement)
+
+    def drop_pending(self, place: ChannelTopic, said_at: datetime) -> None:
+        """Refuse every pending grant of this instant or before that a refusal covers, or that covers it."""
+        for other in [other for other, at in self.pending.items() if at <= said_at and overlaps(place, other)]:
             del self.pending[other]
 
     def suppress(self, channel: str, reason: str, at: datetime, address: str | None = None) -> None:
@@ -132,6 +146,7 @@ class RecipientState:
         """Add a message to the history, and drop those that no rule counts any more."""
         begin = sent.at - self.scenario.horizon
         self.sent = (*(message for message in self.sent if message.at > begin), sent)
+        self.mailboxes.add_sent(self.person, sent, begin)
 
     def context(self, now: datetime, queue: Iterable[QueuedMessage] = ()) -> RecipientContext:
         """The gate's context of the person."""
@@ -141,8 +156,8 @@ class RecipientState:
             held, urgent = (*held, *other.held), urgent or self._is_urgent(other, now)
         return RecipientContext(
             self._addresses(),
-            self.consents,
-            self.sent,
+            self.consents_now,
+            (*self.sent, *others) if (others := self.mailboxes.sent_to_others(person)) else self.sent,
             urgent,
             tuple(queue),
             stops=self.operations.stops,
@@ -156,6 +171,11 @@ class RecipientState:
 
     def _is_urgent(self, subject: SimulatedSubject, now: datetime) -> bool:
         return bool(subject.tickets) and bool(self.scenario.policy.urgent_ticket.open_of(subject.tickets, now))
+
+    @property
+    def consents_now(self) -> Consents:
+        """What is in force for the person and at their mailboxes."""
+        return self.mailboxes.consents(self.person.profile, self.consents)
 
     def zone(self, account: dict[str, object]) -> str:
         """The person's time zone, with the fields of an account."""
@@ -180,8 +200,3 @@ class RecipientState:
             if profile.get(name) and channel not in addresses:
                 addresses = {**addresses, channel: True}
         return addresses
-
-
-def _overlap(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether two channels and topics, either of which may be `ANY`, have a place in common."""
-    return all(mine in (ANY, its) or its == ANY for mine, its in zip(one, other, strict=True))

@@ -2,8 +2,8 @@
 
 Source: the Segment spec. An account is the `groupId` of a call or of its `context`; a call with a `groupId` alone is the
 account's own. Beside Segment's calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
-allowed, as the consent API does; `*` stands for every channel or topic, and `"confirmed": true` is a double opt-in's
-second yes. `{"type": "operator", "do": …}` records an operation of an operator (`OPERATOR`).
+allowed, as the consent API does; `*` stands for every channel or topic, `"confirmed": true` is a double opt-in's second
+yes, and `"by"` is `person` or `operator` for what they said themselves. `{"type": "operator", "do": …}` records an operation of an operator (`OPERATOR`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from journeys.consent.changes import ConsentChange
+from journeys.consent.precedence import StatedBy
 from journeys.events.validation import EventTable, ValidEvent
 from journeys.gate.verdicts import ANY
 
@@ -101,6 +102,7 @@ def recorded_consent(data: Mapping[str, Any]) -> ConsentChange:
         None if taken_back else data.get("granted") is True,
         "recorded",
         confirmed=data.get("confirmed") is True,
+        by=StatedBy(data["by"]) if data.get("by") in list(StatedBy) else StatedBy.COMPANY,
     )
 
 

@@ -59,7 +59,7 @@ def as_recorded(change: SuggestedChange, who: str, at: datetime) -> RecordedEven
         case "group":
             return RecordedEvent(at, who, "account", "group", params["traits"])
         case "consent":
-            return RecordedEvent(at, who, "consent", "consent", params)
+            return RecordedEvent(at, who, "consent", "consent", {**params, "by": "operator"})
         case "confirm":
             return RecordedEvent(at, who, "consent", "consent", {**params, "granted": True})
         case "resolve_ticket":

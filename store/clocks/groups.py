@@ -1,14 +1,17 @@
-"""Groups of a test clock: accounts with their members, and people without an account.
+"""Groups of a test clock: accounts with members, people of one mailbox.
 
 Groups do not affect each other, so they are settled side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import bindparam, select, union
 
+from journeys.consent.statements import ADDRESS_FIELDS
+from journeys.tokens.address_hash import canonical_address
 from store.database import Connection, fetch_all, sql
 from store.schema import members, subjects
 
@@ -27,10 +30,29 @@ _LINKS = sql(
 )
 
 
+_MAILBOXES = sql(
+    select(
+        subjects.c.key, *(subjects.c.profile[field].astext.label(channel) for channel, field in ADDRESS_FIELDS.items())
+    )
+    .where(_on_clock, subjects.c.kind == "user", subjects.c.merged_into.is_(None))
+    .order_by(subjects.c.key)
+)
+
+
 async def read_groups(connection: Connection, clock: str) -> Mapping[str, Group]:
     """By key, the group of every person and account on a clock."""
     rows = await fetch_all(connection, _LINKS, clock=clock)
-    return connected((row["key"], row["other"]) for row in rows)
+    people = await fetch_all(connection, _MAILBOXES, clock=clock)
+    return connected([*((row["key"], row["other"]) for row in rows), *_links_of(people)])
+
+
+def _links_of(people: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """A link from each person to the first one with the same mailbox."""
+    first: dict[tuple[str, str], str] = {}
+    for person in people:
+        for channel in ADDRESS_FIELDS:
+            if address := canonical_address(channel, person[channel] or ""):
+                yield person["key"], first.setdefault((channel, address), person["key"])
 
 
 def connected(links: Iterable[tuple[str, str | None]]) -> dict[str, Group]:

@@ -48,7 +48,8 @@ async def confirm_within(
     if request["address"] not in current_addresses(addresses, profile):
         raise AddressChanged
     if request["confirmed_at"] is not None:
-        return await consents.change_consents_within(connection, catalogue, policy, person, [], outside=True)
+        (result,) = await consents.change_consents_within(connection, catalogue, policy, {person: []}, outside=True)
+        return result
     await requests.mark_confirmed(connection, request["id"], await now_from_outside(connection, locked[person].clock))
     proven = {**orjson.loads(request["proof"]), **{f"confirmed_{name}": value for name, value in proof.items()}}
     change = ConsentChange(
@@ -60,6 +61,6 @@ async def confirm_within(
         proof={**proven, "request": link.ref},
         confirmed=True,
     )
-    result = await consents.change_consents_within(connection, catalogue, policy, person, [change], outside=True)
+    (result,) = await consents.change_consents_within(connection, catalogue, policy, {person: [change]}, outside=True)
     confirmed = requests.consent_event(CONFIRMED, person, link.channel, link.topic, link.ref)
     return replace(result, events=(*result.events, confirmed))

@@ -47,13 +47,12 @@ async def apply_consent_events(
         changes = changes_in(book, item) or await _opt_out_by_reply(connection, item)
         if changes and item.subject_key.startswith("u_"):
             changes_by_person.setdefault(item.subject_key, []).extend(changes)
-    caused: list[InboundEvent] = []
-    for person, changes in changes_by_person.items():
-        result = await consents.change_consents_within(
-            connection, catalogue, book.policy, person, changes, outside=False
-        )
-        caused += result.events
-    return caused
+    if not changes_by_person:
+        return []
+    results = await consents.change_consents_within(
+        connection, catalogue, book.policy, changes_by_person, outside=False
+    )
+    return [event for result in results for event in result.events]
 
 
 async def _opt_out_by_reply(connection: Connection, item: StoredEvent) -> list[ConsentChange]:

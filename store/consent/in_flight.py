@@ -98,7 +98,7 @@ async def wait_for(
     async with database.reading() as connection:
         for person in people:
             key = await subjects.canonical_key(connection, person)
-            consents = await statements_by(connection, rule_set.addresses, key)
+            consents = await statements_by(connection, rule_set, key)
             effects.append(ConsentChangeResult(current_instant(), person=key, consents=consents))
     return await wait_out(database, rule_set.policy, effects, seconds=seconds) if effects else []
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.changes import REPEAT_AFTER, REQUESTED, ConsentChange
+from journeys.consent.preferences import ChannelTopic
 from journeys.events.inbound import InboundEvent
 from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import CONFIRM_WITHIN
@@ -53,9 +54,9 @@ _REQUEST = sql(
         source=bindparam("source"),
         wording=bindparam("wording"),
         proof=bindparam("proof"),
-        at=bindparam("at"),
+        at=bindparam("said_at"),
         address=bindparam("address"),
-        asked_at=bindparam("at"),
+        asked_at=bindparam("now"),
     )
     .returning(consent_requests.c.id)
 )
@@ -64,10 +65,11 @@ _DROP = sql(
     .where(
         consent_requests.c.subject_key == bindparam("key"),
         *_open,
+        consent_requests.c.at <= bindparam("said_at"),
         _overlaps(consent_requests.c.channel, "channel"),
         _overlaps(consent_requests.c.topic, "topic"),
     )
-    .values(refused_at=bindparam("at"))
+    .values(refused_at=bindparam("now"))
 )
 _LOCK = sql(
     select(
@@ -105,12 +107,18 @@ async def pending_confirmations(connection: Connection, person: str, now: dateti
 
 
 async def request_confirmation(
-    connection: Connection, person: str, change: ConsentChange, at: datetime, address: str | None
+    connection: Connection,
+    person: str,
+    change: ConsentChange,
+    *,
+    said_at: datetime,
+    now: datetime,
+    address: str | None,
 ) -> InboundEvent | None:
     """Store a pending grant; the event that sends its link, or None if one was sent just now. The person is locked."""
-    for row in await pending_confirmations(connection, person, at):
+    for row in await pending_confirmations(connection, person, now):
         is_same = (row["channel"], row["topic"], row["address"]) == (*change.place, address)
-        if is_same and at - row["asked_at"] < REPEAT_AFTER:
+        if is_same and now - row["asked_at"] < REPEAT_AFTER:
             return None
     stored = await fetch_one(
         connection,
@@ -121,7 +129,8 @@ async def request_confirmation(
         source=change.source,
         wording=change.wording,
         proof=as_json(dict(change.proof)),
-        at=at,
+        said_at=said_at,
+        now=now,
         address=address,
     )
     assert stored is not None
@@ -140,9 +149,12 @@ def consent_event(name: str, person: str, channel: str, topic: str, request: str
     return InboundEvent("track", f"{name}:{request}", name, subject_key=person, data=event_data)
 
 
-async def drop_pending(connection: Connection, person: str, channel: str, topic: str, at: datetime) -> None:
-    """Refuse every pending grant for this channel and topic."""
-    await execute(connection, _DROP, key=person, channel=channel, topic=topic, at=at)
+async def drop_pending(
+    connection: Connection, person: str, place: ChannelTopic, said_at: datetime, now: datetime
+) -> None:
+    """Refuse every pending grant for this channel and topic that was not said after this instant."""
+    channel, topic = place
+    await execute(connection, _DROP, key=person, channel=channel, topic=topic, said_at=said_at, now=now)
 
 
 async def lock_request(connection: Connection, request: str, keys: list[str]) -> Mapping[str, Any] | None:

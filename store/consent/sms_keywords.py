@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.changes import ConsentChange
 from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
+from journeys.consent.precedence import StatedBy
 from journeys.gate.verdicts import ANY
 from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, suppressions
@@ -83,19 +84,17 @@ async def inbound_text(
         **({"message": message} if message else {}),
         "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone),
     }
-    change = ConsentChange(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**origin, "word": wish})
+    granted, proof = False if wish == "stop" else None, {**origin, "word": wish}
+    change = ConsentChange(CHANNEL, ANY, granted, source, proof=proof, by=StatedBy.PERSON)
 
     async def work(connection: Connection) -> tuple[ConsentChangeResult, ...]:
         if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
-        effects = []
-        # In key order, and the address last (`store/locks.py`): texts about the same people lock in one order.
-        for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
-            policy = catalogue.consent.policy
-            # An opt-out by text is never refused: the number may also be somebody's whose time is the real one.
-            effects.append(
-                await consents.change_consents_within(connection, catalogue, policy, person, [change], outside=False)
-            )
+        changes = {await subjects.canonical_key(connection, key): [change] for key in people}
+        # An opt-out by text is never refused: the number may also be somebody's whose time is the real one.
+        effects = await consents.change_consents_within(
+            connection, catalogue, catalogue.consent.policy, changes, outside=False
+        )
         await _change_suppression(connection, catalogue, phone, wish, source)
         return tuple(effects)
 

@@ -3,7 +3,7 @@
 They bounced, complained or asked to stop. A suppression is not a consent: it concerns the address, whoever has it, and
 outlives the person.
 
-Each address has a lock. The gate shares it under the person's lock, and a suppression holds it exclusively: once a
+Each address has a lock. The gate takes it after the person's lock, and a suppression holds it exclusively: once a
 suppression has committed, nothing enters `sending` for that address, whoever has it then. `store/locks.py` has the
 order.
 """
@@ -18,7 +18,8 @@ from typing import Any, Literal
 from sqlalchemy import Text, bindparam, delete, exists, func, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.consent.rules import SoftBounces
+from journeys.consent.mailboxes import mailboxes_of
+from journeys.consent.rules import ConsentRuleSet, SoftBounces
 from journeys.tokens.address_hash import AddressHash
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of, unnest, when_given
@@ -100,6 +101,12 @@ async def lock_addresses(connection: Connection, addresses: AddressHash, by_chan
     digests = {digest for channel, address in by_channel for digest in addresses.digests(channel, address)}
     if digests:
         await fetch_all(connection, _LOCK, digests=list(digests))
+
+
+async def lock_mailboxes(connection: Connection, book: ConsentRuleSet, profiles: Iterable[Mapping[str, Any]]) -> None:
+    """The same for the mailboxes of several people."""
+    mailboxes = [mailboxes_of(book.policy, profile) for profile in profiles]
+    await lock_addresses(connection, book.addresses, [each for of_one in mailboxes for each in of_one.items()])
 
 
 async def suppress(

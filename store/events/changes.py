@@ -34,7 +34,7 @@ async def change_consents(
 
     async def change(connection: Connection) -> ConsentChangeResult:
         key = await subjects.canonical_key(connection, person)
-        result = await consents.change_consents_within(connection, catalogue, policy, key, changes, outside=True)
+        (result,) = await consents.change_consents_within(connection, catalogue, policy, {key: changes}, outside=True)
         await accept_within(connection, catalogue, result.events, source=SOURCE_CONSENT)
         return result
 

@@ -84,7 +84,8 @@ async def _accept(
     received_at = current_instant()
     await catalogue.current(connection)
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
-    events = [event for event in received if isinstance(event, InboundEvent)]
+    opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
+    events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]
     known = await identify(connection, events, clock) if events else {}
     resolved, across = split_across_clocks(resolve_events(events, known))
     quarantined = await quarantine.hold_rejected(
@@ -97,8 +98,10 @@ async def _accept(
         stored = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
         if stored:
             await _take_effect(connection, catalogue, stored, known, locked)
-    duplicates = len(received) - len(stored) - quarantined
-    return IngestResult(len(stored), duplicates, quarantined, tuple(stored), tuple(across))
+    extra = {event.message_id for event in opt_outs}
+    accepted = sum(item.event.message_id not in extra for item in stored)
+    duplicates = len(received) - accepted - quarantined
+    return IngestResult(accepted, duplicates, quarantined, tuple(stored), tuple(across))
 
 
 async def _take_effect(

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from journeys.events.inbound import ResolvedEvent
-from journeys.events.segment import accepted_at
+from journeys.events.segment import accepted_at, occurred_at
 from store.database import Connection
 from store.people.subjects import Subject
 from store.people.test_clocks import hold_clocks, read_instants
+
+
+class EventInstants(NamedTuple):
+    """Instants of an event: `at` for every decision, `occurred_at` for the order of statements of consent."""
+
+    at: datetime
+    occurred_at: datetime
 
 
 async def instants_of(
@@ -19,8 +27,8 @@ async def instants_of(
     received_at: datetime,
     *,
     outside: bool,
-) -> list[datetime]:
-    """The instant of each event: on its subject's test clock, and not before its lanes' timers are decided.
+) -> list[EventInstants]:
+    """The instants of each event: on its subject's test clock, and not before its lanes' timers are decided.
 
     What comes from `outside` keeps the test clocks standing until the commit. Raises ClockAdvancing.
     """
@@ -31,7 +39,9 @@ async def instants_of(
     for item in resolved:
         virtual = clocks.get(item.clock) if item.clock is not None else None
         floor = floors.get(item.subject_key)
-        instants.append(accepted_at(item.event, virtual or received_at, virtual=virtual is not None, floor=floor))
+        received, is_virtual = virtual or received_at, virtual is not None
+        at = accepted_at(item.event, received, virtual=is_virtual, floor=floor)
+        instants.append(EventInstants(at, occurred_at(item.event, received, virtual=is_virtual)))
     return instants
 
 

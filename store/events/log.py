@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
 from store.database import Connection, as_json, fetch_all, sql
+from store.events.instants import EventInstants
 from store.exports import feed
 from store.expressions import unnest
 from store.schema import events
@@ -40,24 +41,26 @@ _INSERT = sql(
 async def store_batch(
     connection: Connection,
     resolved: Sequence[ResolvedEvent],
-    instants: Sequence[datetime],
+    instants: Sequence[EventInstants],
     *,
     source: str,
     received_at: datetime,
 ) -> list[StoredEvent]:
     """Store a batch in one statement; the events that are new. Of one message id the first event counts."""
-    once: dict[str, tuple[ResolvedEvent, datetime]] = {}
-    for item, at in zip(resolved, instants, strict=True):
-        once.setdefault(item.event.message_id, (item, at))
+    once: dict[str, tuple[ResolvedEvent, EventInstants]] = {}
+    for item, of_event in zip(resolved, instants, strict=True):
+        once.setdefault(item.event.message_id, (item, of_event))
     numbers = await _insert(
         connection,
-        [(item.event, item.subject_key, at) for item, at in once.values()],
+        [(item.event, item.subject_key, of_event.at) for item, of_event in once.values()],
         source=source,
         received_at=received_at,
     )
     stored = [
-        StoredEvent(item.event, source, number, at, item.subject_key, item.named_account, item.changes_identity)
-        for message_id, (item, at) in once.items()
+        StoredEvent(
+            item.event, source, number, at, item.subject_key, item.named_account, item.changes_identity, occurred
+        )
+        for message_id, (item, (at, occurred)) in once.items()
         if (number := numbers.get(message_id)) is not None
     ]
     await _feed_reactions(connection, stored)

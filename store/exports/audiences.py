@@ -28,7 +28,8 @@ _PENDING = sql(
     """
     SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,
       p.profile->>'email' AS email, p.profile->>'stage' AS stage,
-      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS consents,
+      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c
+       WHERE c.subject_key = p.key AND c.in_force) AS consents,
       coalesce(s.member, false) AS in_tool, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
     FROM (SELECT subject_key, member, changed_at, journey FROM audiences WHERE audience = :audience) a
     FULL JOIN (SELECT subject_key, member, hashed, digests, synced_at FROM audience_syncs
@@ -38,7 +39,7 @@ _PENDING = sql(
         (x.scope = 'all' OR (x.scope, x.name) IN (('channel', :ads), ('journey', a.journey))))) AS held(stopped)
     CROSS JOIN LATERAL (SELECT coalesce(s.member AND p.key IS NULL, false)
        OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
-       OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.at > s.synced_at)
+       OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.recorded_at > s.synced_at)
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
                   AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
     WHERE (s.member OR NOT stopped)

@@ -47,6 +47,7 @@ ENTRY = select(
     messages.c.lease_until,
     messages.c.reference,
     messages.c.address,
+    messages.c.address_hash,
     messages.c.body,
     messages.c.summary,
     messages.c.decided_at,
@@ -118,6 +119,7 @@ class LedgerEntry:
     lease_until: datetime | None = None
     reference: str | None = None
     address: str | None = None
+    address_hash: str | None = None
     body: bytes | None = None
     first_attempt_at: datetime | None = None
     sent_at: datetime | None = None

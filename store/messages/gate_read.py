@@ -12,13 +12,14 @@ from typing import Any
 import orjson
 
 from journeys.consent.bound_addresses import counts_now
+from journeys.consent.mailboxes import with_refusals
 from journeys.gate.queue import QueuedMessage, ends_by_itself, rules_of_wait
 from journeys.gate.requests import MessageVisit, RunVisit, still_holds
 from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
 from store.database import Connection, fetch_one, sql
 from store.people.subjects import account_in
 
-_READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests, :now)")
+_READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests, :now, :counted)")
 
 
 async def lock_and_read(
@@ -29,22 +30,32 @@ async def lock_and_read(
     now: datetime,
     channels: Mapping[str, str],
     current: Collection[str],
+    counted: Collection[str] = (),
 ) -> RecipientContext:
     """Lock a person and read everything that the gate weighs, except their profile (addresses, zone).
 
     `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`); `current` are the hashes
-    that a confirmed consent may be bound to (`bound_addresses.py`).
+    that a confirmed consent may be bound to (`bound_addresses.py`). `counted` are those of mailboxes (`mailboxes.py`): they
+    are locked exclusively, and what was sent to others there counts.
     """
     row = await fetch_one(
-        connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now
+        connection,
+        _READ,
+        person=person,
+        account=account,
+        since=since,
+        digests=list(channels),
+        now=now,
+        counted=[digest for digest in counted if digest in channels],
     )
     assert row is not None
+    own = {
+        (channel, topic): granted
+        for channel, topic, granted, bound in _list(row["consents"])
+        if counts_now(bound, current)
+    }
     return RecipientContext(
-        consents={
-            (channel, topic): granted
-            for channel, topic, granted, bound in _list(row["consents"])
-            if counts_now(bound, current)
-        },
+        consents=with_refusals(own, [(channels[digest], topic) for digest, topic in _list(row["refused"])]),
         sent=tuple(map(_sent, _list(row["sent"]))),
         queue=tuple(map(_queued, _list(row["queue"]))),
         urgent_open=bool(row["urgent"]),
@@ -65,10 +76,10 @@ def _list(value: Any) -> list[Any]:
 
 
 def _sent(item: list[Any]) -> SentMessage:
-    at, channel, topic, priority, action, journey, template, subject, key, is_part = item
+    at, channel, topic, priority, action, journey, template, subject, key, is_part, to_other = item
     return SentMessage(
         datetime.fromisoformat(at), channel, topic, priority, action, journey, template, account_in(subject), key,
-        is_part=is_part,
+        is_part=is_part, to_other=to_other,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _REQUESTED: Final = (
 )  # fmt: skip
 """The columns that a request sets once."""
 _DECIDED: Final = (
-    "status", "reasons", "channel", "due_at", "attempts", "lease_until", "reference", "address", "body", "summary", "detail",
+    "status", "reasons", "channel", "due_at", "attempts", "lease_until", "reference", "address", "address_hash", "body", "summary", "detail",
     "decided_at", "first_attempt_at", "sent_at", "settled_at", "ready_at", "merged_into",
 )  # fmt: skip
 """The columns that the gate sets whenever it decides."""

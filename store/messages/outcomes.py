@@ -6,6 +6,7 @@ has left the state that would react.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -37,11 +38,25 @@ async def lock_outcome_lanes(connection: Connection, person: str, account: str |
 
     Raises Contended if there are more of them than before the locks: retry the transaction.
     """
-    keys = {person, *((account,) if account else ()), *await due.lanes_of_unsettled(connection, person)}
+    return await lock_lanes_of(connection, [person], [account] if account else [])
+
+
+async def lock_lanes_of(
+    connection: Connection, people: Collection[str], accounts: Iterable[str] = ()
+) -> dict[str, Subject]:
+    """The same for several people, all at once."""
+    keys = {*people, *accounts, *await _lanes_of_unsettled(connection, people)}
     locked = await subjects.lock_subjects(connection, keys)
-    if not await due.lanes_of_unsettled(connection, person) <= keys:
+    if not await _lanes_of_unsettled(connection, people) <= keys:
         raise Contended
     return locked
+
+
+async def _lanes_of_unsettled(connection: Connection, people: Iterable[str]) -> set[str]:
+    lanes = set[str]()
+    for person in people:
+        lanes |= await due.lanes_of_unsettled(connection, person)
+    return lanes
 
 
 async def enqueue_outcome(

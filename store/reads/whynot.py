@@ -105,7 +105,7 @@ _SINCE = sql(
     union_all(
         select(
             literal("consent").label("what"), consents.c.channel.label("a"), consents.c.topic.label("b"), consents.c.at
-        ).where(consents.c.subject_key == _person),
+        ).where(consents.c.subject_key == _person, consents.c.in_force),
         select(literal("stop"), stops.c.scope, stops.c.name, stops.c.at).where(stops.c.released_at.is_(None)),
         select(literal("held"), literal(""), literal(""), func.min(holds.c.since))
         .where(holds.c.released_at.is_(None), _concerns(holds.c.subject_key))

@@ -7,7 +7,7 @@
     outbox       outbox, lanes, parked
     runs         runs, timeline, sweeps
     messages     messages, stops, holds                        store/messages/gate_read.sql
-    consent      consents, consent_log, consent_requests,
+    consent      consents, consent_log, consent_requests, address_consents,
                  suppressions, soft_bounces, inbound_texts     store/consent/{consent_log,address_lock}.sql
     tasks        tasks, task_asks, task_log, task_mirrors, turns, conversations
     inbox        inbox, checklist_items, awaited_signals, clicks
@@ -19,7 +19,15 @@ A change here needs a migration (`store/migrations`); a test compares both. Tabl
 
 from store.schema.access import api_keys, claimed_fields, quotas
 from store.schema.base import metadata
-from store.schema.consent import consent_log, consent_requests, consents, inbound_texts, soft_bounces, suppressions
+from store.schema.consent import (
+    address_consents,
+    consent_log,
+    consent_requests,
+    consents,
+    inbound_texts,
+    soft_bounces,
+    suppressions,
+)
 from store.schema.definitions import catalogue, definitions, journeys
 from store.schema.events import dead_letters, events, quarantine, tickets
 from store.schema.exports import audience_syncs, audiences, feed, feed_push
@@ -31,7 +39,7 @@ from store.schema.runs import runs, sweeps, timeline
 from store.schema.tasks import conversations, task_asks, task_log, task_mirrors, tasks, turns
 
 __all__ = [
-    "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
+    "address_consents", "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
     "consent_requests", "consents", "conversations", "dead_letters", "definitions", "events", "feed", "feed_push", "holds",
     "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "parked", "quarantine", "quotas",
     "runs", "soft_bounces", "stops", "subjects", "suppressions", "sweeps", "task_asks", "task_log", "task_mirrors", "tasks",

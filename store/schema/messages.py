@@ -68,6 +68,7 @@ messages = Table(
     Column("lease_until", Timestamp, comment="Of sending: whose end is unknown after this instant."),
     Column("reference", Text, comment="The provider's id of it."),
     Column("address", Text),
+    Column("address_hash", Text, comment="Of an address that several people may have: it counts for all of them."),
     Column("body", LargeBinary, comment="The rendered bytes, which every attempt sends."),
     Column("summary", JSONB, comment="Subject, variant, links and the like."),
     Column("detail", Text, comment="What the provider said."),
@@ -92,6 +93,12 @@ Index(
     messages.c.recipient,
     messages.c.sent_at,
     postgresql_where=or_(messages.c.status.in_(_COUNTED), _doubted),
+)
+Index(
+    "messages_to_address",
+    messages.c.address_hash,
+    messages.c.sent_at,
+    postgresql_where=and_(messages.c.address_hash.is_not(None), or_(messages.c.status.in_(_COUNTED), _doubted)),
 )
 Index("messages_due", messages.c.recipient, messages.c.due_at, postgresql_where=_unsettled)
 Index(

@@ -121,11 +121,142 @@ async def test_C5_ads_are_opted_out_of_like_any_channel(published, api, sender):
     assert await consents_of(api, "no-ads") == {("audience", "*"): False, ("audience", "offers"): False}
 
 
-async def test_an_invalid_consent_trait_is_quarantined_and_changes_nothing(published, api, sender):
+# -- precedence --------------------------------------------------------------------------------------------------------------
+
+
+def hours_ago(hours: float) -> str:
+    return (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
+
+
+async def put(api, user: str, *, granted: bool | None, **more: Any) -> dict[str, Any]:
+    body = {"channel": "*", "topic": "*", "granted": granted, "source": "tests", **more}
+    answer = await api.put(f"/v1/users/{user}/consents", json=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def effects(api, user: str) -> list[str]:
+    """The effects of a person's statements, in the order of their arrival."""
+    items = (await api.get(f"/v1/users/{user}/consents/log")).json()["items"]
+    return [item["effect"] for item in reversed(items)]
+
+
+async def test_C5_a_statement_from_before_an_opt_out_does_not_lift_it(published, api, sender):
+    await entered_run(api, sender, "stale")
+    await identify(sender, "stale", {"unsubscribed": True}, message="stale-1", timestamp=hours_ago(1))
+    for number, traits in enumerate(({"unsubscribed": False}, {"consents": {"*": {"*": True}}})):
+        wording = {"consent": {"wording": "All messages"}}
+        await identify(
+            sender, "stale", traits, message=f"stale-old-{number}", timestamp=hours_ago(5), context=wording
+        )  # fmt: skip
+    assert await consents_of(api, "stale") == {("*", "*"): False}
+    assert await effects(api, "stale") == ["applied", "stale", "stale"]
+    await identify(
+        sender, "stale", {"unsubscribed": False}, message="stale-new", context={"consent": {"wording": "Resume"}}
+    )  # fmt: skip
+    assert await consents_of(api, "stale") == {}
+
+
+async def test_C5_the_senders_clock_is_corrected_before_statements_are_compared(published, api, sender):
+    """A clock that is a day fast: a grant of five hours ago is sent as one of nineteen hours ahead."""
+    await entered_run(api, sender, "fast-clock")
+    await identify(sender, "fast-clock", {"unsubscribed": True}, message="fast-1", timestamp=hours_ago(1))
+    ahead = {"timestamp": hours_ago(5 - 24), "sentAt": hours_ago(-24)}
+    context = {"consent": {"wording": "Resume"}}
+    await identify(sender, "fast-clock", {"unsubscribed": False}, message="fast-2", context=context, **ahead)
+    assert await consents_of(api, "fast-clock") == {("*", "*"): False}
+
+
+async def test_C5_an_opt_out_older_than_a_newer_grant_is_listed_and_the_grant_stays(published, api, sender):
+    await entered_run(api, sender, "late")
+    await put(api, "late", granted=True, channel="email", topic="shop", timestamp=hours_ago(1))
+    refusal = {"consents": {"email": {"shop": False}}}
+    await identify(sender, "late", refusal, message="late-no", timestamp=hours_ago(3))
+    assert await consents_of(api, "late") == {("email", "shop"): True}
+    key = (await api.get("/v1/users/late")).json()["key"]
+    listed = (await api.get("/v1/consents/log", params={"effect": "late"})).json()["items"]
+    assert [(item["granted"], item["proof"]["event"]) for item in listed if item["person"] == key] == [
+        (False, "late-no")
+    ]
+
+
+async def test_C5_what_the_person_said_is_undone_by_them_or_an_operator_with_a_reason_only(published, api, sender):
+    await entered_run(api, sender, "own")
+    page = {"by": "person", "wording": "Stop everything", "proof": {"page": "settings", "session": "s1"}}
+    await put(api, "own", granted=False, **page)
+    context = {"consent": {"wording": "Resume"}}
+    await identify(sender, "own", {"unsubscribed": False}, message="own-1", context=context)
+    assert (await put(api, "own", granted=None))["effect"] == "protected", "an operator without a reason"
+    secret = {"channel": "*", "topic": "*", "granted": None, "source": "server", "wording": "x", "reason": "they asked"}
+    assert (await sender.put("/v1/users/own/consents", json=secret)).json()["effect"] == "protected"
+    assert await consents_of(api, "own") == {("*", "*"): False}
+    assert (await put(api, "own", granted=None, reason="asked on the phone"))["effect"] == "applied"
+    assert await consents_of(api, "own") == {}
+    await put(api, "own", granted=False, **page)
+    answer = await sender.put(
+        "/v1/users/own/consents",
+        json={"channel": "*", "topic": "*", "granted": None, "source": "settings", **page},
+    )
+    assert answer.json()["effect"] == "applied", "the company's own preference page"
+    assert await consents_of(api, "own") == {}
+    entry = (await api.get("/v1/users/own/consents/log")).json()["items"][0]
+    assert (entry["by"], entry["proof"]["session"]) == ("person", "s1")
+
+
+async def test_C5_by_person_needs_the_wording_and_a_proof(published, api, sender):
+    await entered_run(api, sender, "unproven")
+    body = {"channel": "*", "topic": "*", "granted": False, "source": "settings", "by": "person"}
+    for more in ({}, {"wording": "Stop"}, {"proof": {"page": "settings"}}):
+        assert (await sender.put("/v1/users/unproven/consents", json=body | more)).status_code == 422
+
+
+# -- opt-outs that cannot be read -----------------------------------------------------------------------------------------------
+
+
+async def test_C5_an_opt_out_that_cannot_be_read_is_one_of_everything_and_reported(published, api, sender):
     await entered_run(api, sender, "unclear")
     answer = await identify(sender, "unclear", {"consents": {"fax": False}, "plan": "team"}, message="unclear-no")
+    assert "quarantined" not in answer
+    assert await consents_of(api, "unclear") == {("*", "*"): False}
+    key = (await api.get("/v1/users/unclear")).json()["key"]
+    listed = (await api.get("/v1/consents/log", params={"unreadable": True})).json()["items"]
+    (why,) = [item["unreadable"] for item in listed if item["person"] == key]
+    assert "'fax' is not a channel" in why
+
+
+async def test_a_grant_that_cannot_be_read_is_quarantined_and_changes_nothing(published, api, sender):
+    await entered_run(api, sender, "half")
+    traits = {"consents": {"fax": True}, "plan": "team"}
+    answer = await identify(sender, "half", traits, message="half-yes", context={"consent": {"wording": "x"}})
     assert "'fax' is not a channel" in answer["quarantined"][0]
-    assert await consents_of(api, "unclear") == {}
+    assert await consents_of(api, "half") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "place"),
+    [
+        ("mixed", {"type": "identify", "traits": {"consents": {"fax": True, "email": False}}}, ("email", "*")),
+        (
+            "failing",
+            {"type": "track", "event": "Consent Changed",
+             "properties": {"channel": "sms", "topic": "shop", "granted": False, "wording": {"a": 1}}},
+            ("sms", "shop"),
+        ),
+        ("vague", {"type": "track", "event": "Consent Changed", "properties": {"channel": "email"}}, ("email", "*")),
+        (
+            "timeless",
+            {"type": "identify", "timestamp": "yesterday", "traits": {"unsubscribed": True}},
+            ("*", "*"),
+        ),
+    ],
+)  # fmt: skip
+async def test_C5_an_opt_out_counts_although_its_call_is_quarantined(published, api, sender, name, call, place):
+    user = f"kept-{name}"
+    await entered_run(api, sender, user)
+    batch = {"batch": [{"userId": user, "messageId": f"{user}-no", "context": {"consent": {"wording": "x"}}, **call}]}
+    answer = (await sender.post("/v1/batch", json=batch)).json()
+    assert answer["quarantined"], answer
+    assert await consents_of(api, user) == {place: False}
 
 
 # -- attempts in flight --------------------------------------------------------------------------------------------------------------

@@ -116,18 +116,44 @@ def test_C5_a_call_makes_the_statements_that_it_contains(event, expected):
 
 
 @pytest.mark.parametrize(
+    ("event", "widest"),
+    [
+        (call("identify", traits={"consents": "no"}), ("*", "*")),
+        (call("identify", traits={"consents": False}), ("*", "*")),
+        (call("identify", traits={"consents": ["email"]}), ("*", "*")),
+        (call("identify", traits={"consents": {"fax": False}}), ("*", "*")),
+        (call("identify", traits={"consents": {"fax": {"offers": False}}}), ("*", "offers")),
+        (call("identify", traits={"consents": {"email": {"Not A Topic": False}}}), ("email", "*")),
+        (call("identify", traits={"consents": {"email": "false"}}), ("email", "*")),
+        (call("identify", traits={"consents": {"email": {"offers": 0}}}), ("email", "offers")),
+        (call("identify", traits={"consents": {"email": {"offers": {"granted": False}}}}), ("email", "offers")),
+        (call("identify", traits={"unsubscribed": "yes"}), ("*", "*")),
+        (call("identify", traits={"unsubscribed": 1}), ("*", "*")),
+        (call("track", "told", data={"channel": 7}), ("*", "*")),
+        (call("track", "told", data={"channel": "email", "topic": "offers"}), ("email", "offers")),
+        (call("track", "told", data={"channel": "email", "topic": "offers", "granted": "revoked"}), ("email", "offers")),
+        (call("track", "left", data={"topic": ["offers"]}), ("email", "*")),
+    ],
+)  # fmt: skip
+def test_C5_an_opt_out_that_cannot_be_read_counts_as_one_of_everything_it_can_mean(event, widest):
+    (stated,) = statements.statements_in(RULES, event)
+    assert (stated.channel, stated.topic, stated.granted, bool(stated.unreadable)) == (*widest, False, True)
+    assert statements.statement_faults(RULES, event) == []
+
+
+@pytest.mark.parametrize(
     "event",
     [
-        call("identify", traits={"consents": "no"}),
-        call("identify", traits={"consents": {"fax": False}}),
-        call("identify", traits={"consents": {"email": {"Not A Topic": False}}}),
-        call("identify", traits={"consents": {"email": "false"}}),
-        call("identify", traits={"consents": {"email": {"offers": 0}}}),
-        call("identify", traits={"unsubscribed": "yes"}),
-        call("track", "told", data={"channel": 7}),
+        call("identify", traits={"consents": True}),
+        call("identify", traits={"consents": {"fax": True}}),
+        call("identify", traits={"consents": {"fax": None}}),
+        call("identify", traits={"consents": {"email": {"Not A Topic": "Yes"}}}),
+        call("identify", traits={"consents": {"email": {"offers": 1}}}),
+        call("identify", traits={"unsubscribed": "No"}),
+        call("track", "told", data={"channel": 7, "granted": True}),
     ],
 )
-def test_an_unreadable_consent_is_a_fault_and_makes_no_statement(event):
+def test_a_grant_that_cannot_be_read_is_a_fault_and_makes_no_statement(event):
     assert statements.statements_in(RULES, event) == []
     assert len(statements.statement_faults(RULES, event)) == 1
 

@@ -132,6 +132,9 @@ async def test_control_without_the_gates_lock_a_cap_of_three_lets_more_through(d
     """The control: nothing else locks the person here."""
     async with open_arena(database_url, CAPPED) as arena:
         await without_gate_part(arena, "FOR UPDATE")
+        await without_gate_part(
+            arena, "pg_advisory_xact_lock(address_lock(d))", "pg_advisory_xact_lock_shared(address_lock(d))"
+        )
         assert (await results_of_concurrent_requests(arena, 200))["sending"] > 3
 
 

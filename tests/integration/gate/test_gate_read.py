@@ -23,7 +23,7 @@ from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from tests.support.gate_arena import add_people, new_message, open_arena
 
-READ = "SELECT * FROM gate_reads('u_1', 'a_2', now() - interval '1 day', ARRAY['d'], now())"
+READ = "SELECT * FROM gate_reads('u_1', 'a_2', now() - interval '1 day', ARRAY['d', 'e'], now(), ARRAY['d'])"
 KNOWN = """
     INSERT INTO subjects (key, kind) VALUES ('u_1', 'user');
     INSERT INTO members (account_key, person_key) VALUES ('a_1', 'u_1');
@@ -48,7 +48,18 @@ async def test_the_gate_reads_the_accounts_the_reason_of_a_suppression_and_messa
     await db.execute(KNOWN)
     row = await db.fetchrow(READ)
     read: dict[str, Any] = {name: json.loads(value) if isinstance(value, str) else value for name, value in row.items()}
-    assert list(read) == ["consents", "sent", "queue", "urgent", "stopped", "suppressed", "held", "talks", "accounts"]
+    assert list(read) == [
+        "consents",
+        "sent",
+        "queue",
+        "urgent",
+        "stopped",
+        "suppressed",
+        "held",
+        "talks",
+        "accounts",
+        "refused",
+    ]
     assert (read["urgent"], [message[8] for message in read["sent"]]) == (True, ["m"])
     assert sorted(read["accounts"]) == ["a_1", "a_2"]
     assert read["suppressed"] == {"d": "complaint"}
@@ -103,13 +114,24 @@ async def test_C2_what_is_behind_a_withdrawn_message_is_due_at_once(database_url
     assert due == {ahead.key: None, behind.key: left.at, other.key: other.due_at}
 
 
-async def test_the_gate_takes_shared_locks_of_kill_switches_and_of_each_address(db: asyncpg.Connection) -> None:
+async def test_the_gate_shares_the_lock_of_kill_switches_and_takes_those_of_mailboxes_alone(
+    db: asyncpg.Connection,
+) -> None:
     async with db.transaction():
         await db.execute(READ)
-        held = "SELECT (classid::bigint << 32) + objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND pid = pg_backend_pid()"
-        address = await db.fetchval("SELECT address_lock('d')")
-        numbers = {row[0] for row in await db.fetch(held)}
-    assert numbers == {int(Lock.STOPS), address}
+        held = "SELECT (classid::bigint << 32) + objid::bigint, mode FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        numbers = {(row[0], row[1]) for row in await db.fetch(held)}
+        mailbox, other = await db.fetchval("SELECT address_lock('d')"), await db.fetchval("SELECT address_lock('e')")
+    assert numbers == {(int(Lock.STOPS), "ShareLock"), (mailbox, "ExclusiveLock"), (other, "ShareLock")}
+
+
+async def test_messages_to_an_address_are_found_by_an_index(db: asyncpg.Connection) -> None:
+    await db.execute("SET enable_seqscan = off")
+    plan = await db.fetch(
+        """EXPLAIN SELECT * FROM messages a WHERE a.address_hash = ANY (ARRAY['d']) AND a.recipient <> 'u' AND a.sent_at > now()
+           AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))"""
+    )
+    assert "messages_to_address" in "".join(line[0] for line in plan)
 
 
 async def test_messages_that_count_for_a_cap_are_found_by_an_index(db: asyncpg.Connection) -> None:

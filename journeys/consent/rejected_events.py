@@ -1,0 +1,67 @@
+"""Opt-outs in calls that are rejected for another reason (C5).
+
+An opt-out counts although its call goes to quarantine: nothing of it is accepted but the opt-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from journeys.consent.rules import ConsentRules
+from journeys.consent.statements import TRAITS, statements_in
+from journeys.events.inbound import InboundEvent
+from journeys.events.segment import MAX_ID, is_absurd, sender_instant
+
+SUFFIX: Final = ":opt-out"
+"""At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
+
+
+def opt_out_in(
+    rules: ConsentRules,
+    raw: Mapping[str, Any],
+    kind: str,
+    signal: str,
+    message_id: str,
+    sent_at: datetime | None = None,
+) -> InboundEvent | None:
+    """The opt-outs of a rejected call, as an `identify` call with nothing else; None if it has none, or no person.
+
+    A time that cannot be read is left out: then the opt-out is of now.
+    """
+    user_id, anonymous_id = (_identity(raw.get(name)) for name in ("userId", "anonymousId"))
+    if kind not in {"identify", "track"} or (user_id or anonymous_id) is None:
+        return None
+    traits, data, context = (_mapping(raw.get(name)) for name in ("traits", "properties", "context"))
+    if kind == "identify" and TRAITS.isdisjoint(traits):
+        return None
+    call = InboundEvent("identify" if kind == "identify" else "track", message_id, signal, data=data, traits=traits)
+    consents: dict[str, dict[str, bool]] = {}
+    for stated in statements_in(rules, call):
+        if stated.granted is False:
+            consents.setdefault(stated.channel, {})[stated.topic] = False
+    if not consents:
+        return None
+    timestamp = sender_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
+    sent = sender_instant(raw.get("sentAt")) or sent_at
+    return InboundEvent(
+        "identify",
+        f"{message_id[: MAX_ID - len(SUFFIX)]}{SUFFIX}",
+        "identify",
+        user_id=user_id,
+        anonymous_id=anonymous_id if user_id is None else None,
+        traits={"consents": consents},
+        context=context or None,
+        timestamp=timestamp,
+        sent_at=None if is_absurd(timestamp, sent) else sent,
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _identity(value: Any) -> str | None:
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if 0 < len(text) <= MAX_ID and "\x00" not in text else None

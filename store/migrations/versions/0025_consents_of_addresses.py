@@ -1,0 +1,103 @@
+"""An opt-out, caps and cooldowns hold for an address too.
+
+Messages sent before have no hash of their address: they count for their recipients only. `gate_reads` locks the addresses
+that several people may have exclusively.
+
+Revision ID: 0025
+Revises: 0024
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from alembic import op
+
+revision = "0025"
+down_revision = "0024"
+branch_labels = None
+depends_on = None
+
+_BEFORE = (
+    ("digests text[], at timestamp with time zone)", "digests text[], at timestamp with time zone, counted text[])"),
+    ("talks json, accounts text[])", "talks json, accounts text[], refused json)"),
+    ("DECLARE theirs text[];", "DECLARE theirs text[]; on_clock text;"),
+    (
+        "PERFORM 1 FROM subjects s WHERE s.key = person FOR UPDATE;",
+        "SELECT s.clock INTO on_clock FROM subjects s WHERE s.key = person FOR UPDATE;",
+    ),
+    (
+        "PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;",
+        """PERFORM CASE WHEN d = ANY (counted) THEN pg_advisory_xact_lock(address_lock(d))
+               ELSE pg_advisory_xact_lock_shared(address_lock(d)) END
+  FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;""",
+    ),
+    ("m.subject_key, m.key, m.merged_into IS NOT NULL))", "m.subject_key, m.key, m.merged_into IS NOT NULL, m.recipient <> person))"),
+    (
+        """FROM messages m WHERE m.recipient = person AND m.sent_at > since
+       AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),""",
+        """FROM (SELECT a.* FROM messages a WHERE a.recipient = person AND a.sent_at > since
+             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))
+           UNION ALL
+           SELECT a.* FROM messages a WHERE a.address_hash = ANY (counted) AND a.recipient <> person AND a.sent_at > since
+             AND a.clock IS NOT DISTINCT FROM on_clock
+             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))) AS m),""",
+    ),
+    (
+        "    theirs;\nEND",
+        """    theirs,
+    (SELECT json_agg(json_build_array(r.digest, r.topic)) FROM address_consents r
+     WHERE r.digest = ANY (counted) AND r.clock = coalesce(on_clock, '') AND NOT r.granted);
+END""",
+    ),
+)  # fmt: skip
+_OLD = "text, text, timestamptz, text[], timestamptz"
+_NEW = "text, text, timestamptz, text[], timestamptz, text[]"
+
+
+def _rewrite_gate_reads(changes: Iterable[tuple[str, str]], dropped: str) -> None:
+    """Replace parts of the function as it is, and drop the one with the other arguments."""
+    steps = "".join(
+        f"""
+        IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form: %', $old${old}$old$; END IF;
+        source := replace(source, $old${old}$old$, $new${new}$new$);"""
+        for old, new in changes
+    )
+    op.execute(
+        f"""
+        DO $do$
+        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
+        BEGIN {steps}
+          EXECUTE source;
+        END $do$
+        """
+    )
+    op.execute(f"DROP FUNCTION gate_reads({dropped})")
+
+
+def upgrade() -> None:
+    """Add the table, the column and its index, then have the gate read them."""
+    op.execute(
+        """
+        CREATE TABLE address_consents (
+          digest text NOT NULL, clock text NOT NULL DEFAULT '', topic text NOT NULL, granted boolean,
+          source text NOT NULL, at timestamptz NOT NULL,
+          CONSTRAINT address_consents_pkey PRIMARY KEY (digest, clock, topic))
+        """
+    )
+    op.execute("ALTER TABLE messages ADD COLUMN address_hash text")
+    op.execute(
+        """
+        CREATE INDEX messages_to_address ON messages (address_hash, sent_at) WHERE address_hash IS NOT NULL
+          AND (status IN ('sending', 'sent', 'unknown', 'merged') OR status = 'deferred' AND in_doubt)
+        """
+    )
+    _rewrite_gate_reads(_BEFORE, _OLD)
+
+
+def downgrade() -> None:
+    """Forget what was said of addresses."""
+    _rewrite_gate_reads([(new, old) for old, new in _BEFORE], _NEW)
+    op.execute("DROP INDEX messages_to_address")
+    op.execute("ALTER TABLE messages DROP COLUMN address_hash")
+    op.execute("DROP TABLE address_consents")

@@ -1,0 +1,86 @@
+"""Mailboxes in memory: caps, cooldowns and opt-outs hold for everybody at one address (C2, C5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from journeys.consent.rules import ConsentRules
+from journeys.simulation.backtest import streams_of
+from tests.core.simulation.worlds import consent, happen, identify, messages, signal, world
+
+TEXT = "states: {a: {do: {send: one, via: [email]}, on: {go: {do: {send: two, via: [email]}}}}}"
+CAP = {"caps": [{"name": "mails", "channel": "email", "limit": 1, "window": "P7D"}], "expires_after": "P2D"}
+COOLDOWN = {"cooldowns": [{"name": "apart", "channel": "email", "between": "P1D"}]}
+SHARED = {"shared_mailboxes": ["Office@Example.com"]}
+ADDRESS = "office@example.com"
+
+
+def sent_to(simulated) -> list[tuple[float, str]]:
+    return [(at, person) for at, person, verdict, _ in messages(simulated) if verdict == "sent"]
+
+
+def begin(*, rules=None, other: str = " OFFICE@example.com"):
+    simulated = world(TEXT, rules=rules, consent=ConsentRules())
+    return happen(
+        simulated,
+        identify(0, "ada", email=ADDRESS),
+        identify(0, "ben", email=other),
+        signal(1, "ada", "begin"),
+        signal(1.5, "ben", "begin"),
+        until=30,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "sent"),
+    [
+        (CAP, [(1, "ada")]),
+        (COOLDOWN, [(1, "ada"), (2, "ben")]),
+        (CAP | SHARED, [(1, "ada"), (1.5, "ben")]),
+        (COOLDOWN | SHARED, [(1, "ada"), (1.5, "ben")]),
+    ],
+    ids=["cap", "cooldown", "cap at a shared mailbox", "cooldown at a shared mailbox"],
+)
+def test_C2_messages_to_one_mailbox_count_for_everybody_who_has_it(rules, sent):
+    assert sent_to(begin(rules=rules)) == sent
+
+
+def test_C2_people_with_their_own_mailboxes_are_counted_apart():
+    assert sent_to(begin(rules=CAP, other="ben@example.com")) == [(1, "ada"), (1.5, "ben")]
+
+
+@pytest.mark.parametrize("by", ["person", "operator", "company"])
+def test_C5_what_a_person_says_themselves_holds_for_everybody_at_their_mailbox(by):
+    simulated = begin()
+    happen(simulated, consent(2, "ada", granted=False, channel="email", by=by), signal(3, "ben", "go"), until=4)
+    verdict = messages(simulated)[-1][1:3]
+    assert verdict == ("ben", "sent" if by == "company" else "withheld")
+
+
+def test_C5_an_opt_out_at_a_mailbox_is_lifted_by_whoever_has_it_and_stays_the_persons_own():
+    simulated = begin()
+    happen(
+        simulated,
+        consent(2, "ada", granted=False, channel="email", by="person"),
+        consent(3, "ben", granted=None, channel="email", by="person"),
+        signal(4, "ben", "go"),
+        signal(4, "ada", "go"),
+        until=5,
+    )
+    assert [line[1:3] for line in messages(simulated)[-1:]] == [("ben", "sent")]
+    assert simulated.gate_of(simulated.subjects.user("ada").subject).recipient.consents == {("email", "*"): False}
+
+
+def test_C5_an_opt_out_at_a_mailbox_shared_on_purpose_is_the_persons_alone():
+    simulated = begin(rules=SHARED)
+    happen(simulated, consent(2, "ada", granted=False, channel="email", by="person"), signal(3, "ben", "go"), until=4)
+    assert messages(simulated)[-1][1:3] == ("ben", "sent")
+
+
+def test_the_backtest_groups_people_of_one_mailbox():
+    events = [
+        identify(0, "ada", email=ADDRESS), identify(0, "ben", email="Office@example.com "), identify(0, "cy", email="c@x.io"),
+        signal(1, "ben", "begin"), identify(2, "dan", phone="+43 1 234"), identify(3, "eve", phone="00431234"),
+    ]  # fmt: skip
+    groups = [sorted({event.who for event in stream}) for _, stream in streams_of(events)]
+    assert groups == [["ada", "ben"], ["cy"], ["dan", "eve"]]
