@@ -15,6 +15,7 @@ import structlog
 from activities.delivery import attempts as delivery
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
+from activities.steps.earlier_commit import committed_before
 from activities.steps.locking import Recipients, recipients_of, subjects_to_lock
 from activities.steps.timers import refuse_if_early_or_behind
 from journeys.decision.effects import (
@@ -32,23 +33,22 @@ from journeys.decision.effects import (
     log_from_json,
     message_key,
 )
-from journeys.decision.state import state_from_json, state_to_json
+from journeys.decision.state import state_from_json
 from journeys.events.inbound import InboundEvent
 from journeys.gate.requests import still_holds
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
-from journeys.protocol.step_outcome import AlreadyCommitted, Applied, StepOutcome
+from journeys.protocol.step_outcome import Applied, StepOutcome
 from store.consent.suppressions import lock_mailboxes
 from store.database import Connection
 from store.errors import Contended
 from store.events import ingest
 from store.exports.audiences import change_audience
 from store.messages import withdrawals
-from store.messages.entries import LedgerEntry, new_entry, recipients_in_flight
+from store.messages.entries import LedgerEntry, new_entry
 from store.messages.ledger import write_message
 from store.messages.outcomes import enqueue_outcome
-from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.subjects import Subject
 from store.people.test_clocks import now_for
@@ -119,8 +119,7 @@ class StepTransaction:
         compared = locked[row.lane].seq if has_timer else None
         self.trace = await projection.advance_run(connection, step.run, step.step, self.state, compared=compared)
         if self.trace is None:
-            await self._hand_over()
-            self.applied.outcome = await self._committed_before()
+            self.applied.outcome = await committed_before(connection, step, self.state)
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
         # What is not a message comes first, whatever the order in the journey: the gate reads its queue with the first
@@ -242,20 +241,3 @@ class StepTransaction:
         if events:
             await ingest.accept_within(self.connection, self.deps.catalogue, events, source=wire.SOURCE_SELF)
             log.info("step.emitted", signals=len(events))
-
-    async def _committed_before(self) -> Applied | AlreadyCommitted:
-        """The outcome of a step whose number was committed by a worker that died before Temporal knew it.
-
-        The second decision may differ: signals that came in between are read before a timer that had fired already. The
-        committed step stays; the run adopts its state, and decides on it what it does not contain.
-        """
-        step, memory = await projection.committed_state(self.connection, self.step.run)
-        if step == self.step.step and memory == state_to_json(self.state):
-            return Applied()
-        log.info("step.committed_before", step=self.step.step, stands=step)
-        return AlreadyCommitted(step, memory)
-
-    async def _hand_over(self) -> None:
-        """Wake the person's outreach, which takes over the attempts in flight of a step that was applied before."""
-        for recipient in await recipients_in_flight(self.connection, self.step.run, self.step.step):
-            await outbox.wake_outreach(self.connection, recipient)

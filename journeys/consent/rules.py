@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import Field, StringConstraints, model_validator
 
 from journeys.calendar.durations import parse_duration
+from journeys.calendar.lengths import Length
 from journeys.gate.consent import consent_refusal
-from journeys.gate.lengths import Length
 from journeys.gate.policy import ADS, ConsentChannel, Policy
 from journeys.gate.verdicts import ANY
 from journeys.language.actions import ChannelName, Model, Name, SignalName, Text

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from journeys.calendar.durations import Duration
+from journeys.calendar.lengths import Length
 from journeys.calendar.timezones import zone_named
 from journeys.content.link_domains import LinkDomain
-from journeys.gate.lengths import Length
 from journeys.gate.quiet_hours import QuietHours, SendWindow
 from journeys.gate.tickets import UrgentTicket
 from journeys.language.actions import (

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from journeys.calendar.durations import Duration
+from journeys.calendar.lengths import Length
 from journeys.frozen import frozen
-from journeys.gate.lengths import Length
 from journeys.language.actions import CALM, Model, Priority, SignalName
 
 

@@ -37,10 +37,7 @@ class MessageInPass:
 
 @dataclass(slots=True)
 class DecidedPass:
-    """What a pass decided: outcomes by the messages' keys, queued messages that gave way, and attempts to make, in order.
-
-    `verdicts` are all outcomes in the order of the ledger: first what is not sent, then what is.
-    """
+    """Outcomes by the messages' keys, queued messages that gave way, attempts to make; `verdicts` are all in the ledger's order."""
 
     outcomes: dict[str, MessageOutcome] = field(default_factory=dict)
     verdicts: list[tuple[SimulatedRun, MessageOutcome]] = field(default_factory=list)

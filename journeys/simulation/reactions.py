@@ -200,8 +200,6 @@ class Reactions:
         self.conversations.remove(conversation)
         conversation.gate.recipient.close_conversation(conversation.run.identity)
 
-    # -- tasks -----------------------------------------------------------------------------------------------------
-
     def escalate_reply(self, task: BoardTask, at: datetime) -> None:
         """Give the late task of a reply to the next owner of the policy's chain."""
         chain = self.scenario.policy.answered.escalate

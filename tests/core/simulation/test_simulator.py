@@ -70,8 +70,8 @@ def test_C2_a_message_that_leaves_its_place_to_a_queued_one_is_decided_again_whe
     assert messages_of(stays) == [
         ("deferred", "send:one", 0.625),
         ("deferred", "send:two", 0.75),
-        ("sent", "send:one", 1 + 1 / 3),
         ("deferred", "send:two", 1 + 1 / 3),
+        ("sent", "send:one", 1 + 1 / 3),
         ("sent", "send:two", 8 + 1 / 3),
     ]
     behind = next(line for line in stays.lines() if (line.kind, line.about) == ("deferred", "send:two"))
