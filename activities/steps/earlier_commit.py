@@ -1,4 +1,4 @@
-"""Steps whose number was committed before, by a worker that died before Temporal knew it."""
+"""Steps committed by a worker that died before Temporal knew of it."""
 
 from __future__ import annotations
 
