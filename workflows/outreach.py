@@ -12,8 +12,8 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
     from journeys.protocol.envelope import Unreadable, parse_instant
+    from workflows.arrivals import Arrival
     from workflows.cancellation import uninterrupted
-    from workflows.inbox import Arrival
     from workflows.invocations import continue_as_new, is_newer_version_current, run_local, run_queued
     from workflows.limits import QUIET_EVENTS, HistoryMeter
 
