@@ -111,11 +111,12 @@ class InMemoryGate:
             if decision.sent is None:
                 decided.verdicts.append((by_key[key].run, outcomes[key]))
         for parts in plan.together:
-            for part in parts:
-                key = part.request.key
-                decided.verdicts.append((by_key[key].run, outcomes[key]))
-                if outcomes[key].channel not in INSIDE:
-                    decided.attempts.append((by_key[key].run, outcomes[key]))
+            sent = [by_key[part.request.key] for part in parts]
+            decided.verdicts += [(message.run, outcomes[message.request.key]) for message in sent]
+            # The runs of a digest are told in the order in which its parts were asked for.
+            for message in sorted(sent, key=lambda part: part.queued.number if part.queued is not None else 0):
+                if outcomes[message.request.key].channel not in INSIDE:
+                    decided.attempts.append((message.run, outcomes[message.request.key]))
         return decided
 
     def _can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:

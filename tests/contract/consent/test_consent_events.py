@@ -189,7 +189,8 @@ async def test_C5_what_the_person_said_is_undone_by_them_or_an_operator_with_a_r
     assert (await put(api, "own", granted=None))["effect"] == "protected", "an operator without a reason"
     secret = {"channel": "*", "topic": "*", "granted": None, "source": "server", "wording": "x", "reason": "they asked"}
     assert (await sender.put("/v1/users/own/consents", json=secret)).json()["effect"] == "protected"
-    assert await consents_of(api, "own") == {("*", "*"): False}
+    at_the_address = {("email", "*"): False}
+    assert await consents_of(api, "own") == {("*", "*"): False, **at_the_address}
     assert (await put(api, "own", granted=None, reason="asked on the phone"))["effect"] == "applied"
     assert await consents_of(api, "own") == {}
     await put(api, "own", granted=False, **page)

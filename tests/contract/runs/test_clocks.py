@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.api import OPERATE, client
-
 AT = "2026-01-01T00:00:00Z"
 LATER = "2026-02-01T00:00:00Z"
 SETUP = """
@@ -82,17 +80,15 @@ async def test_an_advance_to_its_own_now_settles(api):
     assert (answer.status_code, answer.json()["status"]) == (202, "advancing")
 
 
-async def test_clocks_are_the_operators(app, sender, db):
+async def test_clocks_are_the_operators(api, sender, db):
     assert (await sender.put("/v1/clocks/five", json={"now": AT})).status_code == 403
     assert (await advance(sender, "five", LATER)).status_code == 403
-    async with client(app, OPERATE) as api:
-        await api.put("/v1/clocks/five", json={"now": AT})
-        named = await sender.post("/v1/track", json=call("five", "five-1"), headers=on("five"))
-        assert named.status_code == 403
-        assert (
-            await sender.post("/v1/users/five/signals", json={"name": "signed_up"}, headers=on("five"))
-        ).status_code == 403
-        assert await db.fetchval("SELECT count(*) FROM identities WHERE value = 'five'") == 0
+    await api.put("/v1/clocks/five", json={"now": AT})
+    named = await sender.post("/v1/track", json=call("five", "five-1"), headers=on("five"))
+    assert named.status_code == 403
+    signal = await sender.post("/v1/users/five/signals", json={"name": "signed_up"}, headers=on("five"))
+    assert signal.status_code == 403
+    assert await db.fetchval("SELECT count(*) FROM identities WHERE value = 'five'") == 0
 
 
 async def test_who_is_first_seen_in_a_request_lives_by_its_clock_which_must_exist(api, db):

@@ -70,7 +70,7 @@ async def stack(database_url: str, temporal_address: str, task_queue: str, tmp_p
             {"plan": "team", "stage": "adoption"},
             "sent",
             ["no_address"],
-            "the person has no address for sms",
+            "no provider is configured for sms",
         ),
         (
             "transactional",
