@@ -17,7 +17,7 @@ from api.http.auth import BootstrapKeys, KeyRing
 from api.http.problems import ProblemError
 from journeys.access.callers import Scope
 from store.database import Connection, Database
-from tests.support.api import OPERATE, WRITE, application
+from tests.support.api import OPERATE, WRITE, application, client
 from tests.support.api_keys import make_api_key
 
 SIGN_UP = {"event": "Signed Up", "userId": "ada", "messageId": "m-1"}
@@ -185,9 +185,7 @@ async def test_there_are_no_test_clocks_in_production(module_database_url, api):
     clock = {"now": "2026-01-01T00:00:00Z"}
     assert (await api.put("/v1/clocks/here", json=clock)).status_code == 200
     production = application(module_database_url, in_production=True)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(production), base_url="http://api", auth=(OPERATE, "")
-    ) as made:
+    async with client(production, OPERATE) as made:
         for answer in (
             await made.put("/v1/clocks/here", json=clock),
             await made.get("/v1/clocks/here"),

@@ -11,13 +11,12 @@ from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.tickets import oldest_open
 
-NOW = datetime.now(UTC)
 OPEN = sql("SELECT 1 FROM tickets WHERE resolved_at IS NULL AND ends_at > clock_timestamp()")
 
 
 async def _signal(database: Database, name: str, ago: timedelta, **data: str) -> None:
     event = InboundEvent(
-        "track", f"{name}{ago}", name, user_id="ada", timestamp=NOW - ago, data={"ticket_id": "7", **data}
+        "track", f"{name}{ago}", name, user_id="ada", timestamp=datetime.now(UTC) - ago, data={"ticket_id": "7", **data}
     )
     await ingest.accept(database, DefinitionRegistry(UrgentTicket()), [event], source="test")
 
