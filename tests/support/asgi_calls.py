@@ -34,8 +34,14 @@ class MeasuringCaller:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.run_until_complete(self._end())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+    async def _end(self) -> None:
+        """End what the application has opened: connections and the parser of mails. Its loops would be measured, too."""
+        async with self._app.app.router.lifespan_context(self._app.app):
+            pass
 
     def call(self, method: str, path: str, body: bytes = b"", headers: Headers = ()) -> MeasuredAnswer:
         """One request. CPU time, with that of threads which it uses, so that a busy machine does not count."""
