@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from store.migrations.functions import replace_in_function
+
 revision = "0020"
 down_revision = "0019"
 branch_labels = None
@@ -20,29 +22,15 @@ _CONSENTS = "json_build_array(c.channel, c.topic, c.granted)"
 _BOUND = "json_build_array(c.channel, c.topic, c.granted, c.address)"
 
 
-def _replace_in_gate_reads(old: str, new: str) -> None:
-    """Replace a part of the function as it is: other migrations may have changed other parts."""
-    op.execute(
-        f"""
-        DO $do$
-        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
-        BEGIN
-          IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form'; END IF;
-          EXECUTE replace(source, $old${old}$old$, $new${new}$new$);
-        END $do$
-        """
-    )
-
-
 def upgrade() -> None:
     """Add the columns, then have the gate read them."""
     op.execute("ALTER TABLE consents ADD COLUMN address text")
     op.execute("ALTER TABLE consent_requests ADD COLUMN address text")
-    _replace_in_gate_reads(_CONSENTS, _BOUND)
+    replace_in_function("gate_reads", (_CONSENTS, _BOUND))
 
 
 def downgrade() -> None:
     """Read and store no addresses."""
-    _replace_in_gate_reads(_BOUND, _CONSENTS)
+    replace_in_function("gate_reads", (_BOUND, _CONSENTS))
     op.execute("ALTER TABLE consent_requests DROP COLUMN address")
     op.execute("ALTER TABLE consents DROP COLUMN address")

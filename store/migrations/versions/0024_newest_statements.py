@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from store.migrations.functions import replace_in_function
+
 revision = "0024"
 down_revision = "0023"
 branch_labels = None
@@ -18,20 +20,6 @@ depends_on = None
 
 _EVERY = "FROM consents c WHERE c.subject_key = person"
 _IN_FORCE = "FROM consents c WHERE c.subject_key = person AND c.in_force"
-
-
-def _replace_in_gate_reads(old: str, new: str) -> None:
-    """Replace a part of the function as it is: other migrations may have changed other parts."""
-    op.execute(
-        f"""
-        DO $do$
-        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
-        BEGIN
-          IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form'; END IF;
-          EXECUTE replace(source, $old${old}$old$, $new${new}$new$);
-        END $do$
-        """
-    )
 
 
 def upgrade() -> None:
@@ -76,12 +64,12 @@ def upgrade() -> None:
         "CREATE INDEX consent_log_listed ON consent_log (effect, id) WHERE effect IN ('late', 'protected', 'stale')"
     )
     op.execute("CREATE INDEX consent_log_unreadable ON consent_log (id) WHERE unreadable IS NOT NULL")
-    _replace_in_gate_reads(_EVERY, _IN_FORCE)
+    replace_in_function("gate_reads", (_EVERY, _IN_FORCE))
 
 
 def downgrade() -> None:
     """Keep the statements in force alone."""
-    _replace_in_gate_reads(_IN_FORCE, _EVERY)
+    replace_in_function("gate_reads", (_IN_FORCE, _EVERY))
     op.execute("DROP INDEX consent_log_unreadable, consent_log_listed")
     op.execute(
         'ALTER TABLE consent_log DROP COLUMN recorded_at, DROP COLUMN unreadable, DROP COLUMN effect, DROP COLUMN "by"'

@@ -9,9 +9,9 @@ Revises: 0024
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from alembic import op
+
+from store.migrations.functions import replace_in_function
 
 revision = "0025"
 down_revision = "0024"
@@ -55,26 +55,6 @@ _OLD = "text, text, timestamptz, text[], timestamptz"
 _NEW = "text, text, timestamptz, text[], timestamptz, text[]"
 
 
-def _rewrite_gate_reads(changes: Iterable[tuple[str, str]], dropped: str) -> None:
-    """Replace parts of the function as it is, and drop the one with the other arguments."""
-    steps = "".join(
-        f"""
-        IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form: %', $old${old}$old$; END IF;
-        source := replace(source, $old${old}$old$, $new${new}$new$);"""
-        for old, new in changes
-    )
-    op.execute(
-        f"""
-        DO $do$
-        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
-        BEGIN {steps}
-          EXECUTE source;
-        END $do$
-        """
-    )
-    op.execute(f"DROP FUNCTION gate_reads({dropped})")
-
-
 def upgrade() -> None:
     """Add the table, the column and its index, then have the gate read them."""
     op.execute(
@@ -92,12 +72,14 @@ def upgrade() -> None:
           AND (status IN ('sending', 'sent', 'unknown', 'merged') OR status = 'deferred' AND in_doubt)
         """
     )
-    _rewrite_gate_reads(_BEFORE, _OLD)
+    replace_in_function("gate_reads", *_BEFORE)
+    op.execute(f"DROP FUNCTION gate_reads({_OLD})")
 
 
 def downgrade() -> None:
     """Forget what was said of addresses."""
-    _rewrite_gate_reads([(new, old) for old, new in _BEFORE], _NEW)
+    replace_in_function("gate_reads", *((new, old) for old, new in _BEFORE))
+    op.execute(f"DROP FUNCTION gate_reads({_NEW})")
     op.execute("DROP INDEX messages_to_address")
     op.execute("ALTER TABLE messages DROP COLUMN address_hash")
     op.execute("DROP TABLE address_consents")

@@ -6,7 +6,7 @@ Revises: 0025
 
 from __future__ import annotations
 
-from alembic import op
+from store.migrations.functions import replace_in_function
 
 revision = "0026"
 down_revision = "0025"
@@ -24,25 +24,11 @@ _IN_ORDER = """\
      FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),"""
 
 
-def _replace_in_gate_reads(old: str, new: str) -> None:
-    """Replace a part of the function as it is: other migrations may have changed other parts."""
-    op.execute(
-        f"""
-        DO $do$
-        DECLARE source text := pg_get_functiondef('gate_reads'::regproc);
-        BEGIN
-          IF position($old${old}$old$ IN source) = 0 THEN RAISE EXCEPTION 'gate_reads has another form'; END IF;
-          EXECUTE replace(source, $old${old}$old$, $new${new}$new$);
-        END $do$
-        """
-    )
-
-
 def upgrade() -> None:
     """Read the queue with what the order of messages needs."""
-    _replace_in_gate_reads(_RULES, _IN_ORDER)
+    replace_in_function("gate_reads", (_RULES, _IN_ORDER))
 
 
 def downgrade() -> None:
     """Read the rules that messages wait for."""
-    _replace_in_gate_reads(_IN_ORDER, _RULES)
+    replace_in_function("gate_reads", (_IN_ORDER, _RULES))
