@@ -50,7 +50,7 @@ _PATTERNS: Final[Mapping[str, re.Pattern[bytes]]] = {
 }
 """Whatever a test calls its people: no log has an address of anybody."""
 _LOGS: Final = (".log", ".prom")
-_MADE_BY_TESTS: Final = frozenset({"catalog", "deaths"})
+_MADE_BY_TESTS: Final = frozenset({"a long folder name", "catalog", "deaths"})
 """Folders in a stack's home that tests make, not the product."""
 
 

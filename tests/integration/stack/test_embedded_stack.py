@@ -213,8 +213,15 @@ def test_up_after_a_killed_supervisor_ends_the_orphans_and_starts(home, servers)
         second.communicate(timeout=90)
 
 
-async def test_postgresql_works_in_a_home_with_spaces_and_a_path_too_long_for_a_socket(home):
-    deep = home.joinpath(*["a long folder name"] * 8)
+@pytest.fixture
+def private_home(home: Path) -> Path:
+    """The home as the supervisor makes it before it starts a server."""
+    home.mkdir(mode=0o700)
+    return home
+
+
+async def test_postgresql_works_in_a_home_with_spaces_and_a_path_too_long_for_a_socket(private_home):
+    deep = private_home.joinpath(*["a long folder name"] * 8)
     async with PostgresServer(deep / "postgres", durable=False) as server:
         url = await server.create_database("tenure")
         assert len(str(server.data)) > 107
@@ -233,24 +240,24 @@ def refused(url: str, password: str | None) -> str:
     return type(error.value).__name__
 
 
-async def test_postgresql_asks_for_its_password_and_keeps_it_over_a_restart(home):
+async def test_postgresql_asks_for_its_password_and_keeps_it_over_a_restart(private_home):
     for _ in range(2):
-        async with PostgresServer(home / "postgres", durable=False) as server:
+        async with PostgresServer(private_home / "postgres", durable=False) as server:
             password = make_url(server.url()).password
-            assert password == (home / "postgres.password").read_text()
-            assert stat.S_IMODE((home / "postgres.password").stat().st_mode) == 0o600
+            assert password == (private_home / "postgres.password").read_text()
+            assert stat.S_IMODE((private_home / "postgres.password").stat().st_mode) == 0o600
             for wrong in ("", "postgres", password[:-1]):
                 assert await asyncio.to_thread(refused, server.url(), wrong) == "InvalidPasswordError"
             assert await select(server.url("postgres"), "SELECT 1") == 1
             assert not [process for process in psutil.Process(server.pid).cmdline() if password in process]
 
 
-async def test_a_data_folder_of_before_gets_a_password_and_keeps_its_data(home):
-    async with PostgresServer(home / "postgres", durable=False) as server:
+async def test_a_data_folder_of_before_gets_a_password_and_keeps_its_data(private_home):
+    async with PostgresServer(private_home / "postgres", durable=False) as server:
         await select(server.url("postgres"), "CREATE TABLE kept AS SELECT 7 AS n")
-    (home / "postgres.password").unlink()
-    (home / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
-    async with PostgresServer(home / "postgres", durable=False) as server:
+    (private_home / "postgres.password").unlink()
+    (private_home / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+    async with PostgresServer(private_home / "postgres", durable=False) as server:
         assert await asyncio.to_thread(refused, server.url(), "anything") == "InvalidPasswordError"
         assert await select(server.url("postgres"), "SELECT n FROM kept") == 7
 
@@ -263,13 +270,13 @@ def short_folder():
 
 
 async def test_a_socket_elsewhere_is_in_a_folder_for_the_server_only_and_nobody_can_wait_there(
-    home, monkeypatch, tmp_path, short_folder
+    private_home, monkeypatch, tmp_path, short_folder
 ):
     shared = short_folder
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
     if os.getuid() == 0:
         shared.chmod(0o777)
-    deep = home.joinpath(*["a long folder name"] * 8)
+    deep = private_home.joinpath(*["a long folder name"] * 8)
     async with PostgresServer(deep / "postgres", durable=False) as server:
         expected = server.socket_folder
         assert expected.parent == shared
