@@ -25,12 +25,9 @@ BEGIN
     (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted, c.address)) FROM consents c WHERE c.subject_key = person AND c.in_force),
     (SELECT json_agg(json_build_array(m.sent_at, m.channel, m.topic, m.priority, m.action, m.journey, m.template,
                                       m.subject_key, m.key, m.merged_into IS NOT NULL, m.recipient <> person))
-     FROM (SELECT a.* FROM messages a WHERE a.recipient = person AND a.sent_at > since
-             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))
-           UNION ALL
-           SELECT a.* FROM messages a WHERE a.address_hash = ANY (counted) AND a.recipient <> person AND a.sent_at > since
-             AND a.clock IS NOT DISTINCT FROM on_clock
-             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))) AS m),
+     FROM messages m WHERE (m.recipient = person AND m.sent_at > since
+         OR m.address_hash = ANY (counted) AND m.sent_at > since AND m.clock IS NOT DISTINCT FROM on_clock)
+       AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),
     (SELECT json_agg(json_build_array(m.key, m.due_at, m.at, m.via, m.topic, m.priority, m.action, m.journey, m.reasons,
                                       m.expires_at, m.detail IS NOT NULL OR m.in_doubt,
                                       json_build_array(m.state, m.visit, m.stands), r.status = 'open', r.state, r.visit))

@@ -36,12 +36,9 @@ _BEFORE = (
     (
         """FROM messages m WHERE m.recipient = person AND m.sent_at > since
        AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),""",
-        """FROM (SELECT a.* FROM messages a WHERE a.recipient = person AND a.sent_at > since
-             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))
-           UNION ALL
-           SELECT a.* FROM messages a WHERE a.address_hash = ANY (counted) AND a.recipient <> person AND a.sent_at > since
-             AND a.clock IS NOT DISTINCT FROM on_clock
-             AND (a.status IN ('sending', 'sent', 'unknown', 'merged') OR (a.status = 'deferred' AND a.in_doubt))) AS m),""",
+        """FROM messages m WHERE (m.recipient = person AND m.sent_at > since
+         OR m.address_hash = ANY (counted) AND m.sent_at > since AND m.clock IS NOT DISTINCT FROM on_clock)
+       AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),""",
     ),
     (
         "    theirs;\nEND",
