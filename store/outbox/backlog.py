@@ -16,6 +16,7 @@ SAMPLE: Final = 200
 """Lanes of one sample."""
 LATE_SECONDS: Final = 60.0
 """A lane that has waited longer is late."""
+# Whether a lane rests is a scalar subquery: an EXISTS could become a join that reads every resting lane.
 _BACKLOG = sql(
     """
     WITH RECURSIVE ahead AS (
@@ -39,9 +40,9 @@ _BACKLOG = sql(
           (SELECT o.created_at FROM outbox o WHERE o.recipient = sampled.recipient AND o.delivered_at IS NULL AND o.clock IS NULL
            AND o.seq < 0 ORDER BY o.seq DESC LIMIT 1))) AS seconds
         FROM sampled
-        WHERE NOT EXISTS (
-          SELECT 1 FROM lanes l WHERE l.attempts > 0 AND (l.recipient = sampled.recipient OR l.recipient IN
-            (SELECT v.key FROM subjects v WHERE v.merged_into = sampled.recipient)))
+        WHERE NOT coalesce((SELECT l.attempts > 0 FROM lanes l WHERE l.recipient = sampled.recipient), false)
+          AND NOT coalesce((SELECT bool_or(l.attempts > 0) FROM subjects v JOIN lanes l ON l.recipient = v.key
+            WHERE v.merged_into = sampled.recipient), false)
     )
     SELECT
       (SELECT extract(epoch FROM clock_timestamp() - o.created_at) FROM outbox o
@@ -49,7 +50,7 @@ _BACKLOG = sql(
       (SELECT count(*) FROM (SELECT 1 FROM outbox o WHERE o.delivered_at IS NULL AND o.clock IS NULL LIMIT 10001) AS counted) AS waiting,
       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds) FROM aged) AS median,
       (SELECT avg(CAST(seconds > :late AS int)) FROM aged) AS late,
-      (SELECT count(*) FROM lanes WHERE attempts > 0) AS resting
+      (SELECT count(*) FROM (SELECT 1 FROM lanes WHERE attempts > 0 LIMIT 10001) AS counted) AS resting
     """
 )
 
@@ -58,8 +59,8 @@ _BACKLOG = sql(
 class Backlog:
     """The outbox as of now.
 
-    `waiting` are its undelivered rows, counted up to 10,001, and `oldest_seconds` is the age of the oldest, resting lanes
-    included. `median_seconds` and `late_share` (0 to 1, waiting for more than a minute) are of lanes that wait and do not rest.
+    `waiting` are its undelivered rows and `resting` the lanes that rest, each counted up to 10,001. `oldest_seconds` is the
+    age of the oldest row, resting lanes included. `median_seconds` and `late_share` (0 to 1, waiting for more than a minute) are of lanes that wait and do not rest.
     """
 
     waiting: int = 0
@@ -70,7 +71,7 @@ class Backlog:
 
 
 async def read_backlog(connection: Connection) -> Backlog:
-    """Measure the backlog: a hundred index probes or two, whatever its size."""
+    """Measure the backlog: some index probes for each lane of the sample, and the two counts, whatever its size."""
     row = await fetch_one(connection, _BACKLOG, past=f"u_{secrets.token_hex(2)}", most=SAMPLE, late=LATE_SECONDS)
     if row is None:
         return Backlog()

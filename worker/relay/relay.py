@@ -60,7 +60,7 @@ MEDIAN = Gauge("tenure_outbox_median_seconds", "Median age of lanes that wait an
 LATE = Gauge(
     "tenure_outbox_late_share", "Share of lanes that wait for more than a minute, of those that wait and do not rest"
 )
-RESTING = Gauge("tenure_lanes_resting", "Lanes that rest after a failed delivery")
+RESTING = Gauge("tenure_lanes_resting", "Lanes that rest after a failed delivery, counted up to 10,001")
 HELD = Gauge("tenure_parked_rows", "Parked rows that nobody has replayed or discarded")
 
 

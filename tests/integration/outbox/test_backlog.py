@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from store.database import Database, execute, sql
+from store.outbox import backlog as backlogs
 from store.outbox import claims
 from store.outbox.backlog import Backlog, read_backlog
 
@@ -80,3 +84,31 @@ async def test_A1_ending_all_rests_keeps_how_often_each_lane_has_failed(database
     async with database.transaction() as connection:
         assert list(await claims.claim_lanes(connection, "", 64, 32)) == ["u_a", "u_b"]
     assert (await _backlog(database)).resting == 2
+
+
+_MANY_WAIT = (
+    "INSERT INTO subjects (key, kind) SELECT 'u_w' || n, 'user' FROM generate_series(1, 300) n",
+    "INSERT INTO lanes (recipient) SELECT 'u_w' || n FROM generate_series(1, 300) n",
+    "INSERT INTO outbox (recipient, seq, kind, event_id, at) SELECT 'u_w' || n, 1, 'signal', 'e', now() FROM generate_series(1, 300) n",
+)
+_MANY_REST = "INSERT INTO lanes (recipient, attempts) SELECT 'u_r' || n, 1 FROM generate_series(1, 15000) n"
+
+
+async def test_A1_many_resting_lanes_cost_the_sample_no_more(database: Database) -> None:
+    async with database.transaction() as connection:
+        for statement in (*_MANY_WAIT, _MANY_REST):
+            await execute(connection, sql(statement))
+    async with database.reading() as connection:
+        await connection.execute("ANALYZE lanes, subjects, outbox")
+        values = {"past": "u_w5", "most": backlogs.SAMPLE, "late": backlogs.LATE_SECONDS}
+        (row,) = await connection.fetch(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {backlogs._BACKLOG.text}", *backlogs._BACKLOG.arguments(values)
+        )
+    plan: list[dict[str, Any]] = [json.loads(row["QUERY PLAN"])[0]["Plan"]]
+    for node in plan:
+        plan += node.get("Plans", [])
+    scans = [node for node in plan if node.get("Relation Name") == "lanes"]
+    walked = sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
+    assert walked <= 10_001 + 300 + 2 * backlogs.SAMPLE, "the count's, those that it passes, and the sample's"
+    backlog = await _backlog(database)
+    assert (backlog.waiting, backlog.resting) == (300, 10_001)
