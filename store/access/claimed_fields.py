@@ -6,7 +6,8 @@ when that browser's user signs in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
@@ -29,12 +30,29 @@ _TAKE = sql(
 )
 
 
-async def record_claims(connection: Connection, stored: Iterable[StoredEvent]) -> None:
-    """Record which addresses of visitors are claimed, by the last event of each that gives them one."""
+def addresses_given(item: StoredEvent) -> frozenset[str]:
+    """The address fields that an event gives a person without naming a user."""
+    event = item.event
+    if event.kind != "identify" or event.user_id is not None:
+        return frozenset()
+    return ADDRESSES & event.traits.keys()
+
+
+def without_claims(item: StoredEvent) -> StoredEvent:
+    """An event about a known user without the addresses that a public key gives them."""
+    fields = addresses_given(item) if item.event.claimed else frozenset[str]()
+    if not fields:
+        return item
+    traits = {name: value for name, value in item.event.traits.items() if name not in fields}
+    return replace(item, event=replace(item.event, traits=traits))
+
+
+async def record_claims(connection: Connection, stored: Iterable[StoredEvent], users: Collection[str]) -> None:
+    """Record which addresses of visitors are claimed, by the last event of each that gives them one; of `users` none."""
     last: dict[tuple[str, str], bool] = {}
     for item in stored:
-        if item.event.kind == "identify" and item.event.user_id is None:
-            for field in ADDRESSES & item.event.traits.keys():
+        if item.subject_key not in users:
+            for field in addresses_given(item):
                 last[item.subject_key, field] = item.event.claimed
     for statement, claimed in ((_CLAIM, True), (_SETTLE, False)):
         pairs = [pair for pair, is_claimed in last.items() if is_claimed is claimed]

@@ -9,14 +9,14 @@ from datetime import datetime
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
 from journeys.events.inbound import StoredEvent
-from store.access.claimed_fields import take_claims
+from store.access.claimed_fields import addresses_given, record_claims, take_claims, without_claims
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
 from store.events.admission import Admission
 from store.messages import reevaluation
 from store.people import memberships, subjects
-from store.people.identities import KnownIdentities, link_identities
+from store.people.identities import KnownIdentities, link_identities, with_user_id
 from store.people.subjects import Subject
 
 ZONE_FIELDS = TIMEZONE_FIELDS | {"account"}
@@ -31,6 +31,9 @@ async def apply_events(
     locked: Mapping[str, Subject],
 ) -> list[StoredEvent]:
     """Apply a batch to the locked subjects; its events, with their subjects' keys after the batch's merges."""
+    # The front door has looked before the locks, and the batch itself can make a visitor a user: so it is decided here.
+    users = await _known_users(connection, stored)
+    await record_claims(connection, stored, users)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
     merged: dict[str, str] = {}
@@ -43,7 +46,9 @@ async def apply_events(
         subject = locked[merged.get(item.subject_key, item.subject_key)]
         account = account_of_event(item, subject, locked)
         await admission.catch_up(subject)
-        change_profile(item, subject, account)
+        if item.event.user_id is not None:
+            users.add(subject.key)
+        change_profile(without_claims(item) if subject.key in users else item, subject, account)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]
         if item.event.name in catalogue.ticket_signals:
@@ -65,6 +70,12 @@ async def apply_events(
     await reevaluation.make_due(connection, moved, reevaluation.HOURS)
     await admission.write()
     return settled
+
+
+async def _known_users(connection: Connection, stored: Sequence[StoredEvent]) -> set[str]:
+    """Those who have a user id already, of the people to whom the batch gives addresses without naming a user."""
+    keys = {item.subject_key for item in stored if addresses_given(item)}
+    return await with_user_id(connection, sorted(keys)) if keys else set()
 
 
 async def _link(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent, StoredEvent
 from journeys.protocol.wire import SOURCE_SELF
-from store.access.claimed_fields import record_claims
 from store.consent import from_events
 from store.consent.requests import SOURCE_CONSENT
 from store.database import Connection, Database
@@ -111,7 +110,6 @@ async def _take_effect(
     known: KnownIdentities,
     locked: Mapping[str, Subject],
 ) -> None:
-    await record_claims(connection, stored)
     settled = await apply_events(connection, catalogue, stored, known, locked)
     complete = await reactions.tick_for_events(connection, catalogue, settled)
     await accept_within(connection, catalogue, complete, source=SOURCE_SELF)
