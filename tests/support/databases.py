@@ -10,8 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import fasteners
-from sqlalchemy import make_url
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
+import store
+from store.database import engine_url
 from store.migrate import migrate
 from worker.stack.postgres import PostgresServer
 
@@ -76,6 +81,21 @@ async def databases_of_own_server(folder: Path) -> AsyncIterator[Databases]:
         databases_on(server.url("postgres"), folder) as databases,
     ):
         yield databases
+
+
+async def migrate_to(url: str, revision: str) -> None:
+    """Upgrade a database to a revision, for tests of single migrations."""
+    engine = create_async_engine(engine_url(url))
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade, revision)
+    await engine.dispose()
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", store.__path__[0] + "/migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def _url(postgres: str, database: str) -> str:

@@ -1,7 +1,8 @@
 """The newest statement of each author is kept, one of them in force.
 
 A statement that is taken back keeps its row, so that an opt-out from before that arrives later changes nothing. Statements
-by link and by word become the person's own; all others are the company's.
+by link and by word become the person's own; all others are the company's. Whose opt-out a merge has kept is not recorded,
+so it becomes the person's own, which no grant of the company undoes.
 
 Revision ID: 0024
 Revises: 0023
@@ -50,7 +51,8 @@ def upgrade() -> None:
     op.execute(
         """
         UPDATE consent_log l SET effect = CASE WHEN pending THEN 'waits' ELSE 'applied' END, recorded_at = at,
-          "by" = CASE WHEN l.proof->>'by' = 'signed-link' OR l.proof ?| ARRAY['word', 'request'] THEN 'person' ELSE 'company' END
+          "by" = CASE WHEN l.proof->>'by' = 'signed-link' OR l.proof ?| ARRAY['word', 'request']
+            OR (l.source = 'merge' AND l.granted IS FALSE) THEN 'person' ELSE 'company' END
         """
     )
     op.execute("ALTER TABLE consent_log ENABLE TRIGGER consent_log_only_grows")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
 
-import store
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
-from store.database import Database, engine_url, plain_url
+from store.database import Database, plain_url
+from tests.support.databases import migrate_to
 from tests.support.members import READER, TYPES, Lanes
 
 _OLD = """
@@ -33,29 +29,15 @@ _OLD = """
 """
 
 
-def _upgrade(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", store.__path__[0] + "/migrations")
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
-
-
-async def _migrate(url: str, revision: str) -> None:
-    engine = create_async_engine(engine_url(url))
-    async with engine.begin() as connection:
-        await connection.run_sync(_upgrade, revision)
-    await engine.dispose()
-
-
 async def test_members_get_what_was_not_delivered_and_what_is_known_of_their_account(empty_database_url: str) -> None:
-    await _migrate(empty_database_url, "0016")
+    await migrate_to(empty_database_url, "0016")
     journey, _ = read_journey(READER)
     assert journey is not None
     chart = load_chart(artifact_of(journey, TYPES))
     connection = await asyncpg.connect(plain_url(empty_database_url))
     await connection.execute(_OLD.replace("{hash}", chart.hash))
     await connection.close()
-    await _migrate(empty_database_url, "head")
+    await migrate_to(empty_database_url, "head")
     database = Database(empty_database_url)
     lanes = Lanes(database)
     await lanes.fan_out()
