@@ -13,7 +13,8 @@ A transaction takes the locks that it needs in this order, so that no two transa
 
 The gate holds the lock of a mailbox (`journeys/consent/mailboxes.py`) alone, since sends to it count for everybody who has it, and
 shares those of other addresses. A suppression, and what people say themselves of consent, hold them alone. A step therefore
-applies its tasks before its messages, and one with several recipients locks their mailboxes before the first pass.
+applies its tasks before its messages, and one with several recipients shares `Lock.STOPS` and then locks their mailboxes before
+the first pass. A batch of events locks the mailboxes of its statements together with the addresses that it suppresses.
 
 Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction
 therefore reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended`
@@ -51,6 +52,7 @@ class Lock(IntEnum):
 
 _lock = bindparam("lock", type_=BigInteger)
 _UNTIL_COMMIT = sql(select(func.pg_advisory_xact_lock(_lock)))
+_SHARED_UNTIL_COMMIT = sql(select(func.pg_advisory_xact_lock_shared(_lock)))
 _IF_FREE = sql(select(func.pg_try_advisory_xact_lock(_lock).label("taken")))
 _TAKE = sql(select(func.pg_try_advisory_lock(_lock).label("taken")))
 _RELEASE = sql(select(func.pg_advisory_unlock(_lock).label("held")))
@@ -64,6 +66,11 @@ _LIMIT_SILENCE = sql(select(func.set_config("idle_session_timeout", bindparam("m
 async def lock_until_commit(connection: Connection, lock: Lock) -> None:
     """Wait for a lock, and hold it until the transaction ends."""
     await fetch_one(connection, _UNTIL_COMMIT, lock=int(lock))
+
+
+async def share_until_commit(connection: Connection, lock: Lock) -> None:
+    """Wait for whoever holds a lock alone, and share it until the transaction ends."""
+    await fetch_one(connection, _SHARED_UNTIL_COMMIT, lock=int(lock))
 
 
 async def lock_if_free(connection: Connection, lock: Lock) -> bool:

@@ -45,6 +45,7 @@ from store.database import Connection
 from store.errors import Contended
 from store.events import ingest
 from store.exports.audiences import change_audience
+from store.locks import Lock, share_until_commit
 from store.messages import withdrawals
 from store.messages.entries import LedgerEntry, new_entry
 from store.messages.ledger import write_message
@@ -153,9 +154,13 @@ class StepTransaction:
     async def _lock_addresses(
         self, sends: Sequence[SendMessage], row: Run, recipients: Recipients, locked: dict[str, Subject]
     ) -> None:
-        """Lock the addresses of all recipients at once, if there are several: each pass would lock its own."""
+        """Lock the addresses of all recipients at once, if there are several: each pass would lock its own.
+
+        The gate shares the lock of the kill switches before any address, so here that lock is shared first.
+        """
         people = {person for message in sends for person in recipients[message_key(row.id, message, "")]}
         if len(people) > 1:
+            await share_until_commit(self.connection, Lock.STOPS)
             await lock_mailboxes(self.connection, self.deps.catalogue.consent, [locked[key].profile for key in people])
 
     async def _send(

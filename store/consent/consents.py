@@ -10,7 +10,7 @@ A change returns the events that it causes. The caller accepts them in the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -73,8 +73,11 @@ async def change_consents_within(
     changes: Mapping[str, Sequence[ConsentChange]],
     *,
     outside: bool,
+    suppressing: Iterable[tuple[str, str]] = (),
 ) -> list[ConsentChangeResult]:
     """Record changes by person, and apply withdrawals before anything else is sent to them; the results in key order.
+
+    `suppressing` are the channels and addresses whose suppression the same transaction changes afterwards: all are locked at once.
 
     Raises ClockAdvancing for a change from `outside` while a person's test clock advances, and Contended: retry the
     transaction.
@@ -87,7 +90,7 @@ async def change_consents_within(
         now = await (now_from_outside if outside else now_for)(connection, subject.clock)
         people.append(PersonStatements(connection, catalogue.consent, subject, now))
     own = [person for person, stated in changes.items() if any(change.is_own for change in stated)]
-    await lock_mailboxes(connection, catalogue.consent, [locked[person].profile for person in own])
+    await lock_mailboxes(connection, catalogue.consent, [locked[person].profile for person in own], suppressing)
     results = []
     for statements in people:
         await statements.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,6 +22,15 @@ from store.people import subjects
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedAddress:
+    """An address that bounced or complained, and the event that says so."""
+
+    item: StoredEvent
+    bounced: Bounced
+    address: str
+
+
 async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: Sequence[ResolvedEvent]) -> set[str]:
     """Lanes that may receive outcomes of messages withdrawn by these events: locked with all others, in key order."""
     people = {
@@ -34,12 +44,28 @@ async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: 
     return lanes
 
 
+async def reported_addresses(
+    connection: Connection, book: ConsentRuleSet, stored: Sequence[StoredEvent]
+) -> list[ReportedAddress]:
+    """The addresses that these events report as bounced or complaining: named by them, or the person's own."""
+    reported = []
+    for item in stored:
+        bounced = statements.bounce_in(book.rules, item.event)
+        address = await _address(connection, bounced, item) if bounced is not None else None
+        if bounced is not None and address is not None:
+            reported.append(ReportedAddress(item, bounced, address))
+    return reported
+
+
 async def apply_consent_events(
-    connection: Connection, catalogue: DefinitionRegistry, stored: Sequence[StoredEvent]
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    stored: Sequence[StoredEvent],
+    reported: Sequence[ReportedAddress],
 ) -> list[InboundEvent]:
     """Record the consent changes in these events, each person's in order; the events that this causes, to be accepted.
 
-    Raises Contended.
+    The mailboxes of those who have said something are locked together with the `reported` addresses. Raises Contended.
     """
     book = catalogue.consent
     changes_by_person: dict[str, list[ConsentChange]] = {}
@@ -50,7 +76,7 @@ async def apply_consent_events(
     if not changes_by_person:
         return []
     results = await consents.change_consents_within(
-        connection, catalogue, book.policy, changes_by_person, outside=False
+        connection, catalogue, book.policy, changes_by_person, outside=False, suppressing=_names(reported)
     )
     return [event for result in results for event in result.events]
 
@@ -64,23 +90,19 @@ async def _opt_out_by_reply(connection: Connection, item: StoredEvent) -> list[C
     return [opt_out_by_reply(message)] if any(part["channel"] == "email" for part in answered) else []
 
 
-async def suppress_addresses(connection: Connection, book: ConsentRuleSet, stored: Sequence[StoredEvent]) -> None:
+async def suppress_addresses(connection: Connection, book: ConsentRuleSet, reported: Sequence[ReportedAddress]) -> None:
     """Suppress addresses that bounced or complained: locked together, after every subject (`store/locks.py`)."""
-    bounces = [
-        (item, bounced, await _address(connection, bounced, item))
-        for item in stored
-        if (bounced := statements.bounce_in(book.rules, item.event)) is not None
-    ]
-    addresses = [(bounced.channel, address) for _, bounced, address in bounces if address is not None]
-    await suppressions.lock_addresses(connection, book.addresses, addresses)
-    for item, bounced, address in bounces:
-        if address is not None:
-            await _suppress(connection, book, item, bounced, address)
+    await suppressions.lock_addresses(connection, book.addresses, _names(reported))
+    for one in reported:
+        await _suppress(connection, book, one)
 
 
-async def _suppress(
-    connection: Connection, book: ConsentRuleSet, item: StoredEvent, bounced: Bounced, address: str
-) -> None:
+def _names(reported: Sequence[ReportedAddress]) -> list[tuple[str, str]]:
+    return [(one.bounced.channel, one.address) for one in reported]
+
+
+async def _suppress(connection: Connection, book: ConsentRuleSet, reported: ReportedAddress) -> None:
+    item, bounced, address = reported.item, reported.bounced, reported.address
     source = f"{item.source}:{item.event.name}"
     if bounced.reason == "complaint":
         await suppressions.note_complaint(

@@ -93,7 +93,7 @@ async def inbound_text(
         changes = {await subjects.canonical_key(connection, key): [change] for key in people}
         # An opt-out by text is never refused: the number may also be somebody's whose time is the real one.
         effects = await consents.change_consents_within(
-            connection, catalogue, catalogue.consent.policy, changes, outside=False
+            connection, catalogue, catalogue.consent.policy, changes, outside=False, suppressing=[(CHANNEL, phone)]
         )
         await _change_suppression(connection, catalogue, phone, wish, source)
         return tuple(effects)

@@ -103,10 +103,16 @@ async def lock_addresses(connection: Connection, addresses: AddressHash, by_chan
         await fetch_all(connection, _LOCK, digests=list(digests))
 
 
-async def lock_mailboxes(connection: Connection, book: ConsentRuleSet, profiles: Iterable[Mapping[str, Any]]) -> None:
-    """The same for the mailboxes of several people."""
+async def lock_mailboxes(
+    connection: Connection,
+    book: ConsentRuleSet,
+    profiles: Iterable[Mapping[str, Any]],
+    others: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Lock the mailboxes of people, and `others` (channel and address), as `lock_addresses` does: all at once."""
     mailboxes = [mailboxes_of(book.policy, profile) for profile in profiles]
-    await lock_addresses(connection, book.addresses, [each for of_one in mailboxes for each in of_one.items()])
+    theirs = [mailbox for of_one in mailboxes for mailbox in of_one.items()]
+    await lock_addresses(connection, book.addresses, [*theirs, *others])
 
 
 async def suppress(
