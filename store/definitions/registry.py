@@ -95,6 +95,8 @@ class DefinitionRegistry:
         self.tickets = tickets or UrgentTicket()
         self.ticket_signals = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.loaded_charts: dict[str, Chart] = {}
+        self.loaded_faults: dict[str, str] = {}
+        """By hash, why a definition cannot be read by this process: its content never changes."""
         self.unreadable: dict[str, str] = {}
         """Of the definitions in use, those that this version cannot read, with the reason."""
         self.awaited: frozenset[str] = frozenset()
@@ -138,9 +140,16 @@ class DefinitionRegistry:
 
     async def chart(self, connection: Connection, content: str) -> Chart:
         """One definition by its hash, even if it is not in use any more. Raises LookupError and UnreadableDefinition."""
+        if content in self.loaded_faults:
+            raise UnreadableDefinition(self.loaded_faults[content])
         chart = self.loaded_charts.get(content) or self.index.charts.get(content)
         if chart is None:
-            chart = read_chart(await read_artifact(connection, content), content)
+            artifact = await read_artifact(connection, content)
+            try:
+                chart = read_chart(artifact, content)
+            except UnreadableDefinition as fault:
+                self.loaded_faults[content] = str(fault)
+                raise
         self.loaded_charts[content] = chart
         return chart
 

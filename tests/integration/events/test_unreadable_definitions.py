@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from journeys.events.inbound import InboundEvent
 from store.database import Database, execute, fetch_all, sql
-from store.definitions.registry import DefinitionRegistry
+from store.definitions.registry import DefinitionRegistry, UnreadableDefinition
 from store.events import ingest
 from tests.support.steps import publish
 
@@ -60,3 +62,18 @@ async def test_A5_a_signal_that_only_an_unreadable_run_may_read_waits_for_it_wit
     await _accept(database, DefinitionRegistry(), "e2", "anything", depth=7)
     (row,) = await _rows(database, "SELECT data->>'depth' AS depth FROM outbox WHERE name = 'anything'")
     assert row["depth"] == "7"
+
+
+async def test_A5_an_unreadable_definition_is_read_once(database: Database) -> None:
+    await publish(database, FOREIGN)
+    async with database.transaction() as connection:
+        await execute(connection, _BREAK)
+    catalogue = DefinitionRegistry()
+    (definition,) = await _rows(database, "SELECT hash FROM definitions")
+    async with database.reading() as connection:
+        assert await catalogue.readable(connection, definition["hash"]) is None
+        await execute(connection, sql("UPDATE definitions SET artifact = 'not read again'"))
+        with pytest.raises(UnreadableDefinition, match="KeyError"):
+            await catalogue.chart(connection, definition["hash"])
+        with pytest.raises(UnreadableDefinition, match="JSONDecodeError"):
+            await DefinitionRegistry().chart(connection, definition["hash"])
