@@ -131,11 +131,11 @@ class QuestionReader:
     async def _gate_facts(self, refused: tuple[str, datetime | None] | None) -> GateFacts:
         values = {channel: self.person.profile.get(field) for channel, field in ADDRESS_FIELDS.items()}
         addresses = {channel: value for channel, value in values.items() if isinstance(value, str) and value}
+        now, hashes = await now_for(self.connection, self.person.clock), self.catalogue.consent.addresses
         since = await whynot.since_when(
-            self.connection, self.person.key, self.person.account_key, self.catalogue.consent.addresses, addresses
+            self.connection, self.person.key, self.person.account_key, hashes, addresses, now
         )
         tickets = [fact[1] for fact in since if fact[0] == "ticket"]
-        now = await now_for(self.connection, self.person.clock)
         requests = await pending_confirmations(self.connection, self.person.key, now)
         # Of two requests for one channel and topic the first gives the time.
         pending = {(request["channel"], request["topic"]): request["at"] for request in reversed(requests)}

@@ -112,7 +112,7 @@ _SINCE = sql(
         .having(func.count() > 0),
         select(literal("ticket"), tickets.c.ticket_id, literal(""), tickets.c.opened_at).where(
             tickets.c.resolved_at.is_(None),
-            tickets.c.ends_at > func.clock_timestamp(),
+            tickets.c.ends_at > bindparam("now"),
             _concerns(tickets.c.subject_key),
         ),
         select(literal("talk"), conversations.c.run, literal(""), conversations.c.opened_at).where(
@@ -191,14 +191,19 @@ def _began(row: Mapping[str, Any], *, on_clock: bool) -> datetime:
 
 
 async def since_when(
-    connection: Connection, person: str, account: str | None, addresses: AddressHash, by_channel: Mapping[str, str]
+    connection: Connection,
+    person: str,
+    account: str | None,
+    addresses: AddressHash,
+    by_channel: Mapping[str, str],
+    now: datetime,
 ) -> dict[tuple[str, ...], datetime]:
-    """Since when each fact that the gate reads holds, as in `GateFacts.since`.
+    """Since when each fact that the gate reads holds at the person's `now`, as in `GateFacts.since`.
 
     `by_channel` has the person's addresses by channel.
     """
     hashed = addresses.of_all(by_channel)
-    rows = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
+    rows = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed), now=now)
     since: dict[tuple[str, ...], datetime] = {}
     for row in rows:
         name = hashed[row["a"]] if row["what"] == "suppressed" else row["a"]

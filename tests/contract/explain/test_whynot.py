@@ -374,3 +374,21 @@ async def test_since_is_an_instant_of_the_persons_test_clock(api, db):
     await db.execute(decided, message, begun + timedelta(hours=5))
     (obstacle,) = [listed for listed in await why_not(api, "theo", key) if listed["code"] == "queued"]
     assert datetime.fromisoformat(obstacle["since"]) == begun
+
+
+async def test_an_urgent_ticket_is_open_at_the_now_of_the_persons_test_clock(api, db):
+    key, opened = "not-n", datetime(2020, 1, 1, tzinfo=UTC)
+    await publish(api, OF_USER, key, begun="begun")
+    await send_signal(api, "una", "signed_up")
+    await apply_first_step(db, key)
+    person = await key_of(api, "una")
+    await db.execute("INSERT INTO clocks (id, now, target) VALUES ('past', $1, $1)", opened + timedelta(hours=6))
+    await db.execute("UPDATE subjects SET clock = 'past' WHERE key = $1", person)
+    await db.execute(
+        "INSERT INTO tickets (subject_key, ticket_id, opened_at, ends_at) VALUES ($1, 'T9', $2, $3)",
+        person, opened, opened + timedelta(days=30),
+    )  # fmt: skip
+    listed = await why_not(api, "una", key)
+    (obstacle,) = [each for each in listed if (each["change"] or {}).get("kind") == "resolve_ticket"]
+    assert obstacle["change"]["params"]["ticket_id"] == "T9"
+    assert datetime.fromisoformat(obstacle["since"]) == opened
