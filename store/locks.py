@@ -48,6 +48,7 @@ class Lock(IntEnum):
     MIRRORS = 7_239_014
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
     CLOCK = 7_239_016  # with the hash of a clock's id as second number
+    KEYS = 7_239_017
 
 
 _lock = bindparam("lock", type_=BigInteger)

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from journeys.access.callers import ApiKey, CallerKind, Scope
 from store.database import Connection, fetch_all, fetch_one, sql
+from store.locks import Lock, lock_until_commit
 from store.rows import RowDict
 from store.schema import api_keys
 from store.schema.base import Timestamp
@@ -138,7 +139,8 @@ class IssuedKey:
 async def make_key(
     connection: Connection, *, name: str, kind: CallerKind, scopes: frozenset[Scope], source: str, by: str
 ) -> IssuedKey:
-    """Make a key. Raises NameTaken, SourceTaken, TooManyKeys."""
+    """Make a key, one at a time until the commit. Raises NameTaken, SourceTaken, TooManyKeys."""
+    await lock_until_commit(connection, Lock.KEYS)  # two made at once would not see each other's source, nor be counted
     count = await fetch_one(connection, _COUNT)
     if count is not None and count["number"] >= MOST_KEYS:
         raise TooManyKeys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -12,8 +13,10 @@ import pytest_asyncio
 from journeys.access.callers import CallerKind, Scope
 from store.access import keys
 from store.database import Connection, Database
+from tests.support.live_stack import until
 
 READ = frozenset({Scope.READ})
+_WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest_asyncio.fixture
@@ -103,3 +106,21 @@ async def test_pages_of_keys_neither_skip_nor_repeat(connection) -> None:
         names += [row["name"] for row in page]
         after = page[-1]["made_at"], page[-1]["id"]
     assert names == [f"key-{n}" for n in (4, 3, 2, 1, 0)]
+
+
+async def test_two_keys_made_at_once_do_not_share_a_source_across_kinds(database: Database) -> None:
+    async def make(kind: CallerKind, name: str) -> None:
+        async with database.transaction() as connection:
+            await keys.make_key(connection, name=name, kind=kind, scopes=frozenset(), source="shop", by="dana")
+
+    async with database.transaction() as first:
+        await keys.make_key(first, name="website", kind=CallerKind.PUBLIC, scopes=frozenset(), source="shop", by="dana")
+        second = asyncio.create_task(make(CallerKind.SECRET, "server"))
+        await until(lambda: _is_done_or_waits(database, second))
+    with pytest.raises(keys.SourceTaken):
+        await second
+
+
+async def _is_done_or_waits(database: Database, task: asyncio.Task[None]) -> bool:
+    async with database.reading() as connection:
+        return task.done() or bool(await connection.fetch(_WAITING))
