@@ -32,10 +32,11 @@ _WRITE = sql(
         set_={name: _written.excluded[name] for name in ("opened_at", "resolved_at", "ends_at")},
     )
 )
+# The statement's instant, since an index does not compare with `clock_timestamp`, which is volatile.
 _OLDEST = sql(
-    select((func.clock_timestamp() - func.min(tickets.c.opened_at)).label("age"))
+    select((func.statement_timestamp() - func.min(tickets.c.opened_at)).label("age"))
     .join_from(tickets, subjects, subjects.c.key == tickets.c.subject_key)
-    .where(tickets.c.resolved_at.is_(None), tickets.c.ends_at > func.clock_timestamp(), subjects.c.clock.is_(None))
+    .where(tickets.c.resolved_at.is_(None), tickets.c.ends_at > func.statement_timestamp(), subjects.c.clock.is_(None))
 )
 _moved = insert(tickets).from_select(
     ["subject_key", "ticket_id", "opened_at", "resolved_at", "ends_at"],

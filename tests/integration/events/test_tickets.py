@@ -8,10 +8,19 @@ from journeys.events.inbound import InboundEvent
 from journeys.gate.tickets import UrgentTicket
 from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
-from store.events import ingest
+from store.events import ingest, tickets
 from store.events.tickets import oldest_open
 
 OPEN = sql("SELECT 1 FROM tickets WHERE resolved_at IS NULL AND ends_at > clock_timestamp()")
+
+_PAST = sql(
+    """
+    WITH people AS (INSERT INTO subjects (key, kind) SELECT 'u_' || n, 'user' FROM generate_series(1, 5000) AS n)
+    INSERT INTO tickets (subject_key, ticket_id, opened_at, resolved_at, ends_at)
+    SELECT 'u_' || n, '1', now() - interval '90 days', CASE WHEN n % 2 = 0 THEN now() END, now() - interval '60 days'
+    FROM generate_series(1, 5000) AS n
+    """
+)
 
 
 async def _signal(database: Database, name: str, ago: timedelta, **data: str) -> None:
@@ -41,3 +50,12 @@ async def test_A8_a_ticket_without_an_end_is_watched_and_ends_after_the_longest_
         await execute(connection, sql("UPDATE tickets SET ends_at = clock_timestamp()"))
         assert await oldest_open(connection) == timedelta()
     assert not await _is_open(database)
+
+
+async def test_A8_the_oldest_open_ticket_is_found_by_an_index(database: Database) -> None:
+    async with database.transaction() as connection:
+        await execute(connection, _PAST)
+    async with database.reading() as connection:
+        await connection.execute("ANALYZE tickets, subjects")
+        plan = await connection.fetch(f"EXPLAIN {tickets._OLDEST.text}")
+    assert "tickets_open" in "".join(row["QUERY PLAN"] for row in plan)
