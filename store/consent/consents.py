@@ -105,12 +105,8 @@ async def _lock_people(
 ) -> dict[str, Subject]:
     """Lock the people, and every lane that a change may reach: all at once, before any address (`store/locks.py`)."""
     rules = catalogue.consent.rules
-    accounts = [
-        await subjects.account_of(connection, person)
-        for person, stated in changes.items()
-        if may_need_confirmation(rules, stated)
-    ]
-    return await lock_lanes_of(connection, changes, [account for account in accounts if account])
+    asking = [person for person, stated in changes.items() if may_need_confirmation(rules, stated)]
+    return await lock_lanes_of(connection, changes, await subjects.accounts_of_people(connection, asking))
 
 
 class PersonStatements:

@@ -38,10 +38,7 @@ async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: 
         for item in resolved
         if statements.statements_in(book.rules, item.event) or statements.answered_message(item.event) is not None
     }
-    lanes = set(people)
-    for person in people:
-        lanes |= await due.lanes_of_unsettled(connection, person)
-    return lanes
+    return people | await due.lanes_of_unsettled(connection, people)
 
 
 async def reported_addresses(

@@ -108,9 +108,8 @@ async def list_consents(connection: Connection, key: str) -> list[RowDict]:
 async def list_in_force(connection: Connection, book: ConsentRuleSet, person: str) -> list[RowDict]:
     """The statements that count for the person and at their addresses as they are now."""
     rows = await list_consents(connection, person)
-    profile = await subjects.profile_of(connection, person)
+    profile, clock = await subjects.profile_and_clock_of(connection, person)
     current = current_addresses(book.addresses, profile)
-    clock = await subjects.clock_name_of(connection, person)
     refused = {
         (row["channel"], row["topic"]): {**row, "granted": False, "wording": "", "address": None}
         for row in await address_consents.refusals_at(connection, book, profile, clock)

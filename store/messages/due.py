@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from journeys.gate.requests import MESSAGES_PER_PASS
 from journeys.gate.status import UNSETTLED, Status
 from journeys.language.actions import PRIORITIES
 from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import any_of
 from store.messages.digests import IS_DIGEST
 from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.rows import loaded
@@ -103,13 +105,14 @@ _NEXT = sql(
     ).where(_theirs, status_in(UNSETTLED))
 )
 _unsettled = and_(_theirs, status_in(UNSETTLED))
+_unsettled_of_all = and_(any_of(messages.c.recipient, "people"), status_in(UNSETTLED))
 _LANES = sql(
     union(
-        select(runs.c.lane).join_from(messages, runs, runs.c.id == messages.c.run).where(_unsettled),
+        select(runs.c.lane).join_from(messages, runs, runs.c.id == messages.c.run).where(_unsettled_of_all),
         select(_run_of_part.c.lane)
         .join_from(messages, _part, _part.c.merged_into == messages.c.key)
         .join(_run_of_part, _run_of_part.c.id == _part.c.run)
-        .where(_unsettled, IS_DIGEST),
+        .where(_unsettled_of_all, IS_DIGEST),
     )
 )
 _ANY_UNSETTLED = sql(select(literal(1)).where(_unsettled).limit(1))
@@ -144,9 +147,11 @@ async def has_unsettled(connection: Connection, person: str) -> bool:
     return await fetch_one(connection, _ANY_UNSETTLED, person=person) is not None
 
 
-async def lanes_of_unsettled(connection: Connection, person: str) -> set[str]:
-    """The lanes of the runs that have asked for a person's unsettled messages."""
-    return {row["lane"] for row in await fetch_all(connection, _LANES, person=person)}
+async def lanes_of_unsettled(connection: Connection, people: Collection[str]) -> set[str]:
+    """The lanes of the runs that have asked for these people's unsettled messages."""
+    if not people:
+        return set()
+    return {row["lane"] for row in await fetch_all(connection, _LANES, people=sorted(people))}
 
 
 def _due_entry(row: dict[str, Any]) -> LedgerEntry:

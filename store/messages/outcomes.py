@@ -44,19 +44,15 @@ async def lock_outcome_lanes(connection: Connection, person: str, account: str |
 async def lock_lanes_of(
     connection: Connection, people: Collection[str], accounts: Iterable[str] = ()
 ) -> dict[str, Subject]:
-    """The same for several people, all at once."""
-    keys = {*people, *accounts, *await _lanes_of_unsettled(connection, people)}
+    """Lock people, `accounts`, and every lane that may receive an outcome of the people's unsettled messages: all at once.
+
+    Raises Contended as `lock_outcome_lanes` does.
+    """
+    keys = {*people, *accounts, *await due.lanes_of_unsettled(connection, people)}
     locked = await subjects.lock_subjects(connection, keys)
-    if not await _lanes_of_unsettled(connection, people) <= keys:
+    if not await due.lanes_of_unsettled(connection, people) <= keys:
         raise Contended
     return locked
-
-
-async def _lanes_of_unsettled(connection: Connection, people: Iterable[str]) -> set[str]:
-    lanes = set[str]()
-    for person in people:
-        lanes |= await due.lanes_of_unsettled(connection, person)
-    return lanes
 
 
 async def enqueue_outcome(

@@ -5,7 +5,7 @@ Keys are random and outlive merges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -79,6 +79,9 @@ _CANONICAL = sql(
     select(func.coalesce(subjects.c.merged_into, subjects.c.key).label("key")).where(subjects.c.key == bindparam("key"))
 )
 _ACCOUNT = sql(select(subjects.c.account_key, subjects.c.clock).where(subjects.c.key == bindparam("key")))
+_ACCOUNTS = sql(
+    select(subjects.c.account_key).distinct().where(any_of(subjects.c.key, "keys"), subjects.c.account_key.is_not(None))
+)
 _DECIDED = sql(
     update(subjects)
     .where(
@@ -87,7 +90,7 @@ _DECIDED = sql(
     )
     .values(decided_at=func.greatest(subjects.c.decided_at, bindparam("at", type_=Timestamp)))
 )
-_PROFILE = sql(select(subjects.c.profile).where(subjects.c.key == bindparam("key")))
+_PROFILE = sql(select(subjects.c.profile, subjects.c.clock).where(subjects.c.key == bindparam("key")))
 
 
 @dataclass(slots=True)
@@ -189,10 +192,23 @@ async def account_of(connection: Connection, key: str) -> str | None:
     return rows[0]["account_key"] if rows else None
 
 
+async def accounts_of_people(connection: Connection, people: Collection[str]) -> set[str]:
+    """The accounts of these people, read without a lock."""
+    if not people:
+        return set()
+    return {row["account_key"] for row in await fetch_all(connection, _ACCOUNTS, keys=sorted(people))}
+
+
 async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
     """The fields of a subject, read without a lock; empty if there is none."""
+    profile, _ = await profile_and_clock_of(connection, key)
+    return profile
+
+
+async def profile_and_clock_of(connection: Connection, key: str) -> tuple[dict[str, Any], str | None]:
+    """The fields of a subject and the name of its test clock, read without a lock; empty and None if there is none."""
     row = await fetch_one(connection, _PROFILE, key=key)
-    return dict(loaded(row["profile"])) if row is not None else {}
+    return (dict(loaded(row["profile"])), row["clock"]) if row is not None else ({}, None)
 
 
 async def clock_name_of(connection: Connection, key: str) -> str | None:

@@ -19,12 +19,12 @@ _PROFILE = sql(
 _numbers = count()
 
 
-def call(traits: dict[str, Any] | None = None, *, claimed: bool = True, **who: str) -> InboundEvent:
+def call(traits: dict[str, Any] | None = None, *, claimed: bool = True, **who: Any) -> InboundEvent:
     return InboundEvent("identify", f"c{next(_numbers)}", "identify", traits=traits or {}, claimed=claimed, **who)
 
 
 PLANTED = {"email": "thief@evil.example", "phone": "+15005550009", "locale": "de"}
-PROVEN = {"user_id": "ada", "anonymous_id": "device"}
+PROVEN: dict[str, Any] = {"user_id": "ada", "anonymous_id": "device"}
 
 
 def planted() -> InboundEvent:

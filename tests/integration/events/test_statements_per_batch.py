@@ -8,10 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from journeys.consent.rules import ConsentRules, ConsentRuleSet
 from journeys.events.inbound import CallKind, InboundEvent
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
+from store.messages import due
+from store.people import subjects
 from tests.support.members import READER, Lanes
 
 TRANSACTION = 2
@@ -81,3 +84,19 @@ async def test_members_whose_account_has_nothing_new_cost_no_more(
     await lanes.accept(*(lanes.call("track", "limit_reached", user=f"u{n}") for n in range(3)))
     steps = ["edition", "identities", "lock", "insert", "runs of the lanes", "save", "outbox"]
     assert len(executed) == TRANSACTION + len(steps), executed
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_a_batch_of_consents_reads_the_lanes_of_unsettled_messages_and_the_accounts_of_all_people_at_once(
+    database: Database, executed: list[str], count: int
+) -> None:
+    rules = ConsentRuleSet(rules=ConsentRules.model_validate({"confirm": [{"channel": "email", "topic": "offers"}]}))
+    catalogue = DefinitionRegistry(consent=rules)
+    await accept(database, catalogue, events(count, "new"), source="test")
+    executed.clear()
+    traits = {"consents": {"email": {"offers": True}}}
+    await accept(database, catalogue, events(count, "told", "identify", traits=traits), source="test")
+    lanes = [statement for statement in executed if statement == " ".join(due._LANES.text.split())]
+    assert len(lanes) == len(["before the locks of the batch", "before those of the people", "after them"])
+    accounts = [statement for statement in executed if statement == " ".join(subjects._ACCOUNTS.text.split())]
+    assert len(accounts) == 1
