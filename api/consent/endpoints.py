@@ -193,10 +193,10 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             before = position[0] if position else None
             if unreadable:
-                entries = await log_reads.read_unreadable(connection, before, limit + 1)
+                entries = await log_reads.unreadable_opt_outs(connection, before, limit + 1)
             else:
                 listed = StatementEffect(effect or "late")
-                entries = await log_reads.read_listed(connection, listed, before, limit + 1)
+                entries = await log_reads.statements_with_effect(connection, listed, before, limit + 1)
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, func, not_, select
 from journeys.gate.status import MEANINGS, Status
 from journeys.simulation.simulator import ComparableLine
 from store.clocks.groups import Group, read_groups
-from store.database import Connection, fetch_all, fetch_one, sql
+from store.database import Connection, fetch_all, sql
 from store.messages.digests import IS_DIGEST
 from store.rows import loaded
 from store.schema import feed, identities, messages, runs, subjects, timeline
@@ -71,7 +71,6 @@ _VERDICTS = sql(
     .where(messages.c.clock == bindparam("clock"), feed.c.event.is_(None), not_(IS_DIGEST), not_(_ends_attempt))
     .order_by(feed.c.id)
 )
-_LAST = sql(select(func.coalesce(func.max(feed.c.id), 0).label("id")))
 
 
 class ExternalNames:
@@ -105,12 +104,6 @@ class ExternalNames:
 async def read_names(connection: Connection, clock: str) -> ExternalNames:
     """The external names of a clock's subjects."""
     return ExternalNames(await fetch_all(connection, _NAMES, clock=clock))
-
-
-async def last_of_feed(connection: Connection) -> int:
-    """The number of the feed's last line."""
-    row = await fetch_one(connection, _LAST)
-    return int(row["id"]) if row is not None else 0
 
 
 async def decided_lines(

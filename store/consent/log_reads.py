@@ -48,12 +48,14 @@ async def read_consent_log(connection: Connection, keys: list[str], before: int 
     return _entries(await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit))
 
 
-async def read_listed(connection: Connection, effect: StatementEffect, before: int | None, limit: int) -> list[RowDict]:
+async def statements_with_effect(
+    connection: Connection, effect: StatementEffect, before: int | None, limit: int
+) -> list[RowDict]:
     """Statements of everybody with this effect, newest first."""
     return _entries(await fetch_all(connection, _LISTED[effect], before=before, limit=limit))
 
 
-async def read_unreadable(connection: Connection, before: int | None, limit: int) -> list[RowDict]:
+async def unreadable_opt_outs(connection: Connection, before: int | None, limit: int) -> list[RowDict]:
     """Opt-outs of everybody that were taken in their widest meaning, newest first."""
     return _entries(await fetch_all(connection, _UNREADABLE, before=before, limit=limit))
 

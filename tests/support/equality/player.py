@@ -16,14 +16,16 @@ from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.responder import Answer, Answers, Responder
 from journeys.simulation.simulator import ComparableLine
 from journeys.tasks.assignment import Roster
-from store.clocks.decided import ClockMoment, decided_lines, last_of_feed, read_names
+from store.clocks.decided import ClockMoment, decided_lines, read_names
 from store.clocks.due import next_instant
+from store.database import Connection, fetch_all, sql
 from store.events import changes
 from store.people.identities import find_subjects
 from store.tasks.tasks import TaskNotOpen
 from tests.support.equality.received import ReceivedLive, read_received
 from worker.testing.rehearsal import Rehearsal
 
+_LAST = sql("SELECT coalesce(max(id), 0) AS id FROM feed")
 Streams = Mapping[str, Sequence[RecordedEvent]]
 """By the name of a group, its events in the order in which they are accepted."""
 
@@ -71,7 +73,7 @@ class LivePlayer:
     async def _note(self) -> None:
         """Note the instant of what was decided, and ask the responder about what people and the team received."""
         async with self.stage.database.reading() as connection:
-            self.moments.append((await last_of_feed(connection), self.stage.now))
+            self.moments.append((await _last_of_feed(connection), self.stage.now))
             if self.responder is None:
                 return
             names = await read_names(connection, self.stage.clock)
@@ -144,3 +146,9 @@ def call_of(event: RecordedEvent, identity: str, keys: Mapping[str, str]) -> Inb
             return InboundEvent("group", identity, "group", traits=data, **names)
         case _:
             return InboundEvent("track", identity, event.name, data=data, **names)
+
+
+async def _last_of_feed(connection: Connection) -> int:
+    """The number of the feed's last line."""
+    (row,) = await fetch_all(connection, _LAST)
+    return int(row["id"])
