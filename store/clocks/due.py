@@ -84,6 +84,13 @@ def _first(column: ColumnElement[Any], *which: ColumnElement[bool], by: Sequence
 
 
 _theirs = and_(messages.c.clock == _clock, any_of(messages.c.recipient, "keys"))
+_first_message = (
+    select(messages.c.id, messages.c.recipient)
+    .where(_theirs, messages.c.status == Status.DEFERRED, messages.c.due_at <= _now)
+    .order_by(messages.c.due_at, messages.c.id)
+    .limit(1)
+    .cte("first_message")
+)
 # A copy is made in another transaction than the account's row, whose place it has (record 0015).
 _order_of_rows = [
     func.coalesce(outbox.c.copy_of, outbox.c.id),
@@ -106,14 +113,8 @@ _FIRST = sql(
             runs.c.id, runs.c.clock == _clock, any_of(runs.c.lane, "keys"), _open_run, runs.c.next_due_at <= _now,
             by=[runs.c.next_due_at, runs.c.number],
         ).label("run"),
-        _first(
-            messages.c.recipient, _theirs, messages.c.status == Status.DEFERRED, messages.c.due_at <= _now,
-            by=[messages.c.due_at, messages.c.id],
-        ).label("person"),
-        _first(
-            messages.c.id, _theirs, messages.c.status == Status.DEFERRED, messages.c.due_at <= _now,
-            by=[messages.c.due_at, messages.c.id],
-        ).label("message"),
+        select(_first_message.c.recipient).scalar_subquery().label("person"),
+        select(_first_message.c.id).scalar_subquery().label("message"),
         exists().where(_of_scope, _reminding, tasks.c.remind_at <= _now).label("reminder"),
         exists().where(_of_scope, _late, tasks.c.due_at <= _now).label("escalation"),
     )
