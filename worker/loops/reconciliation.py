@@ -152,6 +152,8 @@ class Reconciler:
             if is_around:
                 page = [run for run in page if run["id"] <= start]
             await self._compare(page, result)
+            if self.stop.is_set():  # some of the page may not be compared
+                return
             place = "" if is_last else page[-1]["id"] if page else start
             async with self.database.reading() as connection:
                 await reconciliation.keep_place(connection, PLACE, place)

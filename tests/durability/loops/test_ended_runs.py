@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
+from temporalio.client import WorkflowExecutionStatus
 
 from api.runs.temporal import TemporalRunCommands
 from store.database import execute, sql
@@ -14,7 +17,7 @@ from store.operations.closing import close_run
 from tests.support.api import application, client
 from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
-from worker.loops.reconciliation import Reconciler, SweepResult
+from worker.loops.reconciliation import AT_ONCE, Reconciler, SweepResult
 from worker.relay.signals import WorkflowSignals
 
 JOURNEY = """
@@ -103,6 +106,34 @@ async def test_A2_a_sweep_goes_on_where_another_process_has_stopped(stack: LiveS
     sweep = Reconciler(stack.database, stack.client, signals, late=timedelta(0)).sweep
     assert await sweep() == SweepResult(revived=4), "once around from its place"
     assert (await stack.rows("SELECT place FROM sweeps"))[0]["place"] == ""
+
+
+class LastSignals(WorkflowSignals):
+    """Signals of a process that is stopped while it sends the first."""
+
+    stop: asyncio.Event
+
+    async def start_run(self, run: Mapping[str, Any], subject: str, signal: str, arguments: Sequence[object]) -> None:
+        self.stop.set()
+        await super().start_run(run, subject, signal, arguments)
+
+
+async def test_A2_a_sweep_that_is_stopped_keeps_its_place_before_the_runs_that_it_did_not_compare(
+    stack: LiveStack,
+) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(3 * AT_ONCE)))
+    async with stack.database.transaction() as connection:
+        await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))  # as if their signals were lost
+        await execute(connection, sql("INSERT INTO sweeps SELECT 'open runs', min(id) FROM runs"))
+    signals = LastSignals(stack.client, stack.settings.task_queue)
+    reconciler = Reconciler(stack.database, stack.client, signals, late=timedelta(0))
+    signals.stop = reconciler.stop
+    swept = await reconciler.sweep()
+    assert swept is not None
+    assert 0 < swept.revived <= AT_ONCE
+    (kept,) = await stack.rows("SELECT place = (SELECT min(id) FROM runs) AS is_first FROM sweeps")
+    assert kept["is_first"]
 
 
 async def test_A2_an_operator_can_cancel_a_terminated_run_and_one_that_no_worker_decides(
