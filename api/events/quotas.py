@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -72,6 +73,7 @@ class QuotaKeeper:
         self._database, self._quotas, self._addresses, self._now = database, quotas, addresses, now
         self._leased: dict[str, float] = {}
         self._full_until: dict[str, float] = {}
+        self._leasing = WeakValueDictionary[str, asyncio.Lock]()
         self._networks: dict[str, tuple[str, str | None]] = {}
 
     def refuse_used_up(self, key: ApiKey, network: str) -> None:
@@ -165,20 +167,27 @@ class QuotaKeeper:
     async def _lease(self, quota: Quota, of: str, number: float) -> None:
         """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
         lump = self._lump(quota, of, number)
+        if self._leased.get(lump.name, 0.0) < number:
+            # Requests at the same time wait for one lease: a lump for each would use up a quota that nobody has used.
+            async with self._leasing.setdefault(lump.name, asyncio.Lock()):
+                if self._leased.get(lump.name, 0.0) < number:
+                    await self._charge(lump)
+                    self._leased[lump.name] = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
         left = self._leased.get(lump.name, 0.0)
-        if left < number:
-            self._check_known(lump)
-            now = self._now()
-            async with self._database.reading() as connection:  # the function is one statement, and so a transaction
-                wait = (await charge_quotas(connection, [lump])).get(lump.name)
-            if wait is not None:
-                self._full_until[lump.name] = now + min(wait, REMEMBERED_SECONDS)
-                raise _used_up(lump.name, wait)
-            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
         for remembered in (self._leased, self._full_until, self._networks):
             if len(remembered) > MOST_REMEMBERED:
                 remembered.clear()
         self._leased[lump.name] = max(0.0, left - number)
+
+    async def _charge(self, lump: Charge) -> None:
+        """Charge a lump. Raises ProblemError while its bucket is full, and remembers that for a moment."""
+        self._check_known(lump)
+        now = self._now()
+        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
+            wait = (await charge_quotas(connection, [lump])).get(lump.name)
+        if wait is not None:
+            self._full_until[lump.name] = now + min(wait, REMEMBERED_SECONDS)
+            raise _used_up(lump.name, wait)
 
     def _lump(self, quota: Quota, of: str, number: float) -> Charge:
         return quota.largest(of, max(number, quota.limit / LUMPS))

@@ -8,7 +8,11 @@ from datetime import timedelta
 
 import pytest_asyncio
 
+from api.events.quotas import LUMPS, QuotaKeeper, quotas_of
+from api.http.limits import Limits
+from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.quotas import Charge, Quota
+from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
 from store.database import Database
 
@@ -68,3 +72,12 @@ async def test_nothing_is_charged_for_nothing_and_a_charge_above_the_limit_never
     assert await charged(two[0], HOURLY.charge("k", 11)) != {}
     assert HOURLY.largest("k", 11) == HOURLY.charge("k", 10), "it needs an empty bucket, and does not wait for ever"
     assert await charged(two[0], HOURLY.charge("k", 10)) == {}
+
+
+async def test_requests_at_once_lease_one_amount(two) -> None:
+    keeper = QuotaKeeper(two[0], quotas_of(Limits()), AddressHash(("key of tests",)))
+    key = ApiKey("k_leases", "server", CallerKind.SECRET)
+    await asyncio.gather(*(keeper.charge_request(key, "203.0.113.9") for _ in range(60)))
+    async with two[0].reading() as connection:
+        (left,) = await connection.fetch("SELECT extract(epoch FROM empty_at - clock_timestamp()) AS seconds FROM quotas")
+    assert left["seconds"] <= 60 / LUMPS, "seconds in which one leased amount drains"
