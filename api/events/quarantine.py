@@ -23,6 +23,7 @@ from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, j
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
+from journeys.access.user_hash import without_hash
 from journeys.events.inbound import InboundEvent, RejectedEvent
 from store.access.keys import get_key, key_in_row
 from store.database import Database
@@ -92,14 +93,14 @@ class QuarantineRoutes:
             items = await quarantine.list_quarantined(
                 connection, status=status, name=name, after=after, limit=limit + 1
             )
-        return page_of(items, limit, lambda item: (item["id"],))
+        return page_of([_shown(item) for item in items], limit, lambda item: (item["id"],))
 
     async def names(self) -> Response:
         async with self._database.reading() as connection:
             return json_response({"items": await quarantine.quarantined_names(connection)})
 
     async def one(self, id: RowId) -> Response:
-        return json_response(await self._get(id))
+        return json_response(_shown(await self._get(id)))
 
     async def replay(self, id: RowId) -> Response:
         """Read and check the event as if it arrived now with its key; `409` with its faults if it still fails."""
@@ -109,7 +110,7 @@ class QuarantineRoutes:
         faults = await self._accept(item, await self._read(item))
         if faults:
             raise StillRefused("It is refused again.", [{"detail": fault} for fault in faults])
-        return json_response(await self._get(id))
+        return json_response(_shown(await self._get(id)))
 
     async def replay_all(
         self, name: Annotated[ShortText, Query(description="Name of the event as its sender gave it.")]
@@ -174,7 +175,7 @@ class QuarantineRoutes:
         item = await self._get(id)
         if not done and item["status"] != "discarded":
             raise ProblemError("conflict", f"The event is already {item['status']}.")
-        return json_response(item)
+        return json_response(_shown(item))
 
     async def _get(self, id: int) -> dict[str, Any]:
         async with self._database.reading() as connection:
@@ -205,3 +206,8 @@ class QuarantineRoutes:
         if dead_letter is None:
             raise ProblemError("not-found", "There is no dead letter with this id.")
         return json_response(dead_letter)
+
+
+def _shown(item: dict[str, Any]) -> dict[str, Any]:
+    """A quarantined event as keys with the scope `read` see it. The stored one keeps the hash for its replay."""
+    return {**item, "event": without_hash(item["event"])}
