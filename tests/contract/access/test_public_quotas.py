@@ -12,6 +12,7 @@ import httpx
 import pytest_asyncio
 
 from api.events.front_door import REFUSAL_SECONDS
+from api.events.network_lines import WAIT_SECONDS
 from api.events.quotas import SITE_NETWORKS
 from api.http.asgi import AsgiApp
 from api.http.limits import Limits
@@ -222,6 +223,20 @@ async def test_the_networks_of_one_site_wait_in_one_line(database_url):
                     assert (await stranger.post("/v1/page", json={"anonymousId": "v-2"})).status_code == 200
                 assert not line.done(), "it waits behind its neighbours"
                 line.cancel()
+
+
+async def test_a_request_that_waits_long_for_its_network_is_refused_as_the_networks(database_url):
+    """Not as the database's fault: the sender has to send less at the same time."""
+    app = application(database_url, limits=Limits(network_in_flight=1, patience_seconds=WAIT_SECONDS + 2))
+    async with client(app) as operator:
+        key = await make_api_key(operator, "website", "public")
+        async with stalled(app, key.secret, ["203.0.113.1"]):
+            transport = httpx.ASGITransport(app, client=("203.0.113.1", 2))
+            async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key.secret, "")) as visitor:
+                answer = await visitor.post("/v1/page", json={"anonymousId": "v-1"})
+    assert answer.status_code == 429, answer.text
+    assert answer.json()["type"].endswith("quota-exceeded")
+    assert "Send it again in a moment." in answer.json()["detail"]
 
 
 async def test_the_bytes_of_a_key_are_counted_over_all_its_senders(narrow):
