@@ -66,7 +66,7 @@ from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
-from store.process_clock import keep_measured
+from store.process_clock import keep_measured, measure_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,10 @@ def _lifespan(
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune(), keep_measured(intake.database))]
+        with contextlib.suppress(Exception):  # during an outage the requests themselves fail
+            await measure_clock(intake.database)
+        measuring = keep_measured(intake.database, asyncio.Event())
+        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune(), measuring)]
         try:
             yield
         finally:

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, Gauge, generate_latest
+
+from store.process_clock import CLOCK
 
 TEXT = "text/plain; charset=utf-8"
 REQUEST_SECONDS = 5.0
+SKEW = Gauge("tenure_clock_skew_seconds", "How far this machine's clock is ahead of PostgreSQL's")
+SKEW.set_function(lambda: CLOCK.skew.total_seconds())
 
 
 @contextlib.asynccontextmanager
