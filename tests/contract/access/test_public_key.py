@@ -130,7 +130,13 @@ async def test_a_signed_in_user_is_named_with_their_hash_which_is_not_stored(api
 async def test_the_hash_of_a_quarantined_event_is_shown_to_no_key_and_still_proves_its_user(api, web, key, db, place):
     """A key with the scope `read` sees the quarantine, and may not act for the user."""
     proof, message = signed_in(key, "ada"), uuid.uuid4().hex
-    call = {"type": "track", "event": "feature_used", "userId": "ada", "messageId": message, "properties": {"feature": []}}
+    call = {
+        "type": "track",
+        "event": "feature_used",
+        "userId": "ada",
+        "messageId": message,
+        "properties": {"feature": []},
+    }
     match place:
         case "event":
             call |= proof
