@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -83,9 +83,11 @@ class CountedDatabase(Database):
 
     asked = 0
 
-    def reading(self) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
         self.asked += 1
-        return super().reading()
+        async with super().reading() as connection:
+            yield connection
 
 
 async def test_requests_at_once_lease_one_amount(database_url: str) -> None:
