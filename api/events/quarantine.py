@@ -12,11 +12,11 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.events import segment
-from api.events.front_door import FrontDoor
 from api.events.intake import Intake
 from api.events.permissions import UNPROVEN_VISITOR
 from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
+from api.events.screening import EventScreening
 from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
@@ -32,7 +32,7 @@ from store.events import dead_letters, quarantine
 TAG = "Quarantine"
 AT_ONCE = 500
 REPLAYABLE = frozenset({SOURCE, segment.SOURCE})
-"""Doors whose held items are events; a mail that could not be read is none."""
+"""Sources whose items are events; a mail that could not be read is none."""
 
 
 class StillRefused(ProblemError):
@@ -46,10 +46,10 @@ class QuarantineRoutes:
     """Routes of quarantine and dead letters."""
 
     def __init__(
-        self, database: Database, intake: Intake, reader: Reader, signals: SignalRoutes, door: FrontDoor
+        self, database: Database, intake: Intake, reader: Reader, signals: SignalRoutes, screening: EventScreening
     ) -> None:
         self._database, self._intake = database, intake
-        self._reader, self._signals, self._door = reader, signals, door
+        self._reader, self._signals, self._screening = reader, signals, screening
 
     def routes(self, routes: Routes) -> None:
         get = partial(routes.add, "GET", scope=Scope.READ, tag=TAG)
@@ -126,12 +126,12 @@ class QuarantineRoutes:
 
     async def _read(self, item: dict[str, Any]) -> InboundEvent:
         """The held event, read and checked as if it arrived now with its key. Raises StillRefused."""
-        door = item["source"].partition(":")[0]
-        if door not in REPLAYABLE:
+        interface = item["source"].partition(":")[0]
+        if interface not in REPLAYABLE:
             raise StillRefused("This is no event. Read it, act by hand, and discard it.", [])
         raw, message_id, key = item["event"], item["message_id"], await self._key(item["key_id"])
         try:
-            if door == SOURCE:
+            if interface == SOURCE:
                 event = self._signals.from_quarantine(raw, message_id, key)
             else:
                 kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
@@ -142,7 +142,7 @@ class QuarantineRoutes:
             raise StillRefused(
                 "The event still fails the tracking plan.", [{"detail": fault} for fault in event.faults]
             )
-        if await self._door.is_unproven(key, event):
+        if await self._screening.is_unproven(key, event):
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event
 

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from api.events.front_door import REFUSAL_SECONDS
 from api.events.network_lines import WAIT_SECONDS
 from api.events.quotas import SITE_NETWORKS
+from api.events.screening import REFUSAL_SECONDS
 from api.http.asgi import AsgiApp
 from api.http.limits import Limits
 from journeys.access.user_hash import user_hash
