@@ -18,13 +18,13 @@ from api.consent.suppressions import SuppressionRoutes
 from api.consent.unsubscribe import UnsubscribeRoutes
 from api.content.endpoints import TemplateDesk, TemplateRoutes
 from api.definitions.endpoints import CheckerInputs, JourneyRoutes
-from api.events.front_door import FrontDoor
 from api.events.intake import Intake
 from api.events.permissions import EventPermissions
 from api.events.plays import PlayRoutes
 from api.events.quarantine import QuarantineRoutes
 from api.events.quotas import QuotaKeeper, quotas_of
 from api.events.reader import Reader
+from api.events.screening import EventScreening
 from api.events.segment import SegmentRoutes
 from api.events.signals import SignalRoutes
 from api.events.tracking_plan import EventCheck
@@ -34,7 +34,7 @@ from api.explain.why import WhyRoutes
 from api.explain.whynot import WhyNotRoutes
 from api.exports.feed import FeedRoutes, FeedSigner
 from api.http.asgi import AsgiApp
-from api.http.auth import BootstrapKeys, KeyRing
+from api.http.auth import BootstrapKeys, KeyRegistry
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.openapi import Description
@@ -66,7 +66,7 @@ from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
-from store.process_clock import keep_measured
+from store.process_clock import keep_measured, measure_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ def build_app(parts: Parts) -> AsgiApp:
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     keys, permissions, quotas = _access(parts)
-    reader, door = Reader(parts.limits, check, permissions), FrontDoor(intake, permissions, quotas)
+    reader, screening = Reader(parts.limits, check, permissions), EventScreening(intake, permissions, quotas)
     routes = Routes(keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
     # Routes are tried in this order: the most frequent come first.
-    SegmentRoutes(intake, reader, door, parts.limits).routes(routes)
+    SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
-    signals = SignalRoutes(intake, check, permissions, door)
+    signals = SignalRoutes(intake, check, permissions, screening)
     signals.routes(routes)
     PeopleRoutes(parts.database).routes(routes)
     ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
@@ -127,7 +127,7 @@ def build_app(parts: Parts) -> AsgiApp:
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates)).routes(routes)
-    QuarantineRoutes(parts.database, intake, reader, signals, door).routes(routes)
+    QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
@@ -152,11 +152,11 @@ def build_app(parts: Parts) -> AsgiApp:
     return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
 
 
-def _access(parts: Parts) -> tuple[KeyRing, EventPermissions, QuotaKeeper]:
+def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
     """The keys of the deployment, what they may send, and how much."""
     rules, links = parts.consent.rules, parts.consent.links
     return (
-        KeyRing(parts.database, parts.keys, in_production=parts.in_production),
+        KeyRegistry(parts.database, parts.keys, in_production=parts.in_production),
         EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
         QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses),
     )
@@ -177,7 +177,10 @@ def _lifespan(
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune(), keep_measured(intake.database))]
+        with contextlib.suppress(Exception):  # during an outage the requests themselves fail
+            await measure_clock(intake.database)
+        measuring = keep_measured(intake.database, asyncio.Event())
+        loops = [asyncio.create_task(loop) for loop in (intake.watch(), quotas.prune(), measuring)]
         try:
             yield
         finally:

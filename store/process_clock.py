@@ -13,13 +13,18 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
 
+import structlog
 from sqlalchemy import func, select
 
 from store.database import Connection, Database, fetch_one, sql
 
+log = structlog.get_logger()
+
 _NOW = sql(select(func.clock_timestamp().label("now")))
 SECONDS: Final = 30.0
 """Between two measurements."""
+SKEWED: Final = timedelta(seconds=1)
+"""Skew from which on it is logged, and the API reports it."""
 SAMPLES: Final = 3
 """The answer that came soonest is the most exact."""
 
@@ -40,6 +45,11 @@ class ProcessClock:
         """The current instant of PostgreSQL."""
         return self.machine_now() - self.skew
 
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the machine needs its time service."""
+        return abs(self.skew) >= SKEWED
+
     async def measure(self, connection: Connection) -> None:
         """Measure the skew. Raises the database's errors."""
         measured = [await self._sample(connection) for _ in range(SAMPLES)]
@@ -59,13 +69,21 @@ CLOCK: Final = ProcessClock()
 """The clock of this process: there is one, as there is one system clock."""
 
 
-async def keep_measured(database: Database) -> None:
-    """Measure the skew now and every half minute, for ever; an outage is waited for."""
-    while True:
+async def measure_clock(database: Database) -> None:
+    """Measure the skew of this process now, and log a large one. Raises the database's errors."""
+    async with database.reading() as connection:
+        await CLOCK.measure(connection)
+    if CLOCK.is_skewed:
+        log.warning("clock.skewed", ahead_seconds=round(CLOCK.skew.total_seconds(), 3))
+
+
+async def keep_measured(database: Database, stop: asyncio.Event) -> None:
+    """Measure the skew now and every half minute until `stop` is set; an outage is waited for."""
+    while not stop.is_set():
         with contextlib.suppress(Exception):
-            async with database.reading() as connection:
-                await CLOCK.measure(connection)
-        await asyncio.sleep(SECONDS)
+            await measure_clock(database)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SECONDS)
 
 
 def current_instant() -> datetime:

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, Gauge, generate_latest
+
+from store.process_clock import CLOCK
 
 TEXT = "text/plain; charset=utf-8"
 REQUEST_SECONDS = 5.0
+SKEW = Gauge("tenure_clock_skew_seconds", "How far this machine's clock is ahead of PostgreSQL's")
 
 
 @contextlib.asynccontextmanager
@@ -28,6 +31,13 @@ async def health_port(port: int, ready: Callable[[], bool], *, host: str = "127.
 
     async with await asyncio.start_server(handle, host, port):
         yield
+
+
+def _skew_seconds() -> float:
+    return CLOCK.skew.total_seconds()
+
+
+SKEW.set_function(_skew_seconds)
 
 
 def _answer(head: bytes, ready: Callable[[], bool]) -> bytes:

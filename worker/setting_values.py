@@ -108,6 +108,11 @@ def weak_keys_refused(reason: str, names: Iterable[str]) -> str:
     )
 
 
+def clock_offset_refused(reason: str) -> str:
+    """The refusal of a clock that is wrong on purpose."""
+    return f"{reason}, and TENURE_CLOCK_OFFSET_SECONDS is for tests only. The operator's turn: unset it."
+
+
 def _names_loopback(host: str) -> bool:
     """Whether a host in a URL is this machine, judged by its name: a start must not wait for a name server."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -177,7 +177,7 @@ class Settings(BaseSettings):
         if reason and self.weak_keys:
             raise ValueError(values.weak_keys_refused(reason, self.weak_keys))
         if reason and self.clock_offset_seconds:
-            raise ValueError(f"{reason}, and TENURE_CLOCK_OFFSET_SECONDS is for tests only")
+            raise ValueError(values.clock_offset_refused(reason))
         return self
 
     @property

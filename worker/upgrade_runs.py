@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from journeys.protocol import wire
 from store.database import Database
 from store.operations.reconciliation import open_runs_after
 from worker.composition.clients import connect_temporal, open_database
+from worker.loops.reconciliation import nudge
 from worker.relay.ended_runs import EndedRuns
-from worker.relay.failures import RunHasEnded
 from worker.relay.signals import WorkflowSignals
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -28,38 +28,49 @@ EVER: Final = timedelta(days=36_500)
 """Nothing is overdue by more, and no run was admitted longer ago."""
 
 
+@dataclass(slots=True)
+class Progress:
+    """How many runs were woken, and the id of the last one: where a later call goes on."""
+
+    last: str = ""
+    count: int = 0
+
+
 async def nudge_open_runs(
-    database: Database, signals: WorkflowSignals, ended: EndedRuns, rate: float, after: str = ""
-) -> tuple[int, str]:
-    """Nudge open runs by id, after `after`, that many a second; how many, and the last id. Raises RPCError.
+    database: Database, signals: WorkflowSignals, ended: EndedRuns, rate: float, progress: Progress
+) -> None:
+    """Nudge open runs by id, after the last of `progress`, that many a second; count them there. Raises RPCError.
 
     Runs that never made a step are left alone: they begin on the current build.
     """
-    count = 0
     while True:
         async with database.reading() as connection:
-            page = await open_runs_after(connection, EVER, EVER, after, PAGE)
+            page = await open_runs_after(connection, EVER, EVER, progress.last, PAGE)
         for run in page:
-            subject = "account" if run["subject_key"].startswith("a_") else "user"
-            try:
-                await signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
-            except RunHasEnded:
-                await ended.close(run["id"])
-            count, after = count + 1, run["id"]
+            await nudge(run, signals, ended)
+            progress.count, progress.last = progress.count + 1, run["id"]
             await asyncio.sleep(1 / rate)
         if len(page) < PAGE:
-            return count, after
+            return
 
 
 async def upgrade(settings: Settings, rate: float, after: str) -> None:
-    """Nudge every open run at this rate. Raises SettingsError."""
+    """Nudge every open run at this rate; say how many and the last one, also when it is cut short. Raises SettingsError."""
     database, client = open_database(settings), await connect_temporal(settings)
+    progress = Progress(after)
     try:
         signals = WorkflowSignals(client, settings.task_queue)
-        count, last = await nudge_open_runs(database, signals, EndedRuns(database, client), rate, after)
+        await nudge_open_runs(database, signals, EndedRuns(database, client), rate, progress)
     finally:
+        sys.stdout.write(f"{progress.count} open runs were woken; the last was {progress.last or 'none'}\n")
         await database.close()
-    sys.stdout.write(f"{count} open runs were woken; the last was {last or 'none'}\n")
+
+
+def _rate(given: str) -> float:
+    rate = float(given)
+    if not rate > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return rate
 
 
 def main() -> int:
@@ -67,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m worker.upgrade_runs", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--rate", type=float, default=RATE, help="runs a second")
+    parser.add_argument("--rate", type=_rate, default=RATE, help="runs a second")
     parser.add_argument("--after", default="", help="id of the last run of an earlier call that was interrupted")
     given = parser.parse_args()
     try:

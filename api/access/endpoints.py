@@ -10,7 +10,7 @@ from fastapi import Path
 from starlette.responses import Response
 
 from api.access.schemas import IssuedKeyView, KeyIn, KeyView, RotationIn
-from api.http.auth import KeyRing, RequestKey, forbidden
+from api.http.auth import KeyRegistry, RequestKey, forbidden
 from api.http.pagination import Cursor, Limit, Page, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
@@ -28,8 +28,8 @@ NO_KEY = "There is no key in force with this id."
 class KeyRoutes:
     """Routes of API keys. `link_key` is the deployment's first key of signed links."""
 
-    def __init__(self, database: Database, ring: KeyRing, link_key: str) -> None:
-        self._database, self._ring, self._link_key = database, ring, link_key
+    def __init__(self, database: Database, registry: KeyRegistry, link_key: str) -> None:
+        self._database, self._registry, self._link_key = database, registry, link_key
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.ADMIN, tag=TAG)
@@ -109,13 +109,13 @@ class KeyRoutes:
         """End a key at once; other processes of the API take up to two seconds. A second time changes nothing."""
         async with self._database.transaction() as connection:
             row = await keys.revoke_key(connection, id, by=caller.name)
-        self._ring.forget()
+        self._registry.forget()
         if row is None:
             raise ProblemError("not-found", "There is no key with this id.")
         return json_response(row)
 
     def _issued(self, issued: keys.IssuedKey, status: int) -> Response:
-        self._ring.forget()
+        self._registry.forget()
         row: dict[str, Any] = {**issued.row, "secret": issued.secret, "identity_secret": None}
         if row["kind"] == CallerKind.PUBLIC:
             row["identity_secret"] = identity_secret(self._link_key, row["id"], row["generation"])

@@ -6,7 +6,7 @@ The response to a withdrawal waits up to 5 s for attempts in flight, and lists t
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ from journeys.access.callers import ApiKey, CallerKind, Scope
 from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy, StatementEffect
-from journeys.events.segment import is_absurd
+from journeys.events.segment import said_at
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
@@ -52,14 +52,6 @@ ListedEffect = Annotated[Literal["late", "protected", "stale"] | None, Query(des
 UnreadableFilter = Annotated[
     bool, Query(description="Opt-outs that were taken in their widest meaning, of every effect.")
 ]
-
-
-def _said_at(consent: ConsentIn, received: datetime) -> datetime | None:
-    """When a statement was said, corrected as the instant of an event is; None for now."""
-    if consent.timestamp is None:
-        return None
-    sent = None if is_absurd(consent.timestamp, consent.sent_at) else consent.sent_at
-    return consent.timestamp if sent is None else received - (sent - consent.timestamp)
 
 
 class ConsentRoutes:
@@ -139,12 +131,15 @@ class ConsentRoutes:
         self._check_permission(caller, consent)
         async with self._database.reading() as connection:
             person = await known_subject(connection, "user", id)
-        change = self._change_of(caller, consent)
+            now = await now_for(connection, person.clock)
+        change = self._change_of(caller, consent, now, virtual=person.clock is not None)
         result = await change_consents(self._database, self._catalogue, self._policy, person.key, [change])
         changed = {**await self._changes([result]), "at": result.at, "effect": result.effects[0]}
         return json_response({**changed, "pending": bool(result.pending)})
 
-    def _change_of(self, caller: ApiKey, consent: ConsentIn) -> ConsentChange:
+    def _change_of(self, caller: ApiKey, consent: ConsentIn, now: datetime, *, virtual: bool) -> ConsentChange:
+        """The statement as of `now`; without a timestamp it is said when it is recorded."""
+        at = consent.timestamp and said_at(consent.timestamp, consent.sent_at, now, virtual=virtual)
         proof = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
         if consent.ip is not None:
             proof["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
@@ -161,7 +156,7 @@ class ConsentRoutes:
             proof,
             confirmed=consent.confirmed,
             by=by,
-            at=_said_at(consent, datetime.now(UTC)),
+            at=at,
         )
 
     def _check_permission(self, caller: ApiKey, consent: ConsentIn) -> None:

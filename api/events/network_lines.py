@@ -15,6 +15,8 @@ from api.http.problems import ProblemError
 
 WAITING: Final = 32
 """Requests that may wait for each that is in progress; more are refused."""
+WAIT_SECONDS: Final = 3.0
+"""Longest wait for a place: well below the time of a request, whose end would be reported as the database's fault."""
 
 
 @dataclass(slots=True)
@@ -32,15 +34,29 @@ class NetworkLines:
 
     @asynccontextmanager
     async def place(self, network: str) -> AsyncIterator[None]:
-        """Wait for a place. Raises ProblemError (429) where the line is too long."""
+        """Wait for a place. Raises ProblemError (429) where the line or the wait is too long."""
         line = self._lines.setdefault(network, _Line(asyncio.Semaphore(self._places)))
         if line.requests >= self._places * (1 + WAITING):
             raise ProblemError("quota-exceeded", "Too many requests of this network wait. Nothing was stored.")
         line.requests += 1
         try:
-            async with line.places:
+            await _take(line.places)
+            try:
                 yield
+            finally:
+                line.places.release()
         finally:
             line.requests -= 1
             if line.requests == 0:
                 self._lines.pop(network, None)
+
+
+async def _take(places: asyncio.Semaphore) -> None:
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await places.acquire()
+    except TimeoutError:
+        raise ProblemError(
+            "quota-exceeded",
+            "Other requests of this network are in progress. Nothing was stored. Send it again in a moment.",
+        ) from None

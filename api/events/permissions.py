@@ -1,6 +1,6 @@
 """Permissions of events: what a key may send, of whom, and on which clock.
 
-The rules are in `journeys/access/rules.py`. What only the store knows, whether a visitor is a known user, is asked here.
+The rules are in `journeys/access/rules.py`.
 """
 
 from __future__ import annotations

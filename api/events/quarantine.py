@@ -12,17 +12,18 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.events import segment
-from api.events.front_door import FrontDoor
 from api.events.intake import Intake
 from api.events.permissions import UNPROVEN_VISITOR
 from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
+from api.events.screening import EventScreening
 from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
+from journeys.access.user_hash import without_hash
 from journeys.events.inbound import InboundEvent, RejectedEvent
 from store.access.keys import get_key, key_in_row
 from store.database import Database
@@ -31,7 +32,7 @@ from store.events import dead_letters, quarantine
 TAG = "Quarantine"
 AT_ONCE = 500
 REPLAYABLE = frozenset({SOURCE, segment.SOURCE})
-"""Doors whose held items are events; a mail that could not be read is none."""
+"""Sources whose items are events; a mail that could not be read is none."""
 
 
 class StillRefused(ProblemError):
@@ -45,10 +46,10 @@ class QuarantineRoutes:
     """Routes of quarantine and dead letters."""
 
     def __init__(
-        self, database: Database, intake: Intake, reader: Reader, signals: SignalRoutes, door: FrontDoor
+        self, database: Database, intake: Intake, reader: Reader, signals: SignalRoutes, screening: EventScreening
     ) -> None:
         self._database, self._intake = database, intake
-        self._reader, self._signals, self._door = reader, signals, door
+        self._reader, self._signals, self._screening = reader, signals, screening
 
     def routes(self, routes: Routes) -> None:
         get = partial(routes.add, "GET", scope=Scope.READ, tag=TAG)
@@ -92,14 +93,14 @@ class QuarantineRoutes:
             items = await quarantine.list_quarantined(
                 connection, status=status, name=name, after=after, limit=limit + 1
             )
-        return page_of(items, limit, lambda item: (item["id"],))
+        return page_of([_shown(item) for item in items], limit, lambda item: (item["id"],))
 
     async def names(self) -> Response:
         async with self._database.reading() as connection:
             return json_response({"items": await quarantine.quarantined_names(connection)})
 
     async def one(self, id: RowId) -> Response:
-        return json_response(await self._get(id))
+        return json_response(_shown(await self._get(id)))
 
     async def replay(self, id: RowId) -> Response:
         """Read and check the event as if it arrived now with its key; `409` with its faults if it still fails."""
@@ -109,7 +110,7 @@ class QuarantineRoutes:
         faults = await self._accept(item, await self._read(item))
         if faults:
             raise StillRefused("It is refused again.", [{"detail": fault} for fault in faults])
-        return json_response(await self._get(id))
+        return json_response(_shown(await self._get(id)))
 
     async def replay_all(
         self, name: Annotated[ShortText, Query(description="Name of the event as its sender gave it.")]
@@ -125,12 +126,12 @@ class QuarantineRoutes:
 
     async def _read(self, item: dict[str, Any]) -> InboundEvent:
         """The held event, read and checked as if it arrived now with its key. Raises StillRefused."""
-        door = item["source"].partition(":")[0]
-        if door not in REPLAYABLE:
+        interface = item["source"].partition(":")[0]
+        if interface not in REPLAYABLE:
             raise StillRefused("This is no event. Read it, act by hand, and discard it.", [])
         raw, message_id, key = item["event"], item["message_id"], await self._key(item["key_id"])
         try:
-            if door == SOURCE:
+            if interface == SOURCE:
                 event = self._signals.from_quarantine(raw, message_id, key)
             else:
                 kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
@@ -141,7 +142,7 @@ class QuarantineRoutes:
             raise StillRefused(
                 "The event still fails the tracking plan.", [{"detail": fault} for fault in event.faults]
             )
-        if await self._door.is_unproven(key, event):
+        if await self._screening.is_unproven(key, event):
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event
 
@@ -174,7 +175,7 @@ class QuarantineRoutes:
         item = await self._get(id)
         if not done and item["status"] != "discarded":
             raise ProblemError("conflict", f"The event is already {item['status']}.")
-        return json_response(item)
+        return json_response(_shown(item))
 
     async def _get(self, id: int) -> dict[str, Any]:
         async with self._database.reading() as connection:
@@ -205,3 +206,8 @@ class QuarantineRoutes:
         if dead_letter is None:
             raise ProblemError("not-found", "There is no dead letter with this id.")
         return json_response(dead_letter)
+
+
+def _shown(item: dict[str, Any]) -> dict[str, Any]:
+    """A quarantined event as keys with the scope `read` see it. The stored one keeps the hash for its replay."""
+    return {**item, "event": without_hash(item["event"])}

@@ -1,18 +1,21 @@
 """Quotas of ingestion, charged in PostgreSQL and leased to this process.
 
-Requests and bytes are charged in lumps, which this process uses up without asking again: at most a fiftieth of a quota
-lies unused in each process. A full bucket is remembered for a moment, so that a refusal costs next to nothing.
+Requests, bytes and events are leased in amounts that this process uses up without asking again: at most a fiftieth of a
+quota lies unused in each process. A full bucket is remembered for a moment, so that a refusal costs next to nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -28,7 +31,8 @@ from store.database import Database
 
 log = structlog.get_logger()
 
-LUMPS: Final = 50
+LEASED_SHARE: Final = 0.02
+"""Part of a quota that one lease takes."""
 REMEMBERED_SECONDS: Final = 1.0
 MOST_REMEMBERED: Final = 10_000
 PRUNE_SECONDS: Final = 60.0
@@ -59,6 +63,14 @@ def quotas_of(limits: Limits) -> IngestQuotas:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """An amount of a quota for this process, and its charge."""
+
+    charge: Charge
+    amount: float
+
+
 class QuotaKeeper:
     """Charges the quotas of requests that send events. Raises ProblemError (429) when one is used up."""
 
@@ -72,19 +84,19 @@ class QuotaKeeper:
         self._database, self._quotas, self._addresses, self._now = database, quotas, addresses, now
         self._leased: dict[str, float] = {}
         self._full_until: dict[str, float] = {}
+        self._leasing = WeakValueDictionary[str, asyncio.Lock]()
         self._networks: dict[str, tuple[str, str | None]] = {}
 
     def refuse_used_up(self, key: ApiKey, network: str) -> None:
         """Refuse a request whose quota this process knows to be used up: nothing is asked, and nothing waits."""
         for quota, of in self._of_request(key, network):
-            lump = self._lump(quota, of, 1)
-            if self._leased.get(lump.name, 0.0) < 1:
-                self._check_known(lump)
+            charge = _lease_of(quota, of, 1).charge
+            if self._leased.get(charge.name, 0.0) < 1:
+                self._check_known(charge)
 
     async def charge_request(self, key: ApiKey, network: str) -> None:
-        """One request, before its body is read: of the network first, so that one network cannot use up a key."""
-        for quota, of in self._of_request(key, network):
-            await self._lease(quota, of, 1)
+        """One request, before its body is read."""
+        await self._take(self._of_request(key, network), 1)
 
     def _of_request(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:
         match key.kind:
@@ -112,17 +124,15 @@ class QuotaKeeper:
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed."""
         if key.kind is CallerKind.PUBLIC:
-            for quota, of in self._of_network(self._quotas.network_bytes, network):
-                await self._lease(quota, of, size)
-            await self._lease(self._quotas.public_bytes, key.id, size)
+            of_network = self._of_network(self._quotas.network_bytes, network)
+            await self._take((*of_network, (self._quotas.public_bytes, key.id)), size)
         elif key.kind is CallerKind.SECRET:
-            await self._lease(self._quotas.secret_bytes, key.id, size)
+            await self._take(((self._quotas.secret_bytes, key.id),), size)
 
     async def charge_events(self, key: ApiKey, network: str, number: int) -> None:
         """The events of a public key's request, whatever becomes of them."""
-        for quota, of in self._of_network(self._quotas.network_events, network):
-            await self._lease(quota, of, number)
-        await self._lease(self._quotas.public_events, key.id, number)
+        of_network = self._of_network(self._quotas.network_events, network)
+        await self._take((*of_network, (self._quotas.public_events, key.id)), number)
 
     async def charge_claims(self, key: ApiKey, network: str, claims: Claims) -> None:
         """What a request of a public key claims. All or nothing is charged."""
@@ -162,37 +172,60 @@ class QuotaKeeper:
             except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
                 log.warning("quotas.prune_failed", error=type(error).__name__)
 
-    async def _lease(self, quota: Quota, of: str, number: float) -> None:
-        """Charge `number` from what this process has leased, or lease a lump. Raises ProblemError until a lump fits."""
-        lump = self._lump(quota, of, number)
-        left = self._leased.get(lump.name, 0.0)
-        if left < number:
-            self._check_known(lump)
-            now = self._now()
-            async with self._database.reading() as connection:  # the function is one statement, and so a transaction
-                wait = (await charge_quotas(connection, [lump])).get(lump.name)
-            if wait is not None:
-                self._full_until[lump.name] = now + min(wait, REMEMBERED_SECONDS)
-                raise _used_up(lump.name, wait)
-            left = self._leased.get(lump.name, 0.0) + max(number, quota.limit / LUMPS)
+    async def _take(self, wanted: Sequence[tuple[Quota, str]], number: float) -> None:
+        """Take `number` of each quota from what this process has leased; what is missing is leased first, all or none.
+
+        So one network does not use up a key. Raises ProblemError until all fit.
+        """
+        leases = [_lease_of(quota, of, number) for quota, of in wanted]
+        while missing := self._missing(leases, number):
+            async with contextlib.AsyncExitStack() as stack:
+                # Requests at the same time wait for one lease: one for each would use up a quota that nobody has used.
+                for name in sorted(lease.charge.name for lease in missing):
+                    await stack.enter_async_context(self._leasing.setdefault(name, asyncio.Lock()))
+                if missing := self._missing(missing, number):
+                    await self._lease(missing)
+        for lease in leases:
+            self._leased[lease.charge.name] = self._leased.get(lease.charge.name, 0.0) - number
         for remembered in (self._leased, self._full_until, self._networks):
             if len(remembered) > MOST_REMEMBERED:
                 remembered.clear()
-        self._leased[lump.name] = max(0.0, left - number)
 
-    def _lump(self, quota: Quota, of: str, number: float) -> Charge:
-        return quota.largest(of, max(number, quota.limit / LUMPS))
+    def _missing(self, leases: Sequence[_Lease], number: float) -> list[_Lease]:
+        """The leases without which `number` cannot be taken."""
+        return [lease for lease in leases if self._leased.get(lease.charge.name, 0.0) < number]
 
-    def _check_known(self, lump: Charge) -> None:
+    async def _lease(self, leases: Sequence[_Lease]) -> None:
+        """Charge leases by one statement, all or none. Raises ProblemError while a bucket is full; it is remembered."""
+        for lease in leases:
+            self._check_known(lease.charge)
+        now = self._now()
+        async with self._database.reading() as connection:  # the function is one statement, and so a transaction
+            full = await charge_quotas(connection, [lease.charge for lease in leases])
+        for name, wait in full.items():
+            self._full_until[name] = now + min(wait, REMEMBERED_SECONDS)
+        if full:
+            name = next(lease.charge.name for lease in leases if lease.charge.name in full)
+            raise _used_up(name, full[name])
+        for lease in leases:
+            self._leased[lease.charge.name] = self._leased.get(lease.charge.name, 0.0) + lease.amount
+
+    def _check_known(self, charge: Charge) -> None:
         """Raise ProblemError while the bucket is known to be full."""
         now = self._now()
-        until = self._full_until.get(lump.name, now)
+        until = self._full_until.get(charge.name, now)
         if until > now:
-            raise _used_up(lump.name, until - now)
+            raise _used_up(charge.name, until - now)
 
     def _hash(self, network: str) -> str:
         """The network as a keyed hash: no network address is stored."""
         return self._addresses.digest("ip", network)
+
+
+def _lease_of(quota: Quota, of: str, number: float) -> _Lease:
+    """A lease of a quota from which at least `number` can be taken."""
+    amount = max(number, quota.limit * LEASED_SHARE)
+    return _Lease(quota.largest(of, amount), amount)
 
 
 def _person(key: ApiKey, identity: PersonIdentity) -> str:

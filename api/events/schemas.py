@@ -43,7 +43,7 @@ class EventResult(BaseModel):
 
 
 class QuarantinedEvent(BaseModel):
-    """A quarantined event as it arrived, with its faults, and the id of the key it came with."""
+    """A quarantined event as it arrived, without its `userHash`, with its faults, and the id of the key it came with."""
 
     id: int
     source: str

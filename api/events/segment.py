@@ -8,11 +8,11 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events.front_door import FrontDoor
 from api.events.intake import CLOCK_HEADER, Intake
 from api.events.reader import Reader, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
+from api.events.screening import EventScreening
 from api.http.auth import request_key
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
@@ -30,8 +30,8 @@ _SUCCESS = b'{"success":true}'
 class SegmentRoutes:
     """Routes of the Segment spec."""
 
-    def __init__(self, intake: Intake, reader: Reader, door: FrontDoor, limits: Limits) -> None:
-        self._intake, self._reader, self._door, self._limits = intake, reader, door, limits
+    def __init__(self, intake: Intake, reader: Reader, screening: EventScreening, limits: Limits) -> None:
+        self._intake, self._reader, self._screening, self._limits = intake, reader, screening, limits
 
     def routes(self, routes: Routes) -> None:
         refuses = (
@@ -71,13 +71,13 @@ class SegmentRoutes:
     async def batch(self, request: Request) -> Response:
         """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
         key = request_key(request)
-        async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-            with self._door.admitted(key, _declared(request)):
+        async with self._screening.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+            with self._screening.admitted(key, _declared(request)):
                 body = await read_bytes(request, self._limits.batch_bytes)
-                await self._door.weigh(request, key, len(body))
-                trace = self._door.trace(request, key)
+                await self._screening.charge_bytes(request, key, len(body))
+                trace = self._screening.trace(request, key)
                 batch = self._reader.batch(parse_json(body), key, trace)
-                await self._door.screen_batch(request, key, batch)
+                await self._screening.screen_batch(request, key, batch)
                 result = await self._intake.batch(batch.events, source=key.namespace(SOURCE), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
@@ -103,13 +103,13 @@ class SegmentRoutes:
         async def single(request: Request) -> Response:
             key = request_key(request)
             source = key.namespace(SOURCE)
-            async with self._door.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-                with self._door.admitted(key, _declared(request)):
+            async with self._screening.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
+                with self._screening.admitted(key, _declared(request)):
                     body = await read_bytes(request, self._limits.event_bytes)
-                    await self._door.weigh(request, key, len(body))
+                    await self._screening.charge_bytes(request, key, len(body))
                     # A sender's trace (W3C Trace Context) continues: all events of the request have it.
-                    event = self._reader.one(parse_json(body), kind, key, self._door.trace(request, key))
-                    await self._door.screen(request, key, event)
+                    event = self._reader.one(parse_json(body), kind, key, self._screening.trace(request, key))
+                    await self._screening.screen(request, key, event)
                     result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)
             answer = _answer(event, await self._intake.in_flight_after([event]))

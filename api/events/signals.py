@@ -11,12 +11,12 @@ from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events.front_door import FrontDoor
 from api.events.intake import CLOCK_HEADER, CLOCK_ID, Intake
 from api.events.permissions import EventPermissions, permitted
 from api.events.reader import RefusedCall
 from api.events.request_docs import CLOCK_PARAMETER, TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
+from api.events.screening import EventScreening
 from api.events.tracking_plan import EventCheck
 from api.http.auth import request_key
 from api.http.pagination import RecordId, json_response
@@ -39,8 +39,10 @@ TraceParentHeader = Annotated[str | None, Header(alias="traceparent", descriptio
 class SignalRoutes:
     """Routes of signals."""
 
-    def __init__(self, intake: Intake, check: EventCheck, permissions: EventPermissions, door: FrontDoor) -> None:
-        self._intake, self._check, self._permissions, self._door = intake, check, permissions, door
+    def __init__(
+        self, intake: Intake, check: EventCheck, permissions: EventPermissions, screening: EventScreening
+    ) -> None:
+        self._intake, self._check, self._permissions, self._screening = intake, check, permissions, screening
 
     def routes(self, routes: Routes) -> None:
         post = partial(
@@ -61,7 +63,7 @@ class SignalRoutes:
         id: RecordId,
         signal: SignalIn,
         clock: ClockHeader = None,
-        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the front door
+        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the screening
     ) -> Response:
         """Signal the person's journeys. An unknown person is created."""
         return await self._accept(request, signal, id, None, clock)
@@ -72,7 +74,7 @@ class SignalRoutes:
         id: RecordId,
         signal: SignalIn,
         clock: ClockHeader = None,
-        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the front door
+        parent: TraceParentHeader = None,  # noqa: ARG002 -- documented here, read by the screening
     ) -> Response:
         """Signal the account's own journeys, and those of its members that react to it."""
         return await self._accept(request, signal, None, id, clock)
@@ -91,10 +93,10 @@ class SignalRoutes:
         key = request_key(request)
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
-        async with self._door.entered(request, key, clock) as test_clock:
-            with self._door.admitted(key, 0):
-                await self._door.weigh(request, key, len(await request.body()))
-                event = self._checked(signal, identity, raw, key, self._door.trace(request, key))
+        async with self._screening.entered(request, key, clock) as test_clock:
+            with self._screening.admitted(key, 0):
+                await self._screening.charge_bytes(request, key, len(await request.body()))
+                event = self._checked(signal, identity, raw, key, self._screening.trace(request, key))
                 result = await self._intake.one(event, source=source, clock=test_clock)
         event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])

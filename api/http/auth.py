@@ -48,7 +48,7 @@ class BootstrapKeys:
         return matching
 
 
-class KeyRing:
+class KeyRegistry:
     """Every valid key of one deployment."""
 
     def __init__(self, database: Database, bootstrap: BootstrapKeys, *, in_production: bool) -> None:

@@ -31,7 +31,7 @@ class Limits(BaseSettings):
     )
     patience_seconds: float = Field(10, gt=0, description="Time after which a request is answered with 503.")
     wrong_key_seconds: float = Field(
-        1.0, ge=0, description="Delay of the answer to a wrong key, once one address has sent 20 in a minute."
+        1.0, ge=0, description="Delay of the answer to a wrong key, once one network has sent 20 in a minute."
     )
     streams: int = Field(500, gt=0, description="Open inbox streams; more get 429.")
     streams_of_one: int = Field(10, gt=0, description="Open inbox streams of one person; more get 429.")
@@ -72,7 +72,7 @@ class Limits(BaseSettings):
     network_addresses: int = Field(
         20,
         gt=0,
-        description="Mail addresses and numbers that one network address gives people in an hour; more get 429.",
+        description="Mail addresses and numbers that one network address with public keys gives people in an hour; more get 429.",
     )
     person_events: int = Field(
         240, gt=0, description="Events of one person with public keys in a minute; more get 429."

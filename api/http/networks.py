@@ -32,6 +32,7 @@ def _network(host: str) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=10_000)
 def site_of(network: str) -> str | None:
     """The site of an IPv6 network; None for other networks, which have none."""
     try:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.http.auth import KEYLESS, KeyRing
+from api.http.auth import KEYLESS, KeyRegistry
 from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.forms import FORM_LIMIT
 from api.http.problems import ProblemError, problem_responses, translate
@@ -93,7 +93,7 @@ class ScopedRoute(APIRoute):
         endpoint: Callable[..., Any],
         *,
         scope: Scope,
-        keys: KeyRing,
+        keys: KeyRegistry,
         wrong_keys: WrongKeys,
         **options: Any,
     ) -> None:
@@ -136,7 +136,7 @@ class ScopedRoute(APIRoute):
 class Routes:
     """Collects the routes of one deployment, with their keys, time limit and delay of wrong keys in seconds."""
 
-    def __init__(self, keys: KeyRing, *, seconds: float, wrong_key_seconds: float = 0) -> None:
+    def __init__(self, keys: KeyRegistry, *, seconds: float, wrong_key_seconds: float = 0) -> None:
         self._keys, self._wrong_keys = keys, WrongKeys(wrong_key_seconds)
         self._seconds = seconds
         self.made: list[ScopedRoute] = []

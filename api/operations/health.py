@@ -16,14 +16,12 @@ from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from journeys.access.callers import Scope
 from store.database import Database
-from store.outbox.backlog import Backlog, read_backlog
+from store.outbox.backlog import Backlog
 from store.process_clock import CLOCK
 from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
-SKEW_SECONDS = 1.0
-"""Skew against PostgreSQL's clock from which on it is reported."""
 
 
 class HealthRoutes:
@@ -86,14 +84,13 @@ class HealthRoutes:
         try:
             async with asyncio.timeout(SECONDS), self._database.reading() as connection:
                 at = await revision(connection)
-                backlog = await read_backlog(connection)
         except Exception as error:  # noqa: BLE001 -- whatever the error, this process cannot accept events
             return {"database": _check("failing", type(error).__name__)}
         migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
         return {
             "database": _check("ok", "answers"),
             "migrations": migrated,
-            "outbox": self._outbox(backlog),
+            "outbox": self._outbox(self._intake.admission.backlog),
             "definitions": self._definitions(),
             "clock": self._clock(),
         }
@@ -101,7 +98,7 @@ class HealthRoutes:
     def _clock(self) -> dict[str, str]:
         """Instants are corrected by the skew; a large one says that the machine needs its time service."""
         seconds = CLOCK.skew.total_seconds()
-        return _check("degraded" if abs(seconds) > SKEW_SECONDS else "ok", f"{seconds:+.3f} s ahead of PostgreSQL")
+        return _check("degraded" if CLOCK.is_skewed else "ok", f"{seconds:+.3f} s ahead of PostgreSQL")
 
     def _definitions(self) -> dict[str, str]:
         unreadable = self._intake.catalogue.unreadable.values()

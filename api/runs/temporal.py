@@ -22,6 +22,10 @@ from api.http.problems import ProblemError
 from journeys.protocol import wire
 
 RPC_TIMEOUT = timedelta(seconds=5)
+TERMINATE_TIMEOUT = timedelta(seconds=1)
+"""It follows an update that was waited for, within the 10 s of one request."""
+UNDECIDED = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
+"""Answers that say that no workflow decides now. Others, such as a denied permission, say nothing of the workflow."""
 CONNECT_SECONDS = 3.0
 
 
@@ -92,7 +96,7 @@ class TemporalRunCommands:
 
     async def abandon(self, run: str, why: str) -> None:
         with contextlib.suppress(ProblemError, RPCError):
-            await (await self._handle(run)).terminate(reason=why, rpc_timeout=RPC_TIMEOUT)
+            await (await self._handle(run)).terminate(reason=why, rpc_timeout=TERMINATE_TIMEOUT)
 
     async def answers(self) -> bool:
         try:
@@ -120,9 +124,10 @@ def _words(cause: BaseException | None) -> str:
     return str(getattr(cause, "message", None) or cause or "without a reason").rstrip(".")
 
 
-def _refusal(error: RPCError) -> NotDecided:
+def _refusal(error: RPCError) -> ProblemError:
     if error.status is RPCStatusCode.NOT_FOUND:
         return NotDecided(
             "conflict", "Temporal has no open run with this id: it has ended, or its first event is not delivered yet."
         )
-    return NotDecided("engine-unavailable", f"Temporal answers {error.status.name}.")
+    kind = NotDecided if error.status in UNDECIDED else ProblemError
+    return kind("engine-unavailable", f"Temporal answers {error.status.name}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from journeys.access.callers import ApiKey
 
 USER_HASH: Final = "userHash"
 """The member of a call, or of its `context`, that has the hash."""
+_IN_TEXT: Final = re.compile(rf'"{USER_HASH}": "(?:[^"\\]|\\.)*"')
+"""The hash in a call that is kept as the text of its JSON."""
 _CONTEXT: Final = b"tenure.user-hash.1\x00"
 
 
@@ -48,3 +51,13 @@ def hash_in(raw: Any) -> str | None:
     context = raw.get("context")
     given = raw.get(USER_HASH) or (context.get(USER_HASH) if isinstance(context, Mapping) else None)
     return given if isinstance(given, str) and given else None
+
+
+def without_hash(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call as it arrived, or its `context`, without the hash: who reads it could use it."""
+    kept = {name: value for name, value in call.items() if name != USER_HASH}
+    if isinstance(context := kept.get("context"), Mapping):
+        kept["context"] = {name: value for name, value in context.items() if name != USER_HASH}
+    if isinstance(text := kept.get("unreadable"), str):
+        kept["unreadable"] = _IN_TEXT.sub(rf'"{USER_HASH}": "removed"', text)
+    return kept

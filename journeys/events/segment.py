@@ -121,10 +121,17 @@ def occurred_at(event: InboundEvent, received: datetime, *, virtual: bool) -> da
 
     It orders statements of consent.
     """
-    at = event.timestamp or received
-    if event.timestamp is not None and event.sent_at is not None and not virtual:
-        at = received - (event.sent_at - event.timestamp)
-    return min(at, received)
+    return received if event.timestamp is None else said_at(event.timestamp, event.sent_at, received, virtual=virtual)
+
+
+def said_at(timestamp: datetime, sent_at: datetime | None, received: datetime, *, virtual: bool) -> datetime:
+    """A sender's time corrected by the time of sending, `received` if it is later.
+
+    A skew beyond MAX_SKEW is none, and on a test clock (`virtual`) so is every other: senders' clocks are real.
+    """
+    if sent_at is not None and not virtual and not is_absurd(timestamp, sent_at):
+        timestamp = received - (sent_at - timestamp)
+    return min(timestamp, received)
 
 
 def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:

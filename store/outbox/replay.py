@@ -77,7 +77,10 @@ async def _enqueue_again(
         chart = await catalogue.chart(connection, run.definition)
     except (LookupError, ValueError) as fault:
         raise NotReplayable(f"this version cannot read the definition of run {run.id}: {fault}") from fault
-    envelope = envelope_for(chart, projection.listener_of(run), parked.lane_row_in(row))
+    try:
+        envelope = envelope_for(chart, projection.listener_of(run), parked.lane_row_in(row))
+    except Exception as error:  # pure code: the same row fails again, whatever the error
+        raise NotReplayable(f"no signal can be made of it: {type(error).__name__}: {error}") from error
     if envelope is None:
         return None
     kind = cast("DerivedKind", envelope.kind)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from store.database import Database
-from store.process_clock import ProcessClock
+from store.process_clock import CLOCK, ProcessClock
+from tests.support.api import application
 
 
 @pytest.mark.parametrize("seconds", [-10, 0, 10, 3600])
@@ -25,3 +26,12 @@ async def test_A6_a_difference_within_the_time_of_the_measurement_is_none(databa
     async with database.reading() as connection:
         await clock.measure(connection)
     assert clock.skew == timedelta(0)
+
+
+async def test_A6_the_api_has_measured_its_clock_before_it_accepts_events(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLOCK, "skew", timedelta(hours=1))
+    app = application(database_url)
+    async with app.app.router.lifespan_context(app.app):
+        assert not CLOCK.is_skewed

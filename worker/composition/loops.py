@@ -12,13 +12,13 @@ from temporalio.client import Client
 
 from activities.dependencies import Dependencies
 from store.database import Database
+from store.process_clock import keep_measured
 from worker.clock_driver.group import DriverParts
 from worker.clock_driver.loop import ClockDriver
 from worker.composition.audiences import audience_loop
 from worker.composition.crm import crm_sync
 from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
-from worker.loops.clock_skew import measure_skew
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
 from worker.loops.outbox_pruning import prune_outbox
@@ -68,7 +68,7 @@ def background_loops(
     loops: tuple[Loop, ...] = (
         relay.run,
         partial(fan_out_accounts, database),
-        partial(measure_skew, database),
+        partial(keep_measured, database),
         partial(watch_urgent_tickets, database),
         partial(prune_outbox, database),
         partial(replay_readable_rows, database, deps.catalogue),

@@ -152,6 +152,8 @@ class Reconciler:
             if is_around:
                 page = [run for run in page if run["id"] <= start]
             await self._compare(page, result)
+            if self.stop.is_set():  # some of the page may not be compared
+                return
             place = "" if is_last else page[-1]["id"] if page else start
             async with self.database.reading() as connection:
                 await reconciliation.keep_place(connection, PLACE, place)
@@ -181,16 +183,16 @@ class Reconciler:
     async def _repair(self, run: Mapping[str, Any], result: SweepResult) -> None:
         workflow = await self.ended.described(run["id"])
         if workflow is None:
-            await self._nudge(run)
+            await nudge(run, self.signals, self.ended)
             result.count("revived")
         elif workflow.status is not RUNNING:
             await self.ended.close(run["id"], workflow)
             result.count("closed")
         elif workflow.raw_description.pending_workflow_task.attempt >= STUCK_ATTEMPTS:
-            await self._nudge(run)
+            await nudge(run, self.signals, self.ended)
             result.count("stuck")
         elif self._is_asleep(run):
-            await self._nudge(run)
+            await nudge(run, self.signals, self.ended)
             result.count("nudged")
 
     def _is_asleep(self, run: Mapping[str, Any]) -> bool:
@@ -198,13 +200,17 @@ class Reconciler:
         due = run["next_due_at"]
         return not run["state"] or (run["clock"] is None and due is not None and due < current_instant() - self.late)
 
-    async def _nudge(self, run: Mapping[str, Any]) -> None:
-        """Signal-with-start: a workflow that runs checks its deadlines, a new one resumes from the run's row."""
-        subject = "account" if run["subject_key"].startswith("a_") else "user"
-        try:
-            await self.signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
-        except RunHasEnded:  # since it was described
-            await self.ended.close(run["id"])
+
+async def nudge(run: Mapping[str, Any], signals: WorkflowSignals, ended: EndedRuns) -> None:
+    """Signal-with-start: a workflow that runs checks its deadlines, a new one resumes from the run's row. Raises RPCError.
+
+    The row of a workflow that has ended is closed.
+    """
+    subject = "account" if run["subject_key"].startswith("a_") else "user"
+    try:
+        await signals.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
+    except RunHasEnded:
+        await ended.close(run["id"])
 
 
 class PageFailures:

@@ -37,12 +37,16 @@ PARKED = Counter("tenure_relay_parked_total", "Rows parked because they can neve
 
 @dataclass(slots=True)
 class LaneResult:
-    """Rows that left their lane, those of them that are parked, runs that have ended, and the failure that ended the turn."""
+    """Rows that left their lane, those of them that are parked, runs that have ended, and the failure that ended the turn.
+
+    `reached` is set once Temporal has taken a signal: rows also leave their lane without one.
+    """
 
     delivered: list[int] = field(default_factory=list)
     parked: list[ParkedDelivery] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     error: Exception | None = None
+    reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class LaneDelivery:
     async def _wake(self, row: OutboxRow, result: LaneResult) -> None:
         try:
             await self._signals.wake_outreach(row.recipient)
+            result.reached = True
         except Exception as error:
             if (refusal := permanent_refusal(error)) is None:
                 raise
@@ -123,6 +128,7 @@ class LaneDelivery:
         try:
             await self._signals.send_events(run, subject, [envelope for _, envelope in wanted])
             DELIVERED.inc(len(wanted))
+            result.reached = True
         except RunHasEnded:
             result.ended.add(run["id"])
         except Exception as error:

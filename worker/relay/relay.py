@@ -96,7 +96,7 @@ class OutboxRelay:
         self.listener = NotificationListener(database.url, outbox.CHANNEL, payloads)
         self.ended = EndedRuns(database, client)
         self.is_failing = False
-        """The last batch with a result had failures only."""
+        """The last batch that called Temporal had failures only."""
         self.is_outage = False
         """Temporal does not answer: nothing is claimed until it does."""
         self._measured_at = -MEASURE_SECONDS
@@ -168,22 +168,23 @@ class OutboxRelay:
         return delivered
 
     async def _record(self, connection: Connection, results: Mapping[str, LaneResult]) -> bool:
-        """Mark what left its lane, park what never can, and let lanes rest; whether anything was delivered."""
+        """Mark what left its lane, park what never can, and let lanes rest; whether anything left its lane."""
         ids = [row_id for result in results.values() for row_id in result.delivered]
+        reached = any(result.reached for result in results.values())
         failed = {lane: result.error for lane, result in results.items() if result.error is not None}
         await parked.park(connection, [row for result in results.values() for row in result.parked])
         await claims.mark_delivered(connection, ids, [lane for lane in results if lane not in failed])
-        if ids and self.is_failing:
+        if reached and self.is_failing:
             await claims.end_rests(connection)
-        if failed and not ids and not await self.signals.is_reachable():
+        if failed and not reached and not await self.signals.is_reachable():
             self.is_outage = True
             log.warning("relay.temporal_unreachable", lanes=len(failed))
         else:
             for lane, error in failed.items():
                 FAILED.inc()
                 await claims.rest_lane(connection, lane, f"{type(error).__name__}: {error}")
-        if ids or failed:
-            self.is_failing = not ids
+        if reached or failed:
+            self.is_failing = not reached
         return bool(ids)
 
     async def _close_ended(self, runs: set[str]) -> None:

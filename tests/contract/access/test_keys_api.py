@@ -13,7 +13,7 @@ import pytest_asyncio
 from starlette.requests import Request
 
 from api.http import auth
-from api.http.auth import BootstrapKeys, KeyRing
+from api.http.auth import BootstrapKeys, KeyRegistry
 from api.http.problems import ProblemError
 from journeys.access.callers import Scope
 from store.database import Connection, Database
@@ -115,20 +115,20 @@ class SlowReading(Database):
 async def test_a_key_that_is_revoked_while_the_keys_are_read_is_not_found_by_the_next_request(api, module_database_url):
     key = await make_api_key(api, "overtaken", "secret")
     database = SlowReading(module_database_url)
-    ring = KeyRing(database, BootstrapKeys(write=WRITE, operator=OPERATE), in_production=False)
+    registry = KeyRegistry(database, BootstrapKeys(write=WRITE, operator=OPERATE), in_production=False)
 
     def asked() -> Request:
         header = (b"authorization", f"Bearer {key.secret}".encode())
         return Request({"type": "http", "headers": [header]})
 
-    during = asyncio.create_task(ring.check(asked(), Scope.COLLECT))
+    during = asyncio.create_task(registry.check(asked(), Scope.COLLECT))
     await database.has_read.wait()
     await api.post(f"/v1/keys/{key.view['id']}/revoke")
-    ring.forget()
+    registry.forget()
     database.go_on.set()
     await during
     with pytest.raises(ProblemError):
-        await ring.check(asked(), Scope.COLLECT)
+        await registry.check(asked(), Scope.COLLECT)
     await database.close()
 
 

@@ -126,6 +126,38 @@ async def test_a_signed_in_user_is_named_with_their_hash_which_is_not_stored(api
     assert (await profile(api, "ada"))["email"] == "ada@example.com"
 
 
+@pytest.mark.parametrize("place", ["event", "context", "text"])
+async def test_the_hash_of_a_quarantined_event_is_shown_to_no_key_and_still_proves_its_user(api, web, key, db, place):
+    """A key with the scope `read` sees the quarantine, and may not act for the user."""
+    proof, message = signed_in(key, "ada"), uuid.uuid4().hex
+    call = {
+        "type": "track",
+        "event": "feature_used",
+        "userId": "ada",
+        "messageId": message,
+        "properties": {"feature": []},
+    }
+    match place:
+        case "event":
+            call |= proof
+        case "context":
+            call |= {"context": {"userHash": proof["userHash"], "locale": "de"}}
+        case _:
+            call |= {**proof, "properties": {"feature": "\x00"}}
+    assert (await web.post("/v1/batch", json={"batch": [call]})).json()["quarantined"] == 1
+    item = await db.fetchrow("SELECT id, event FROM quarantine WHERE message_id = $1", message)
+    assert proof["userHash"] in item["event"], "it is kept for the replay"
+    listed = (await api.get("/v1/quarantine", params={"limit": 100})).json()["items"]
+    views = [next(view for view in listed if view["id"] == item["id"])]
+    views.append((await api.get(f"/v1/quarantine/{item['id']}")).json())
+    views.append((await api.post(f"/v1/quarantine/{item['id']}/discard")).json())
+    for view in views:
+        assert proof["userHash"] not in str(view)
+        assert "ada" in str(view["event"])
+    if place == "context":
+        assert views[0]["event"]["context"] == {"locale": "de"}
+
+
 async def test_a_visitor_who_is_a_known_user_is_named_no_more_without_their_hash(api, web, key, db):
     device = visitor()
     assert (await web.post("/v1/track", json={**VIEW, "anonymousId": device})).status_code == 200

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from api.events.front_door import REFUSAL_SECONDS
+from api.events.network_lines import WAIT_SECONDS
 from api.events.quotas import SITE_NETWORKS
+from api.events.screening import REFUSAL_SECONDS
 from api.http.asgi import AsgiApp
 from api.http.limits import Limits
 from journeys.access.user_hash import user_hash
@@ -28,7 +29,7 @@ FEW: dict[str, Any] = {
     "address_claims": 2,
     "network_events": 20,
     "network_held": 2,
-    "public_bytes": 600 * 1024,
+    "public_bytes": 100 * 1024,
 }
 
 
@@ -110,6 +111,14 @@ async def test_an_address_is_asked_about_a_few_times_a_day_whoever_claims_it(nar
     assert is_used_up(await web.post("/v1/identify", json=call), "requests about this address")
     asked = {"anonymousId": "v-0", "traits": {"consents": {"email": {"offers": True}}}}
     assert is_used_up(await web.post("/v1/identify", json=asked), "requests about this address")
+
+
+async def test_the_addresses_that_a_network_gives_people_are_counted(narrow):
+    web, _ = narrow
+    calls = [{"anonymousId": f"v-{n % 2}", "traits": {"email": f"person{n}@example.com"}} for n in range(5)]
+    for call in calls[:4]:
+        assert (await web.post("/v1/identify", json=call)).status_code == 200
+    assert is_used_up(await web.post("/v1/identify", json=calls[4]), "addresses given by this network")
 
 
 async def test_a_mailbox_is_asked_about_a_few_times_a_day_however_its_address_is_written(narrow):
@@ -216,11 +225,28 @@ async def test_the_networks_of_one_site_wait_in_one_line(database_url):
                 line.cancel()
 
 
+async def test_a_request_that_waits_long_for_its_network_is_refused_as_the_networks(database_url):
+    """Not as the database's fault: the sender has to send less at the same time."""
+    app = application(database_url, limits=Limits(network_in_flight=1, patience_seconds=WAIT_SECONDS + 2))
+    async with client(app) as operator:
+        key = await make_api_key(operator, "website", "public")
+        async with stalled(app, key.secret, ["203.0.113.1"]):
+            transport = httpx.ASGITransport(app, client=("203.0.113.1", 2))
+            async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key.secret, "")) as visitor:
+                answer = await visitor.post("/v1/page", json={"anonymousId": "v-1"})
+    assert answer.status_code == 429, answer.text
+    assert answer.json()["type"].endswith("quota-exceeded")
+    assert "Send it again in a moment." in answer.json()["detail"]
+
+
 async def test_the_bytes_of_a_key_are_counted_over_all_its_senders(narrow):
     web, _ = narrow
-    large = {"batch": [{"type": "page", "anonymousId": "v-1", "properties": {"a": "x" * 25_000}}] * 15}
-    assert (await web.post("/v1/batch", json=large)).status_code in {200, 429}
-    assert is_used_up(await web.post("/v1/batch", json=large), "")
+    first, second = (
+        {"batch": [{"type": "page", "anonymousId": visitor, "properties": {"a": "x" * 25_000}}] * 3}
+        for visitor in ("v-1", "v-2")
+    )
+    assert (await web.post("/v1/batch", json=first)).status_code == 200
+    assert is_used_up(await web.post("/v1/batch", json=second), "bytes of this key")
 
 
 async def test_quotas_hold_over_two_processes(database_url):

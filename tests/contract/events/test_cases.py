@@ -1,4 +1,4 @@
-"""Cases that can never be the id of a run: refused at every door with the reason, so that no lane waits for them."""
+"""Cases that can never be the id of a run: refused by every interface with the reason, so that no lane waits for them."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ async def published(api, sender):
     (await sender.post("/v1/identify", json={"userId": "first"})).raise_for_status()
 
 
-async def send(client, door: str, user: str, ticket: str) -> str:
-    """Open an urgent ticket through this door; the reason for which the event is held."""
+async def send(client, interface: str, user: str, ticket: str) -> str:
+    """Open an urgent ticket through this interface; the reason for which the event is held."""
     data = {"ticket_id": ticket, "priority": "urgent"}
     call = {"userId": user, "event": "ticket_opened", "properties": data}
-    if door == "batch":
+    if interface == "batch":
         answer = await client.post(
             "/v1/batch", json={"batch": [{"type": "track", **call}, {"type": "identify", "userId": user}]}
         )
         assert answer.json()["accepted"] == 2 - answer.json()["quarantined"]
         return "held" * int(answer.json()["quarantined"])
-    if door == "track":
+    if interface == "track":
         return " ".join((await client.post("/v1/track", json=call)).json().get("quarantined", ()))
     answer = await client.post(f"/v1/users/{user}/signals", json={"name": "ticket_opened", "data": data})
     return " ".join(answer.json()["quarantined"])
 
 
-@pytest.mark.parametrize("door", ["track", "batch", "signal"])
+@pytest.mark.parametrize("interface", ["track", "batch", "signal"])
 @pytest.mark.parametrize("ticket", IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
-async def test_A1_an_event_with_an_impossible_case_is_held_and_its_lane_stays_free(api, sender, db, door, ticket):
-    user = f"{door}-{len(ticket)}-{len(ticket.encode())}"
+async def test_A1_an_event_with_an_impossible_case_is_held_and_its_lane_stays_free(api, sender, db, interface, ticket):
+    user = f"{interface}-{len(ticket)}-{len(ticket.encode())}"
     (await sender.post("/v1/identify", json={"userId": user})).raise_for_status()
-    reason = await send(sender, door, user, ticket)
+    reason = await send(sender, interface, user, ticket)
     assert reason
-    if door != "batch":
+    if interface != "batch":
         assert "ticket_id is the case of urgent-support" in reason
     assert (await api.get(f"/v1/users/{user}/journeys")).json()["items"] == []
     held = (await api.get("/v1/quarantine?name=ticket_opened&limit=100")).json()["items"]

@@ -216,3 +216,16 @@ async def test_a_group_call_across_clocks_is_quarantined_and_says_why(api, sende
     assert (again.status_code, again.json()["errors"][0]["detail"]) == (409, answer["quarantined"][0])
     assert await db.fetchval("SELECT count(*) FROM members m JOIN identities i ON i.subject_key = m.person_key "
                              "WHERE i.value = 'eleven'") == 0  # fmt: skip
+
+
+async def test_a_statement_of_consent_on_a_test_clock_is_said_at_its_timestamp(api):
+    """Clocks of callers are real, so their skew means nothing on a test clock: as with events."""
+    await api.put("/v1/clocks/consents", json={"now": "2031-01-02T00:00:00Z"})
+    event = {"event": "signed_up", "userId": "cora", "messageId": "cora-1"}
+    assert (await api.post("/v1/track", json=event, headers=on("consents"))).status_code == 200
+    statement = {"channel": "email", "topic": "onboarding", "granted": False, "source": "call"}
+    said = {"timestamp": "2031-01-01T10:00:00Z", "sent_at": "2031-01-01T10:00:05Z"}
+    changed = await api.put("/v1/users/cora/consents", json={**statement, **said})
+    assert changed.status_code == 200, changed.text
+    (stated,) = (await api.get("/v1/users/cora/consents")).json()["items"]
+    assert stated["at"] == said["timestamp"]

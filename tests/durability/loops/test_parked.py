@@ -122,6 +122,24 @@ async def _park_first_waiting(stack: LiveStack) -> None:
     )
 
 
+async def test_A1_a_row_of_which_no_signal_can_be_made_is_not_replayed_and_stops_no_other(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    async with running_relay(stack):
+        await stack.accept(stack.track("ada", "signed_up"), stack.track("bob", "signed_up"))
+        await stack.until("SELECT count(*) FROM runs WHERE memory->'variables' IS NOT NULL", lambda n: n == 2)
+    for name in ("ada", "bob"):
+        await stack.accept(stack.track(name, "ping"))
+        await _park_first_waiting(stack)
+    broken, readable = await _parked(stack)
+    await _change(stack, "UPDATE parked SET code = 'definition'")
+    await _change(stack, "UPDATE parked SET data = '5' WHERE id = :id", id=broken["id"])
+    with pytest.raises(NotReplayable, match="no signal can be made of it"):
+        await replay_parked(stack.database, stack.deps.catalogue, broken["id"], "dana")
+    assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 1
+    assert [row["status"] for row in await _parked(stack)] == ["held", "replayed"]
+    assert readable["run"] != broken["run"]
+
+
 async def test_A1_a_parked_row_is_not_read_by_a_timer_or_a_command_that_compares(stack: LiveStack) -> None:
     await stack.publish(JOURNEY)
     async with running_relay(stack):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from api.events.front_door import REFUSAL_SECONDS
+from api.events.screening import REFUSAL_SECONDS
 from api.http.limits import Limits
 from store.database import plain_url
 from tests.support.api import CATALOG

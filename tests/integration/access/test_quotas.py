@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
+import pytest
 import pytest_asyncio
 
+from api.events.quotas import LEASED_SHARE, QuotaKeeper, quotas_of
+from api.http.limits import Limits
+from api.http.problems import ProblemError
+from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.quotas import Charge, Quota
+from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
-from store.database import Database
+from store.database import Connection, Database
 
 HOURLY = Quota("requests", 10, timedelta(hours=1))
 QUICK = Quota("quick", 10, timedelta(milliseconds=200))
@@ -68,3 +76,47 @@ async def test_nothing_is_charged_for_nothing_and_a_charge_above_the_limit_never
     assert await charged(two[0], HOURLY.charge("k", 11)) != {}
     assert HOURLY.largest("k", 11) == HOURLY.charge("k", 10), "it needs an empty bucket, and does not wait for ever"
     assert await charged(two[0], HOURLY.charge("k", 10)) == {}
+
+
+class CountedDatabase(Database):
+    """A pool that counts how often it is asked."""
+
+    asked = 0
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        self.asked += 1
+        async with super().reading() as connection:
+            yield connection
+
+
+async def test_requests_at_once_lease_one_amount(database_url: str) -> None:
+    database = CountedDatabase(database_url)
+    keeper = QuotaKeeper(database, quotas_of(Limits()), AddressHash(("key of tests",)))
+    key = ApiKey("k_leases", "server", CallerKind.SECRET)
+    await asyncio.gather(*(keeper.charge_request(key, "203.0.113.9") for _ in range(60)))
+    assert database.asked == 1
+    async with database.reading() as connection:
+        (left,) = await connection.fetch(
+            "SELECT extract(epoch FROM empty_at - clock_timestamp()) AS seconds FROM quotas"
+        )
+    assert left["seconds"] <= 60 * LEASED_SHARE, "seconds in which one leased amount drains"
+    await keeper.charge_bytes(key, "203.0.113.9", 0)
+    await database.close()
+
+
+async def test_the_quotas_of_one_request_are_leased_by_one_statement_all_or_none(database_url: str) -> None:
+    database = CountedDatabase(database_url)
+    quotas = quotas_of(Limits(public_requests=2, network_requests=1, public_bytes=200, network_bytes=100))
+    keeper = QuotaKeeper(database, quotas, AddressHash(("key of tests",)))
+    key, network = ApiKey("k_public", "website", CallerKind.PUBLIC), "2001:db8:1:1::/64"
+    for charge in (keeper.charge_request, partial(keeper.charge_bytes, size=100)):
+        database.asked = 0
+        await charge(key, network)
+        assert database.asked == 1, "of the network, its site and the key"
+        with pytest.raises(ProblemError, match="of this network"):
+            await charge(key, network)
+        await charge(key, "2001:db8:1:2::/64")
+        with pytest.raises(ProblemError, match="of this key"):
+            await charge(key, "2001:db8:2:1::/64")
+    await database.close()

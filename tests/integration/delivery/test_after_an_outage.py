@@ -46,8 +46,9 @@ async def test_everything_is_out_soon_after_temporal_was_killed_and_stayed_away(
         reached = await _times(database)
         await database.close()
     sys.stderr.write(f"\nseconds after Temporal was ready: {reached}\n")
-    crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    assert crowded or reached["unsent"] < MOST_SECONDS
+    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+        pytest.skip("the machine is too crowded to measure")
+    assert reached["unsent"] < MOST_SECONDS
 
 
 async def _times(database: Database) -> dict[str, float]:

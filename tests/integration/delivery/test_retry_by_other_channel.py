@@ -269,7 +269,14 @@ async def test_A3_a_message_in_doubt_that_waits_for_a_channel_that_is_taken_away
     assert "no provider is configured for email" in after["detail"]
 
 
-async def test_A3_a_message_that_has_failed_goes_another_way_or_is_withheld_with_the_reason(ada: Ada) -> None:
+async def test_A3_a_message_that_has_failed_goes_by_another_channel(ada: Ada) -> None:
+    before = await ada.request("email, in_app", email=BUSY)
+    assert (before["status"], before["channel"]) == ("deferred", "email")
+    (after,) = await ada.retry_without("email")
+    assert (after["status"], after["channel"]) == ("sent", "in_app")
+
+
+async def test_A3_a_message_that_has_failed_and_has_no_other_channel_is_withheld_with_the_reason(ada: Ada) -> None:
     await ada.request("email", email=BUSY)
     (after,) = await ada.retry_without("email")
     assert after["status"] == "withheld"

@@ -1,4 +1,4 @@
-"""Front doors: no way in accepts a signal from a sender who may not send it. A single call is refused, one of a batch is held."""
+"""Closed signals: no interface accepts one from a sender who may not send it. A single call is refused, one of a batch is held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROPERTIES = {
     "message_bounced": {"address": "victim@example.com", "kind": "hard", "message": "1"},
 }
 REACTION = {"message": "1", "action": "a", "template": "t", "journey": "j", "channel": "email", "link": 0, "by": "x"}
-DOORS = ("track", "batch", "user signal", "account signal")
+INTERFACES = ("track", "batch", "user signal", "account signal")
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,16 @@ async def published(api):
     (await api.put("/v1/journeys/confirm-consent", content=text)).raise_for_status()
 
 
-async def enter(client, door: str, user: str, name: str) -> list[str]:
-    """Send a signal through this door; the reasons for which it is refused or held."""
+async def enter(client, interface: str, user: str, name: str) -> list[str]:
+    """Send a signal through this interface; the reasons for which it is refused or held."""
     data = {**REACTION, "webinar_id": "7", **PROPERTIES.get(name, {})}
     call = {"userId": user, "event": name, "properties": data}
-    if door == "track":
+    if interface == "track":
         return reasons(await client.post("/v1/track", json=call))
-    if door == "batch":
+    if interface == "batch":
         answer = await client.post("/v1/batch", json={"batch": [{"type": "track", **call}]})
         return ["held"] * int(answer.json()["quarantined"])
-    kind = "users" if door == "user signal" else "accounts"
+    kind = "users" if interface == "user signal" else "accounts"
     return reasons(await client.post(f"/v1/{kind}/{user}/signals", json={"name": name, "data": data}))
 
 
@@ -50,12 +50,12 @@ async def names_of(db, name: str) -> int:
     return int(await db.fetchval("SELECT count(*) FROM events WHERE name = $1", name))
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("name", sorted(PLATFORM_SIGNALS))
-async def test_a_signal_of_the_platform_is_refused_with_either_key(published, api, sender, db, door, name):
+async def test_a_signal_of_the_platform_is_refused_with_either_key(published, api, sender, db, interface, name):
     for key, client in (("write", sender), ("operator", api)):
         before = await names_of(db, name)
-        assert await enter(client, door, f"{key}-victim", name), f"{door} lets {name} in with the {key} key"
+        assert await enter(client, interface, f"{key}-victim", name), f"{interface} lets {name} in with the {key} key"
         assert await names_of(db, name) == before
 
 
@@ -69,15 +69,15 @@ async def test_a_signal_of_the_platform_that_fails_the_plan_is_refused_and_not_h
     assert await db.fetchval("SELECT count(*) FROM quarantine") == before
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("interface", INTERFACES)
 @pytest.mark.parametrize("name", sorted(PROVIDER_SIGNALS))
 async def test_an_outcome_of_a_provider_is_refused_with_the_write_key_and_accepted_with_the_operators(
-    api, sender, db, door, name
+    api, sender, db, interface, name
 ):
     before = await names_of(db, name)
-    assert await enter(sender, door, "someone", name)
+    assert await enter(sender, interface, "someone", name)
     assert await names_of(db, name) == before
-    assert not await enter(api, door, "someone", name)
+    assert not await enter(api, interface, "someone", name)
     assert await names_of(db, name) == before + 1
 
 
@@ -85,9 +85,9 @@ async def test_a_forged_confirmation_request_opens_no_run_and_suppresses_nobody(
     traits = {"userId": "target", "traits": {"email": "target@example.com"}}
     (await sender.post("/v1/identify", json=traits)).raise_for_status()
     before = await db.fetchval("SELECT count(*) FROM suppressions")
-    for door in DOORS[:3]:
+    for interface in INTERFACES[:3]:
         for name in ("consent_requested", "message_bounced"):
-            await enter(sender, door, "target", name)
+            await enter(sender, interface, "target", name)
     assert (await api.get("/v1/users/target/journeys")).json()["items"] == []
     assert await db.fetchval("SELECT count(*) FROM suppressions") == before
 

@@ -1,4 +1,4 @@
-"""Front door of events: quotas, clocks, traces, and screening by key.
+"""Screening of requests with events: quotas, test clocks, traces, claims.
 
 A public key is in the hands of strangers: its events are about visitors who are no known users, or about users with their
 hash, and what they claim is counted by key, network, person and address.
@@ -34,8 +34,8 @@ MOST_DELAYED: Final = 2_000
 """Refusals that wait at the same time in one process; more are answered at once."""
 
 
-class FrontDoor:
-    """Lets requests in by their key. Each method raises ProblemError for a request that may not pass."""
+class EventScreening:
+    """Screens requests by their key. Each method raises ProblemError for a request that may not pass."""
 
     def __init__(self, intake: Intake, permissions: EventPermissions, quotas: QuotaKeeper) -> None:
         self._intake, self._permissions, self._quotas = intake, permissions, quotas
@@ -73,8 +73,8 @@ class FrontDoor:
         finally:
             self._delayed -= 1
 
-    async def weigh(self, request: Request, key: ApiKey, size: int) -> None:
-        """Count the bytes of a request."""
+    async def charge_bytes(self, request: Request, key: ApiKey, size: int) -> None:
+        """Charge the bytes of a request."""
         await self._quotas.charge_bytes(key, network_of(request), size)
 
     def trace(self, request: Request, key: ApiKey) -> str | None:
