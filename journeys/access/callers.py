@@ -99,9 +99,9 @@ class ApiKey:
         """The holder of the key, as the rules see them."""
         return Caller(self.kind, self.scopes, self.source)
 
-    def namespace(self, door: str) -> str:
-        """The source of events that come with this key through a door; it does not change when the key is rotated."""
-        return f"{door}:{self.source}" if self.source else door
+    def namespace(self, api: str) -> str:
+        """The source of events that come with this key through an API; it does not change when the key is rotated."""
+        return f"{api}:{self.source}" if self.source else api
 
     def acts_for(self, person: str | None) -> str:
         """Who did something with this key: the key's name, behind that of the person whom the request names."""
