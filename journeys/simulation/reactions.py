@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -110,7 +110,7 @@ class Reactions:
 
     # -- bounces ---------------------------------------------------------------------------------------------------
 
-    def suppress(self, gates: Sequence[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
+    def suppress(self, gates: Iterable[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
         """Suppress the address that an event says has bounced or complained: the one it names, else the person's own."""
         bounced = bounce_in(self.scenario.consent, event)
         if bounced is None:
