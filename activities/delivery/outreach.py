@@ -13,13 +13,16 @@ import structlog
 from activities.delivery.attempts import attempt_all
 from activities.delivery.recovery import expire_ambiguous, is_searchable, look_up_all, recover
 from activities.dependencies import Dependencies
+from activities.gate.digest import end_digest_parts
 from activities.gate.evaluation import GatePass
-from journeys.gate.status import Status
+from journeys.gate.deferral import expired
+from journeys.gate.status import Status, final_status
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
 from store.database import Connection
 from store.errors import Contended
 from store.messages import due as due_store
+from store.messages.digests import is_digest
 from store.messages.entries import LedgerEntry
 from store.messages.ledger import write_message
 from store.messages.outcomes import enqueue_outcome, lock_outcome_lanes
@@ -99,7 +102,7 @@ async def _decide(
         if await expire_ambiguous(deps, connection, entry, due.now):
             continue
         if await deps.catalogue.readable(connection, entry.definition) is None:
-            await _postpone(connection, entry, due.now)
+            await _without_definition(deps, connection, entry, due.now)
             continue
         await gate_pass.add(entry)
         requested.append(entry)
@@ -113,11 +116,26 @@ async def _decide(
     return attempts, lost
 
 
-async def _postpone(connection: Connection, entry: LedgerEntry, now: datetime) -> None:
-    """Leave a message for a version that can read its definition. The person's other messages are decided."""
+async def _without_definition(deps: Dependencies, connection: Connection, entry: LedgerEntry, now: datetime) -> None:
+    """Leave a message for a version that can read its definition, until it expires. The person's others are decided."""
+    too_late = expired(deps.policy, entry, now)
+    if too_late is not None:
+        await _withhold(deps, connection, entry, too_late, now)
+        return
     entry.status, entry.due_at, entry.lease_until = Status.DEFERRED, now + UNREADABLE_PAUSE, None
     entry.reasons = (Reason("unreadable", "this version of Tenure cannot read the journey's definition"),)
     await write_message(connection, entry)
+
+
+async def _withhold(
+    deps: Dependencies, connection: Connection, entry: LedgerEntry, reason: Reason, now: datetime
+) -> None:
+    entry.status = final_status(Status.WITHHELD, in_doubt=entry.in_doubt)
+    entry.due_at, entry.lease_until, entry.settled_at, entry.reasons = None, None, now, (reason,)
+    await write_message(connection, entry)
+    if is_digest(entry.key):
+        await end_digest_parts(connection, entry, now)
+    await enqueue_outcome(connection, deps.catalogue, entry, entry.status, now)
 
 
 async def _next(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> str | None:

@@ -24,9 +24,6 @@ class CallerKind(StrEnum):
     PROVIDER = "provider"
 
 
-KEY_KINDS: Final = (CallerKind.PUBLIC, CallerKind.SECRET, CallerKind.OPERATOR)
-
-
 class Scope(StrEnum):
     """Scope that a route requires.
 

@@ -1,6 +1,6 @@
 """Decision of access: one caller and one demand, allowed or refused with its reason.
 
-Every interface asks here: routes, calls and signals, consents, webhooks, test clocks, keys.
+Every entry point uses it: routes, calls and signals, consents, webhooks, test clocks, keys.
 """
 
 from __future__ import annotations

@@ -121,9 +121,10 @@ def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
     at = item.occurred_at if event.timestamp is not None else None
     return [
         ConsentChange(
-            said.channel, said.topic, said.granted, source, shown, proof, at=at, unreadable=said.unreadable
+            statement.channel, statement.topic, statement.granted, source, shown, proof, at=at,
+            unreadable=statement.unreadable,
         )
-        for said in stated
+        for statement in stated
     ]  # fmt: skip
 
 

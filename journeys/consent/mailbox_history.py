@@ -5,12 +5,14 @@ It counts for everybody who has the address. A person whom the scenario only ass
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from journeys.consent.mailboxes import concerned, mailboxes_of, with_refusals
-from journeys.consent.precedence import DatedStatement, with_statement
+from journeys.consent.precedence import DatedStatement, is_newer
 from journeys.consent.preferences import ChannelTopic
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import Consents, SentMessage
@@ -31,32 +33,35 @@ class Mailboxes:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._sent: dict[Mailbox, list[tuple[MailboxOwner, SentMessage]]] = {}
-        self._said: dict[Mailbox, dict[str, DatedStatement]] = {}
+        self._sent: dict[Mailbox, deque[tuple[MailboxOwner, SentMessage]]] = {}
+        self._newest: dict[Mailbox, dict[str, DatedStatement]] = {}
 
     def add_sent(self, person: MailboxOwner, sent: SentMessage, begin: datetime) -> None:
         """Count a message for everybody at its address; those before `begin` count no more."""
         address = self._of(person.profile).get(sent.channel)
         if address is not None:
-            known = self._sent.get((sent.channel, address), ())
-            self._sent[sent.channel, address] = [*(each for each in known if each[1].at > begin), (person, sent)]
+            messages = self._sent.setdefault((sent.channel, address), deque())
+            while messages and messages[0][1].at <= begin:
+                messages.popleft()
+            messages.append((person, sent))
 
     def keep_statement(self, person: MailboxOwner, place: ChannelTopic, statement: DatedStatement) -> None:
         """Keep what a person has said themselves at their mailboxes, unless something newer was said there."""
         mailboxes = self._of(person.profile)
         for channel in concerned(place, mailboxes):
-            said = self._said.setdefault((channel, mailboxes[channel]), {})
-            before = {statement.by: _said_by(said[place[1]], statement)} if place[1] in said else {}
-            said[place[1]] = with_statement(before, statement)[statement.by]
+            by_topic = self._newest.setdefault((channel, mailboxes[channel]), {})
+            known = by_topic.get(place[1])
+            if known is None or is_newer(statement, known):
+                by_topic[place[1]] = statement
 
     def consents(self, profile: Mapping[str, Any], own: Consents) -> Consents:
         """A person's consents, with the topics that were opted out of at their mailboxes."""
-        if not self._said:
+        if not self._newest:
             return own
         refused = [
             (channel, topic)
             for channel, address in self._of(profile).items()
-            for topic, statement in self._said.get((channel, address), {}).items()
+            for topic, statement in self._newest.get((channel, address), {}).items()
             if statement.granted is False
         ]
         return with_refusals(own, refused)
@@ -66,7 +71,7 @@ class Mailboxes:
         if not self._sent:
             return ()
         return tuple(
-            _to_other(sent)
+            replace(sent, to_other=True)
             for mailbox in self._of(person.profile).items()
             for recipient, sent in self._sent.get(mailbox, ())
             if recipient is not person
@@ -74,20 +79,10 @@ class Mailboxes:
 
     def move(self, gone: MailboxOwner, into: MailboxOwner) -> None:
         """Count what was sent to a visitor as sent to the user they turned out to be."""
-        for mailbox, known in self._sent.items():
-            self._sent[mailbox] = [(into if person is gone else person, sent) for person, sent in known]
+        for messages in self._sent.values():
+            for place, (person, sent) in enumerate(messages):
+                if person is gone:
+                    messages[place] = into, sent
 
     def _of(self, profile: Mapping[str, Any]) -> dict[str, str]:
         return mailboxes_of(self._policy, profile) if profile else {}
-
-
-def _said_by(said: DatedStatement, statement: DatedStatement) -> DatedStatement:
-    """A statement at an address as one of the same author: there all authors are one."""
-    return DatedStatement(said.granted, said.at, statement.by, said.source)
-
-
-def _to_other(sent: SentMessage) -> SentMessage:
-    return SentMessage(
-        sent.at, sent.channel, sent.topic, sent.priority, sent.action, sent.journey, sent.template, sent.account,
-        sent.key, is_part=sent.is_part, to_other=True,
-    )  # fmt: skip

@@ -69,9 +69,14 @@ _RANK: Final[Mapping[bool | None, int]] = {True: 0, None: 1, False: 2}
 def with_statement(newest: NewestStatements, statement: DatedStatement) -> NewestStatements:
     """The newest statements once this one has arrived; the same object if it is not the newest of its author."""
     known = newest.get(statement.by)
-    if known is not None and _order(known) >= _order(statement):
+    if known is not None and not is_newer(statement, known):
         return newest
     return {**newest, statement.by: statement}
+
+
+def is_newer(statement: DatedStatement, than: DatedStatement) -> bool:
+    """Whether a statement replaces another one, whoever the authors are."""
+    return _order(statement) > _order(than)
 
 
 def in_force(newest: NewestStatements) -> DatedStatement | None:

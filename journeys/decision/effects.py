@@ -91,12 +91,19 @@ class ChangedAudience:
 
 @frozen
 class EmittedSignal:
-    """A signal for the subject; `key` is its idempotency key within the run."""
+    """A signal for the subject; `key` is its idempotency key within the run, `item` its place in `for_each`.
+
+    `action` is empty for one that an older version recorded.
+    """
 
     name: str
     key: str
     at: datetime
     data: dict[str, Any] = field(default_factory=dict)
+    state: str = ""
+    visit: int = 0
+    action: str = ""
+    item: int | None = None
     kind: Literal["emit"] = "emit"
 
 

@@ -27,14 +27,11 @@ def hold(held: Held, effects: Sequence[dict[str, Any]]) -> tuple[Held, Held]:
 
 def held_name(effect: Mapping[str, Any]) -> str:
     """The name under which the log shows a held effect."""
-    return str(effect.get("action") or effect.get("name") or effect.get("audience") or effect["kind"])
+    return str(effect.get("name") or effect.get("action") or effect.get("audience") or effect["kind"])
 
 
 def _action_of(effect: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The action of an effect, and of an emitted signal its place in `for_each`: `<state>.<visit>/<action>.<firing>[.<item>]`."""
-    if effect["kind"] == "emit":
-        visit, _, action = str(effect["key"]).partition("/")
-        name, _, firing = action.rpartition(".")
-        is_item = name.rpartition(".")[2].isdigit()
-        return ("emit", effect["name"], visit, name.rpartition(".")[0] if is_item else name, firing if is_item else "")
-    return (effect["kind"], effect.get("state"), effect.get("action"), effect.get("audience"))
+    """The state and action of an effect, of any visit, and of an emitted signal its place in `for_each`."""
+    if effect["kind"] == "emit" and not effect.get("action"):
+        return ("emit", effect["key"])  # recorded by an older version, without its action
+    return (effect["kind"], effect.get("state"), effect.get("action"), effect.get("audience"), effect.get("item"))

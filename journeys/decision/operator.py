@@ -6,12 +6,16 @@ A paused run decides signals, goal and exits; its timers do not fire and its eff
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Effect, OpenedTask, effects_from_json
 from journeys.decision.held import held_name, hold
 from journeys.decision.occurrences import ResumeMode
 from journeys.decision.timers import expire_timers, shift_timers
+
+_OF_VISIT: Final = frozenset({"send", "task"})
+"""Kinds of effects that end with the visit that requested them."""
 
 
 def pause(draft: RunDraft, by: str) -> None:
@@ -54,10 +58,11 @@ def _shifted(draft: RunDraft, effect: Effect) -> Effect:
 
 
 def drop_held_effects(draft: RunDraft, reason: str, state: str | None = None, visit: int | None = None) -> None:
-    """Drop the held effects of one visit, or of the whole run without `state`, with a line in the log for each."""
+    """Drop the held messages and tasks of one visit, or all effects without `state`, with a line in the log for each."""
     kept = []
     for effect in draft.held:
-        if state is not None and (effect.get("state"), effect.get("visit")) != (state, visit):
+        of_visit = effect["kind"] in _OF_VISIT and (effect.get("state"), effect.get("visit")) == (state, visit)
+        if state is not None and not of_visit:
             kept.append(effect)
         else:
             about = held_name(effect)

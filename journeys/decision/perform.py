@@ -105,7 +105,12 @@ def _emit_signals(draft: RunDraft, action: CompiledAction, spec: Emit) -> None:
         draft.item = json_value(item)
         firing = draft.count(action)
         key = f"{draft.state}.{draft.visit}/{action.name}.{firing}" + (f".{index}" if action.for_each else "")
-        draft.emit(EmittedSignal(spec.emit, key, draft.at, _values(draft, action)))
+        place = index if action.for_each is not None else None
+        draft.emit(
+            EmittedSignal(
+                spec.emit, key, draft.at, _values(draft, action), draft.state, draft.visit, action.name, place
+            )
+        )
     draft.item = None
     draft.note("acted", action.name, f"emit {spec.emit}" + (f" ×{len(items)}" if action.for_each else ""))
 

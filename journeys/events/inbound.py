@@ -30,7 +30,7 @@ class InboundEvent:
 
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
     event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
-    public one, so what it says is the word of a stranger. `raw` is a sender's JSON, for the quarantine.
+    public one, so what it says is claimed, not verified. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind

@@ -168,7 +168,7 @@ def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, YamlSource]:
     plan, source = read_model(text, TrackingPlan, MAX_PLAN_BYTES)
     if plan is not None:
         checks = (_ambiguous_events, _undeclared_sources, _wrong_marks)
-        source.problems = sorted_problems([found for check in checks for found in check(plan, source)])
+        source.problems = sorted_problems([fault for check in checks for fault in check(plan, source)])
     return (plan if not source.problems else None), source
 
 

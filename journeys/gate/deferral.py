@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from journeys.calendar.timezones import zone_named
@@ -16,6 +16,15 @@ from journeys.gate.verdicts import KillSwitch, Reason, RecipientContext, SendReq
 from journeys.language.actions import PRESSING
 
 GateRule = Cap | Cooldown | QuietHours | SendWindow
+
+
+class Expiring(Protocol):
+    """A message, requested at `at`, that may have an expiry of its own."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,19 @@ def zone_for(policy: Policy, request: SendRequest, context: RecipientContext) ->
     return zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
 
 
-def expiry(policy: Policy, message: SendRequest | QueuedMessage) -> datetime | None:
+def expiry(policy: Policy, message: Expiring) -> datetime | None:
     """When the message expires: by its request, else by the policy; None for never."""
     if message.expires_at is not None or policy.expires_after is None:
         return message.expires_at
     return policy.expires_after.after(message.at)
+
+
+def expired(policy: Policy, message: Expiring, now: datetime) -> Reason | None:
+    """The reason to withhold a message that has expired; None before."""
+    deadline = expiry(policy, message)
+    if deadline is None or deadline > now:
+        return None
+    return Reason("expired", f"it expired on {readable_instant(deadline)}")
 
 
 def is_expected(policy: Policy, message: QueuedMessage) -> bool:

@@ -25,7 +25,7 @@ from datetime import datetime
 
 from journeys.gate.consent import channel_for
 from journeys.gate.consolidation import consolidation_wait, head_to_join, merged_with, outranking
-from journeys.gate.deferral import Deferral, deferrals_for, expiry, readable_instant
+from journeys.gate.deferral import Deferral, deferrals_for, expired, expiry, readable_instant
 from journeys.gate.fairness import behind
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import (
@@ -45,7 +45,7 @@ from journeys.language.actions import PRESSING
 def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> Verdict:
     """The verdict on a message: send now, defer, merge, replace or withhold, with its reasons."""
     deadline = expiry(policy, request)
-    reasons = tuple(_invalid(policy, request, context, deadline, now))
+    reasons = tuple(_invalid(policy, request, context, now))
     if reasons:
         return Withhold(reasons)
     channel, passed_over = channel_for(policy, request, context)
@@ -77,13 +77,12 @@ def reasons_to_wait(
 # -- validity ----------------------------------------------------------------------------------------------------------
 
 
-def _invalid(
-    policy: Policy, request: SendRequest, context: RecipientContext, deadline: datetime | None, now: datetime
-) -> Iterator[Reason]:
+def _invalid(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> Iterator[Reason]:
     if not request.holds and not request.stands:
         yield Reason("state_left", request.holds_why or "the run has left the state that requested it")
-    if deadline is not None and deadline <= now:
-        yield Reason("expired", f"it expired on {readable_instant(deadline)}")
+    too_late = expired(policy, request, now)
+    if too_late is not None:
+        yield too_late
     if request.missing and request.priority not in policy.state_exempt:
         yield Reason("state_unknown", f"not known: {', '.join(sorted(request.missing))}")
     if request.roles and request.account not in context.accounts:

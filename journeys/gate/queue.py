@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from journeys.frozen import frozen
-from journeys.gate.reason_codes import ENDED_BY_PEOPLE
+from journeys.gate.reason_codes import WITHOUT_KNOWN_END
 from journeys.language.actions import PRIORITIES
 
 
@@ -33,8 +33,8 @@ def rules_of_wait(reasons: Iterable[tuple[str, str | None]]) -> frozenset[str]:
 
 
 def ends_by_itself(codes: Iterable[str]) -> bool:
-    """Whether a wait for reasons with these codes ends without a person."""
-    return ENDED_BY_PEOPLE.isdisjoint(codes)
+    """Whether a wait for reasons with these codes ends by itself, at a known instant."""
+    return WITHOUT_KNOWN_END.isdisjoint(codes)
 
 
 @frozen
@@ -43,7 +43,7 @@ class QueuedMessage:
 
     - `rules` are the names of the policy rules that it waits for; a rule whose place it leaves to another is not among
       them.
-    - `has_known_end`: its wait ends at `due` by itself. It waits for no person and no provider, and its run is still in
+    - `has_known_end`: its wait ends at `due` by itself. It waits for no person, no provider and no other version, and its run is still in
       the visit that requested it.
     """
 

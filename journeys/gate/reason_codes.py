@@ -38,3 +38,5 @@ ReasonCode = Literal[
 
 ENDED_BY_PEOPLE: Final = frozenset[ReasonCode]({"stopped", "held", "urgent_ticket"})
 """Codes of deferrals that last until an operator or the support team ends them."""
+WITHOUT_KNOWN_END: Final = ENDED_BY_PEOPLE | frozenset[ReasonCode]({"unreadable"})
+"""Codes of deferrals whose end nobody knows: those ended by people, and the wait for a version that reads a definition."""

@@ -45,6 +45,14 @@ def resolved(before: TicketTimes | None, at: datetime) -> TicketTimes:
     return TicketTimes(before.opened_at, max(before.resolved_at, at))
 
 
+def merged(one: TicketTimes, other: TicketTimes) -> TicketTimes:
+    """A ticket of two subjects that become one: of their latest opening, which a resolution of then or later ends."""
+    opened_at = max(one.opened_at, other.opened_at)
+    resolutions = [times.resolved_at for times in (one, other) if times.resolved_at is not None]
+    resolved_at = max(resolutions, default=None)
+    return TicketTimes(opened_at, resolved_at if resolved_at is not None and resolved_at >= opened_at else None)
+
+
 class UrgentTicket(Model):
     """While an urgent ticket of the person or their account is open, these priorities wait (C6).
 

@@ -114,10 +114,11 @@ def streams_of(events: Iterable[RecordedEvent]) -> list[Stream]:
     parents: dict[NamedAs, NamedAs] = {}
 
     def root(identity: NamedAs) -> NamedAs:
-        parent = parents.setdefault(identity, identity)
-        while parent != parents[parent]:
-            parents[identity] = parent = parents[parent]
-        return parent
+        parents.setdefault(identity, identity)
+        while parents[identity] != identity:
+            parents[identity] = parents[parents[identity]]  # halves the path, so that long chains stay cheap
+            identity = parents[identity]
+        return identity
 
     recorded = list(events)
     for event in recorded:

@@ -113,7 +113,7 @@ class InMemoryGate:
         for parts in plan.together:
             sent = [by_key[part.request.key] for part in parts]
             decided.verdicts += [(message.run, outcomes[message.request.key]) for message in sent]
-            # The runs of a digest are told in the order in which its parts were asked for.
+            # The runs of a digest are signalled in the order in which its parts were asked for.
             for message in sorted(sent, key=lambda part: part.queued.number if part.queued is not None else 0):
                 if outcomes[message.request.key].channel not in INSIDE:
                     decided.attempts.append((message.run, outcomes[message.request.key]))
@@ -196,7 +196,7 @@ class InMemoryGate:
         at: datetime,
         ended: frozenset[SimulatedRun] = frozenset(),
     ) -> None:
-        """Withdraw the queued messages for which there are reasons, and tell their runs, except those that have `ended`."""
+        """Withdraw the queued messages for which there are reasons, and signal their runs, except those that have `ended`."""
         for deferred in tuple(self.queue):
             reasons = reasons_for(deferred)
             if reasons is None:
@@ -205,7 +205,7 @@ class InMemoryGate:
             outcome = deferred_outcome(deferred, Status.WITHDRAWN, reasons, at)
             self.shared.timeline.append((deferred.run, outcome))
             if deferred.run not in ended:
-                self.shared.tell(deferred.run, outcome)
+                self.shared.signal_run(deferred.run, outcome)
             self.reevaluate(BEHIND, at)
 
 
@@ -215,10 +215,10 @@ def settle_passes(
     now: datetime,
     between: Callable[[], None] | None = None,
 ) -> None:
-    """Decide the passes of one transaction in their order, and tell the runs; then make the attempts.
+    """Decide the passes of one transaction in their order, and signal the runs; then make the attempts.
 
-    First all passes decide. Then each of the `messages` is told, then those that gave way; `between` is what the transaction
-    does at its end. The attempts come after its commit.
+    First all passes decide. Then the run of each of the `messages` is signalled, then those that gave way; `between`
+    is what the transaction does at its end. The attempts come after its commit.
     """
     decided = {gate: gate.decide(of_gate, now) for gate, of_gate in passes}
     shared = passes[0][0].shared
@@ -226,21 +226,21 @@ def settle_passes(
     for message in messages:
         outcome = decided[message.gate].outcomes.get(message.request.key)
         if outcome is not None:  # without one it gave way to a message before it
-            _tell(shared, message, outcome)
+            _signal_run(shared, message, outcome)
     for run, outcome in [gone for of_pass in decided.values() for gone in of_pass.gave_way]:
-        shared.tell(run, replace(outcome, reasons=outcome.reasons[-1:]))
+        shared.signal_run(run, replace(outcome, reasons=outcome.reasons[-1:]))
     if between is not None:
         between()
     for run, outcome in [attempt for of_pass in decided.values() for attempt in of_pass.attempts]:
-        shared.tell(run, outcome, "sent")
+        shared.signal_run(run, outcome, "sent")
 
 
-def _tell(shared: MessageQueue, message: MessageInPass, outcome: MessageOutcome) -> None:
-    """Tell a run what was decided on its message; of one to attempt, the attempt tells."""
+def _signal_run(shared: MessageQueue, message: MessageInPass, outcome: MessageOutcome) -> None:
+    """Signal a run what was decided on its message; of one to attempt, the attempt does."""
     if outcome.kind in GONE:
         message.gate.sent.append((message.run, outcome))
     if outcome.channel in INSIDE or outcome.kind not in GONE:
-        shared.tell(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
+        shared.signal_run(message.run, outcome, "sent" if outcome.kind is Status.MERGED else None)
 
 
 def _outcome(

@@ -87,7 +87,7 @@ class EventIntake:
             self.reactions.reply(gate, inbound, at)
         if changes := self.reactions.consents_in(gate, inbound, at):
             self.accept_caused(self.reactions.change_consents(gate, changes, at), at)
-        self.reactions.suppress(tuple(self.gates.values()), gate, inbound, at)
+        self.reactions.suppress(self.gates.values(), gate, inbound, at)
 
     # -- admission -------------------------------------------------------------------------------------------------
 

@@ -65,10 +65,6 @@ class Agenda:
     def add(self, at: datetime, rank: int, number: int, item: object) -> None:
         heappush(self.entries, (at, rank, number, next(self._places), item))
 
-    def next_at(self) -> datetime | None:
-        """The instant of the earliest entry."""
-        return self.entries[0][0] if self.entries else None
-
     def take(self) -> Due:
         return heappop(self.entries)
 

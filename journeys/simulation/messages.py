@@ -87,7 +87,7 @@ class MessageQueue:
         self.agenda.entries.clear()
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages, at: datetime) -> None:
-        """Withdraw the queued messages of a run that an effect names. Its run is not told: it has left their state.
+        """Withdraw the queued messages of a run that an effect names. Its run is not signalled: it has left their state.
 
         Messages behind them are due again.
         """
@@ -97,7 +97,7 @@ class MessageQueue:
             self.timeline.append((run, outcome))
             deferred.gate.reevaluate(BEHIND, at)
 
-    def tell(self, run: SimulatedRun, outcome: MessageOutcome, name: OutcomeName | None = None) -> None:
+    def signal_run(self, run: SimulatedRun, outcome: MessageOutcome, name: OutcomeName | None = None) -> None:
         """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
         name = name or MEANINGS[outcome.kind].outcome
         if name is None:

@@ -14,6 +14,7 @@ from journeys.consent.precedence import merged_statements
 from journeys.consent.preferences import merged_consents
 from journeys.decision.entry import PastRun, reentry_refusal
 from journeys.events.identities import link_of
+from journeys.gate.tickets import merged
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
 from journeys.simulation.reactions import Reactions
@@ -99,7 +100,9 @@ def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[st
         gone.account.followers = _replaced(gone.account.followers, gone, into if into.account is None else None)
         into.account = into.account or gone.account
     into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
-    into.tickets = {**into.tickets, **gone.tickets}
+    for ticket, times in gone.tickets.items():
+        known = into.tickets.get(ticket)
+        into.tickets = {**into.tickets, ticket: times if known is None else merged(times, known)}
     into.held = into.held or gone.held
     return changed | set(into.profile)
 

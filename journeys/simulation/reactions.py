@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -102,15 +102,15 @@ class Reactions:
         """The consent changes of an event: its statements, said at its instant, or a keyword that answers a mail."""
         statements = statements_in(self.scenario.consent, event)
         if statements:
-            return [ConsentChange(said.channel, said.topic, said.granted, event.name, at=at) for said in statements]
+            return [ConsentChange(item.channel, item.topic, item.granted, event.name, at=at) for item in statements]
         if self._keyword(event) != "stop":
             return []
         answered = self.answered(gate, event.data)
-        return [opt_out_by_reply(key) for key in [each.key for _, each in answered if each.channel == "email"][:1]]
+        return [opt_out_by_reply(mail.key) for mail in [item for _, item in answered if item.channel == "email"][:1]]
 
     # -- bounces ---------------------------------------------------------------------------------------------------
 
-    def suppress(self, gates: Sequence[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
+    def suppress(self, gates: Iterable[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
         """Suppress the address that an event says has bounced or complained: the one it names, else the person's own."""
         bounced = bounce_in(self.scenario.consent, event)
         if bounced is None:
@@ -194,7 +194,7 @@ class Reactions:
         return conversation
 
     def _conversation(self, gate: InMemoryGate, run: SimulatedRun) -> Conversation | None:
-        return next((each for each in self.conversations if each.gate is gate and each.run is run), None)
+        return next((talk for talk in self.conversations if talk.gate is gate and talk.run is run), None)
 
     def _forget(self, conversation: Conversation) -> None:
         self.conversations.remove(conversation)
@@ -221,7 +221,7 @@ class Reactions:
     def _close(self, task: BoardTask, outcome: str, by: str, note: str, at: datetime) -> None:
         requests = self.board.close(task)
         self.note_task(task, "closed", at, None, outcome)
-        for conversation in [each for each in self.conversations if each.task is task]:
+        for conversation in [talk for talk in self.conversations if talk.task is task]:
             self._forget(conversation)
             about = conversation.about
             data = {"journey": conversation.run.chart.key, "template": about.message.template, "by": by,

@@ -130,7 +130,7 @@ class Steps:
         reason, key = Reason("no_recipient", why), message_key(run.identity, message, "-")
         outcome = MessageOutcome(now, Status.WITHHELD, message, "", (reason,), key=key)
         self.timeline.append((run, outcome))
-        self.messages.tell(run, outcome)
+        self.messages.signal_run(run, outcome)
 
     def _emit(self, run: SimulatedRun, emitted: Sequence[EmittedSignal], now: datetime) -> None:
         """Accept the signals that a journey emits, as events of the run's subject."""

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.mailboxes import concerned, mailboxes_of
-from journeys.consent.precedence import DatedStatement, StatedBy, with_statement
+from journeys.consent.precedence import DatedStatement, is_newer
 from journeys.consent.preferences import ChannelTopic
 from journeys.consent.rules import ConsentRuleSet
 from store.database import Connection, execute, fetch_all, sql
@@ -78,10 +78,8 @@ async def keep_at_addresses(
     for channel in concerned(place, mailboxes):
         digests = book.addresses.digests(channel, mailboxes[channel])
         named = {"digests": digests, "clock": clock or "", "topic": place[1]}
-        newest: Mapping[StatedBy, DatedStatement] = {}
-        for row in await fetch_all(connection, _OF_TOPIC, **named):
-            newest = with_statement(newest, DatedStatement(row["granted"], row["at"], statement.by))
-        if with_statement(newest, statement) is newest:
+        rows = await fetch_all(connection, _OF_TOPIC, **named)
+        if not all(is_newer(statement, DatedStatement(row["granted"], row["at"])) for row in rows):
             continue
         await execute(connection, _FORGET, **named)
         await execute(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Text, bindparam, func, select
+from sqlalchemy import Text, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.gate.tickets import TicketTimes, UrgentTicket
@@ -48,10 +48,17 @@ _moved = insert(tickets).from_select(
         tickets.c.ends_at,
     ).where(tickets.c.subject_key == bindparam("gone")),
 )
+_latest = {
+    name: func.greatest(tickets.c[name], _moved.excluded[name]) for name in ("opened_at", "resolved_at", "ends_at")
+}
 _MOVE = sql(
     _moved.on_conflict_do_update(
         index_elements=[tickets.c.subject_key, tickets.c.ticket_id],
-        set_={"resolved_at": func.coalesce(tickets.c.resolved_at, _moved.excluded.resolved_at)},
+        set_={
+            **_latest,
+            # The rule is `journeys.gate.tickets.merged`; a test compares both.
+            "resolved_at": case((_latest["resolved_at"] >= _latest["opened_at"], _latest["resolved_at"])),
+        },
     )
 )
 
@@ -108,5 +115,5 @@ async def oldest_open(connection: Connection) -> timedelta:
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """Move a visitor's tickets to the user. A ticket of both is resolved if it was resolved for one."""
+    """Move a visitor's tickets to the user. A ticket of both becomes one, by the rule of `merged`."""
     await execute(connection, _MOVE, gone=gone, into=into)

@@ -36,10 +36,6 @@ Search = Callable[[str], bool]
 """Whether the relay accepted a mail with this Message-ID. Raises OSError if it cannot be searched now."""
 
 
-def _clock() -> datetime:
-    return current_instant()
-
-
 @dataclass(frozen=True, slots=True)
 class EmailSettings:
     """Settings of mails over SMTP.
@@ -94,7 +90,7 @@ class EmailChannel:
         settings: EmailSettings,
         *,
         search: Search | None = None,
-        clock: Callable[[], datetime] = _clock,
+        clock: Callable[[], datetime] = current_instant,
     ) -> None:
         self._templates, self._settings, self._search, self._clock = templates, settings, search, clock
         self._pool = SmtpPool(settings.relay, settings.domain)

@@ -8,7 +8,6 @@ from itertools import combinations
 import pytest
 
 from journeys.access.callers import (
-    KEY_KINDS,
     KINDS_OF_SCOPE,
     NOBODY,
     OPERATOR_SCOPES,
@@ -241,7 +240,6 @@ def test_each_scope_of_an_operator_stands_by_itself(scopes):
 def test_only_operators_have_scopes_and_only_an_administrator_makes_keys():
     for name, caller in CALLERS.items():
         assert (refusal_of(caller, MadeKey()) is None) == ("operator" in name)
-    assert set(KEY_KINDS) == {CallerKind.PUBLIC, CallerKind.SECRET, CallerKind.OPERATOR}
 
 
 def test_every_reason_has_a_sentence():

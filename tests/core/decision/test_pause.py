@@ -56,6 +56,28 @@ def test_A4_items_of_one_emission_are_all_held() -> None:
     assert len(run.state.held) == 3
 
 
+def test_A4_a_paused_run_that_enters_a_state_again_holds_its_newest_emission_only() -> None:
+    run = Play("states: {a: {do: [{emit: seen}, {emit: order}], on: {go: b}}, b: {on: {go: a}}}").pause(1)
+    for n in range(200):
+        run.signal(2 + n / 1000, "go")
+    assert [effect["key"] for effect in run.state.held] == ["a.101/emit:seen.1", "a.101/emit:order.1"]
+
+
+def test_A4_an_emission_whose_signal_ends_in_a_number_is_held_once() -> None:
+    text = "states: {a: {on: {news: {do: {emit: order.2}}}}}"
+    run = Play(text).pause(1).signal(2, "news").signal(3, "news")
+    assert len(run.state.held) == 1
+
+
+def test_A4_an_emission_that_an_older_version_held_is_emitted_on_resuming() -> None:
+    run = Play("states: {a: {on: {news: {do: {emit: heard}}}}}").pause(1).signal(2, "news")
+    (held,) = run.state.held
+    run.state = replace(run.state, held=({name: held[name] for name in ("kind", "name", "key", "at")},))
+    (signal,) = run.resume(3).effects
+    assert isinstance(signal, EmittedSignal)
+    assert signal.key == "a.1/emit:heard.1"
+
+
 def test_A4_thousands_that_an_older_version_held_are_resumed_as_the_newest_of_each_action() -> None:
     run = Play(NEWS).pause(1).signal(2, "news")
     (send, *others) = run.state.held

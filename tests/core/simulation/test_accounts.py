@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
+from journeys.simulation import backtest
 from journeys.simulation.backtest import streams_of
 from journeys.simulation.recording import read_recorded
 from journeys.simulation.timeline import MessageOutcome
@@ -252,6 +258,26 @@ def test_recorded_calls_name_users_accounts_and_visitors():
     assert (alias.who, alias.visitor, alias.name) == ("ada", "v2", "alias")
     alone = read_recorded({"anonymousId": "v1", "event": "x", **at})
     assert (alone.who, alone.visitor, alone.subject) == ("v1", "", "visitor")
+
+
+def test_the_time_to_group_events_grows_with_their_number_alone():
+    members = 50_000
+    events = [group(0, f"member-{number}", "acme") for number in range(members)]
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+        nonlocal calls
+        calls += event == "line"
+        assert calls < 100 * members
+        return count if frame.f_code.co_filename == backtest.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        (stream,) = streams_of(events)
+    finally:
+        sys.settrace(before)
+    assert len(stream[1]) == members
 
 
 def test_events_are_grouped_by_what_accounts_and_names_connect():
