@@ -12,7 +12,7 @@ from typing import Any, Final
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
 from journeys.events.inbound import InboundEvent
-from journeys.events.segment import MAX_ID, is_absurd, sender_instant
+from journeys.events.segment import MAX_ID, FieldFault, identity_in, is_absurd, object_in, sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
@@ -30,10 +30,11 @@ def opt_out_in(
 
     A time that cannot be read is left out: then the opt-out is of now.
     """
-    user_id, anonymous_id = (_identity(raw.get(name)) for name in ("userId", "anonymousId"))
+    faults: list[FieldFault] = []  # the call is rejected already
+    user_id, anonymous_id = (identity_in(raw, name, faults) for name in ("userId", "anonymousId"))
     if kind not in {"identify", "track"} or (user_id or anonymous_id) is None:
         return None
-    traits, data, context = (_mapping(raw.get(name)) for name in ("traits", "properties", "context"))
+    traits, data, context = (object_in(raw, name, faults) for name in ("traits", "properties", "context"))
     if kind == "identify" and TRAITS.isdisjoint(traits):
         return None
     call = InboundEvent("identify" if kind == "identify" else "track", message_id, signal, data=data, traits=traits)
@@ -56,12 +57,3 @@ def opt_out_in(
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
     )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _identity(value: Any) -> str | None:
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return text if 0 < len(text) <= MAX_ID and "\x00" not in text else None
