@@ -12,7 +12,7 @@ from typing import Any, Final
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
 from journeys.events.inbound import InboundEvent
-from journeys.events.segment import MAX_ID, FieldFault, identity_in, is_absurd, object_in, sender_instant
+from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
@@ -31,10 +31,10 @@ def opt_out_in(
     A time that cannot be read is left out: then the opt-out is of now.
     """
     faults: list[FieldFault] = []  # the call is rejected already
-    user_id, anonymous_id = (identity_in(raw, name, faults) for name in ("userId", "anonymousId"))
+    user_id, anonymous_id = (read_identity(raw, name, faults) for name in ("userId", "anonymousId"))
     if kind not in {"identify", "track"} or (user_id or anonymous_id) is None:
         return None
-    traits, data, context = (object_in(raw, name, faults) for name in ("traits", "properties", "context"))
+    traits, data, context = (read_object(raw, name, faults) for name in ("traits", "properties", "context"))
     if kind == "identify" and TRAITS.isdisjoint(traits):
         return None
     call = InboundEvent("identify" if kind == "identify" else "track", message_id, signal, data=data, traits=traits)

@@ -52,15 +52,15 @@ def read_call(
     if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         call_kind = "track"
-    message_id = identity_in(raw, "messageId", faults)
+    message_id = read_identity(raw, "messageId", faults)
     name = _name(raw, call_kind, faults)
-    user_id = identity_in(raw, "userId", faults)
-    anonymous_id = identity_in(raw, "anonymousId", faults)
+    user_id = read_identity(raw, "userId", faults)
+    anonymous_id = read_identity(raw, "anonymousId", faults)
     account_id = _account(raw, call_kind, faults)
-    previous_id = identity_in(raw, "previousId", faults) if call_kind == "alias" else None
-    data = object_in(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
-    traits = object_in(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
-    context = object_in(raw, "context", faults) or None
+    previous_id = read_identity(raw, "previousId", faults) if call_kind == "alias" else None
+    data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
+    traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
+    context = read_object(raw, "context", faults) or None
     timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
     sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
     if user_id is None and anonymous_id is None:
@@ -144,7 +144,7 @@ def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
     return ""
 
 
-def identity_in(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str | None:
+def read_identity(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str | None:
     """The id in a field of a call, also of a number; None without one. A malformed one is added to `faults`."""
     value = raw.get(key)
     if value is None or value == "":
@@ -159,12 +159,12 @@ def identity_in(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> s
 
 def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str | None:
     if kind == "group":
-        return identity_in(raw, "groupId", faults)
+        return read_identity(raw, "groupId", faults)
     context = raw.get("context")
-    return identity_in(context, "groupId", faults) if isinstance(context, Mapping) else None
+    return read_identity(context, "groupId", faults) if isinstance(context, Mapping) else None
 
 
-def object_in(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:
+def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:
     """The object in a field of a call; empty without one. Anything else is added to `faults`."""
     value = raw.get(key)
     if value is None:
