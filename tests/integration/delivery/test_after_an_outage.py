@@ -27,7 +27,7 @@ _LEFT = sql(
     """
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment")]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
 
 async def test_everything_is_out_soon_after_temporal_was_killed_and_stayed_away(home: Path) -> None:
