@@ -31,6 +31,7 @@ async def request_for_entry(
         holds_why=why_left(entry, entry.now_in),
         missing=chart.missing(entry.action, recipient.person.profile, recipient.account_fields(about)),
         key=entry.key,
+        number=entry.number,
         journey=entry.journey,
         action=entry.action,
         template=entry.template,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from journeys.frozen import frozen
 from journeys.gate.reason_codes import WITHOUT_KNOWN_END
 from journeys.language.actions import PRIORITIES
+
+
+NEW: Final = sys.maxsize
+"""The number of a message that has none yet: it comes after all that wait."""
 
 
 class Ranked(Protocol):
@@ -19,12 +24,18 @@ class Ranked(Protocol):
     @property
     def at(self) -> datetime: ...
     @property
+    def number(self) -> int: ...
+    @property
     def key(self) -> str: ...
 
 
-def order_of(message: Ranked) -> tuple[int, datetime, str]:
-    """The place of a message among all of its recipient: by priority (C6), then by when it was asked for, then by key."""
-    return PRIORITIES.index(message.priority), message.at, message.key
+def order_of(message: Ranked) -> tuple[int, datetime, int, str]:
+    """The place of a message among all of its recipient: by priority (C6), then by when it was asked for.
+
+    Of messages asked for at one instant the one that has waited longer is first, by its number: keys have random ids of
+    people, which a simulation does not know. New messages of one step follow by key.
+    """
+    return PRIORITIES.index(message.priority), message.at, message.number, message.key
 
 
 def rules_of_wait(reasons: Iterable[tuple[str, str | None]]) -> frozenset[str]:
@@ -45,6 +56,7 @@ class QueuedMessage:
       them.
     - `has_known_end`: its wait ends at `due` by itself. It waits for no person, no provider and no other version, and its run is still in
       the visit that requested it.
+    - `number` grows with each message that is asked for.
     """
 
     key: str
@@ -58,6 +70,7 @@ class QueuedMessage:
     rules: frozenset[str] = frozenset()
     expires_at: datetime | None = None
     has_known_end: bool = True
+    number: int = NEW
 
     @property
     def allowed_channels(self) -> tuple[str, ...]:

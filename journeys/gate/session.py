@@ -219,5 +219,5 @@ def _queued(request: SendRequest, verdict: DeferUntil) -> QueuedMessage:
     return QueuedMessage(
         request.key, verdict.until, request.at, request.channels, request.topic, request.priority, request.action,
         request.journey, rules_of_wait((reason.code, reason.rule) for reason in verdict.reasons), request.expires_at,
-        ends_by_itself(reason.code for reason in verdict.reasons) and not request.tried_by,
+        ends_by_itself(reason.code for reason in verdict.reasons) and not request.tried_by, request.number,
     )  # fmt: skip

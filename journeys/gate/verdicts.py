@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import datetime
 
 from journeys.frozen import frozen
-from journeys.gate.queue import QueuedMessage
+from journeys.gate.queue import NEW, QueuedMessage
 from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
@@ -55,6 +55,8 @@ class SendRequest:
     """Of an account's message: the person's time zone resolved with that account, in place of the context's."""
     tried_by: str = ""
     """The channel of an attempt that may have arrived: another channel would send the message twice."""
+    number: int = NEW
+    """Its number among all messages; it grows with each message that is asked for."""
 
     @property
     def consent_topics(self) -> tuple[str | None, ...]:

@@ -88,6 +88,8 @@ class InMemoryGate:
             missing=run.chart.missing(message.action, person.profile, fields) if run.chart.needs else (),
             ready_at=queued.ready_at if queued is not None else None,
         )
+        if queued is not None:
+            request = replace(request, number=queued.number)
         if about is not None:
             roles = run.chart.roles_for(message.state, message.action)
             request = replace(request, account=about.name, roles=roles, zone=self.recipient.zone(about.profile))
@@ -159,7 +161,7 @@ class InMemoryGate:
             self,
             verdict.until,
             verdict.reasons,
-            decision.queued,
+            replace(decision.queued, number=number),
             number,
             now,
             decision.ready_at,

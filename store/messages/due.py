@@ -89,7 +89,7 @@ _DUE = sql(
     .order_by(
         func.array_position(bindparam("order", type_=TextArray), messages.c.priority),
         messages.c.at,
-        messages.c.key.collate("C"),
+        messages.c.id,
     )
     .limit(MESSAGES_PER_PASS)
 )

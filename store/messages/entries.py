@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import ColumnElement, bindparam, select
 
 from journeys.decision.effects import SendMessage
+from journeys.gate.queue import NEW
 from journeys.gate.requests import MessageVisit, RunVisit, still_holds
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
@@ -23,6 +24,7 @@ from store.runs.projection import Run
 from store.schema import messages, runs
 
 ENTRY = select(
+    messages.c.id.label("number"),
     messages.c.key,
     messages.c.run,
     messages.c.step,
@@ -88,7 +90,7 @@ class LedgerEntry:
     """A ledger row. Every attempt sends the bytes of `body`; the time for retries begins at `first_attempt_at`.
 
     `in_doubt`: an attempt without a known result may have arrived, so the message never ends as if it had not been
-    sent, and counts as sent. `holds`: its run is still in the visit that asked for it; `now_in` is the run's state.
+    sent, and counts as sent. `number` is the id of its row. `holds`: its run is still in the visit that asked for it; `now_in` is the run's state.
     """
 
     key: str
@@ -133,6 +135,7 @@ class LedgerEntry:
     in_doubt: bool = False
     clock: str | None = None
     was: Status | None = None
+    number: int = NEW
 
     @property
     def is_new(self) -> bool:

@@ -84,7 +84,7 @@ def _sent(item: list[Any]) -> SentMessage:
 
 
 def _queued(item: list[Any]) -> QueuedMessage:
-    key, due, at, via, topic, priority, action, journey, reasons, expires, is_troubled, requested, *run = item
+    key, due, at, via, topic, priority, action, journey, reasons, expires, is_troubled, number, requested, *run = item
     codes = [(reason["code"], reason.get("rule")) for reason in reasons]
     holds = still_holds(MessageVisit(*requested), RunVisit(*run))
     return QueuedMessage(
@@ -99,4 +99,5 @@ def _queued(item: list[Any]) -> QueuedMessage:
         rules_of_wait(codes),
         datetime.fromisoformat(expires) if expires is not None else None,
         has_known_end=holds and not is_troubled and ends_by_itself(code for code, _ in codes),
+        number=number,
     )

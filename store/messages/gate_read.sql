@@ -29,7 +29,7 @@ BEGIN
          OR m.address_hash = ANY (counted) AND m.sent_at > since AND m.clock IS NOT DISTINCT FROM on_clock)
        AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),
     (SELECT json_agg(json_build_array(m.key, m.due_at, m.at, m.via, m.topic, m.priority, m.action, m.journey, m.reasons,
-                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt,
+                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt, m.id,
                                       json_build_array(m.state, m.visit, m.stands), r.status = 'open', r.state, r.visit))
      FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),
     EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.ends_at > at AND t.subject_key = ANY (person || theirs)),

@@ -19,7 +19,7 @@ _RULES = """\
      FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),"""
 _IN_ORDER = """\
     (SELECT json_agg(json_build_array(m.key, m.due_at, m.at, m.via, m.topic, m.priority, m.action, m.journey, m.reasons,
-                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt,
+                                      m.expires_at, m.detail IS NOT NULL OR m.in_doubt, m.id,
                                       json_build_array(m.state, m.visit, m.stands), r.status = 'open', r.state, r.visit))
      FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),"""
 
