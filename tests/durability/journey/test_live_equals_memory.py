@@ -114,6 +114,32 @@ states:
 """,
 )
 """The message of b is withheld, because the step that requests it leaves b for c."""
+CONTINUED = (
+    """
+journey: member
+entry: {on: signed_up}
+topic: onboarding
+start: a
+states:
+  a:
+    on:
+      setup_completed: {do: [{emit: renewal_plan_agreed}]}
+      renewal_plan_agreed: {do: [{set: {agreed: "1"}}]}
+      activated: {do: [{set: {agreed: "2"}}]}
+variables: {agreed: int}
+""",
+    """
+journey: of-account
+subject: account
+entry: {on: contract_started}
+topic: renewal
+start: a
+states:
+  a: {on: {setup_completed: {do: [{set: {completed: "1"}}]}}}
+variables: {completed: int}
+""",
+)
+"""A run that continues in a new workflow after its step has emitted leaves the account's row its turn."""
 ANSWERED_DIGEST = tuple(
     f"""
 journey: {name}
@@ -160,6 +186,10 @@ CASES = {
     "runs that share a task": Case(SHARED_TASK, company(), responder=Responder(closed=1.0, slowest=30)),
     "a state that is left in the step that enters it": Case(
         LEFT_AT_ONCE, company(signal(1, "ada", "activated"), signal(2, "ada", "setup_completed"))
+    ),
+    "a run that continues in a new workflow": Case(
+        CONTINUED,
+        company(*(signal(n / 12, "ada", "setup_completed" if n % 5 else "activated") for n in range(1, 46))),
     ),
     "a digest that is answered": Case(
         ANSWERED_DIGEST,

@@ -18,8 +18,8 @@ MESSAGES = sql(
     SELECT f.id AS line, m.id, m.key, m.recipient, m.journey, m.action, m.template, f.channel, m.topic,
       r.subject_key, r.case_key, r.epoch
     FROM feed f JOIN messages m ON m.id = f.message JOIN runs r ON r.id = m.run
-    WHERE f.id > :line AND m.clock = :clock AND f.decided AND f.status IN ('sending', 'sent', 'merged')
-      AND f.was IS DISTINCT FROM 'sending' AND m.key NOT LIKE 'digest/%'
+    WHERE f.id > :line AND m.clock = :clock AND f.event IS NULL AND f.status IN ('sending', 'sent', 'merged')
+      AND coalesce(f.was, 'deferred') = 'deferred' AND m.key NOT LIKE 'digest/%'
     ORDER BY f.id
     """
 )
