@@ -158,7 +158,7 @@ async def _built(reasons: list[str], say: ProgressReport) -> TemporalBinary | No
     if (go := shutil.which("go")) is None:
         reasons.append("build: no command `go` on PATH (1.21 or newer is needed)")
         return None
-    say(f"temporal: building server {SERVER_VERSION} with Go (once, 2 to 6 minutes)")
+    say(f"temporal: building server {SERVER_VERSION} with Go (once, 4 to 7 minutes on 2 cores)")
     target = cache_folder() / "build"
     env = {"GOBIN": str(target), "GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=mod"}
     code, output = await _watched([go, "install", GO_PACKAGE], "temporal: building", BUILD_SECONDS, say, env)
