@@ -53,7 +53,7 @@ class AdmissionControl:
             hours = self.backlog.median_seconds / 3600
             raise ProblemError(
                 "overloaded",
-                f"Accepted events wait for Temporal, half of them for {hours:.1f} hours or more. Keep yours and send them later.",
+                f"Accepted events have waited for Temporal for {hours:.1f} hours (median). Nothing was stored. Send yours again later.",
             )
         counts = (self._all, self._public) if by_public_key else (self._all,)
         if not all(count.has_room(size) for count in counts):

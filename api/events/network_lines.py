@@ -37,7 +37,7 @@ class NetworkLines:
         """Wait for a place. Raises ProblemError (429) where the line or the wait is too long."""
         line = self._lines.setdefault(network, _Line(asyncio.Semaphore(self._places)))
         if line.requests >= self._places * (1 + WAITING):
-            raise ProblemError("quota-exceeded", "Too many requests of this network wait. Nothing was stored.")
+            raise ProblemError("quota-exceeded", "Too many requests from this network are waiting. Nothing was stored.")
         line.requests += 1
         try:
             await _take(line.places)
@@ -58,5 +58,5 @@ async def _take(places: asyncio.Semaphore) -> None:
     except TimeoutError:
         raise ProblemError(
             "quota-exceeded",
-            "Other requests of this network are in progress. Nothing was stored. Send it again in a moment.",
+            "Other requests from this network are in progress. Nothing was stored. Send this one again in a moment.",
         ) from None

@@ -109,7 +109,7 @@ class QuarantineRoutes:
             raise ProblemError("conflict", f"The event is already {item['status']}.")
         faults = await self._accept(item, await self._read(item))
         if faults:
-            raise StillRefused("It is refused again.", [{"detail": fault} for fault in faults])
+            raise StillRefused("The event is refused again.", [{"detail": fault} for fault in faults])
         return json_response(_shown(await self._get(id)))
 
     async def replay_all(
@@ -128,7 +128,7 @@ class QuarantineRoutes:
         """The held event, read and checked as if it arrived now with its key. Raises StillRefused."""
         interface = item["source"].partition(":")[0]
         if interface not in REPLAYABLE:
-            raise StillRefused("This is no event. Read it, act by hand, and discard it.", [])
+            raise StillRefused("This cannot be replayed. Read it, act on it by hand, then discard it.", [])
         raw, message_id, key = item["event"], item["message_id"], await self._key(item["key_id"])
         try:
             if interface == SOURCE:

@@ -36,7 +36,9 @@ class BootstrapKeys:
 
     def __init__(self, *, write: str, operator: str) -> None:
         if hmac.compare_digest(write.encode(), operator.encode()):
-            raise ValueError("the write key and the operator key must differ: a sender of events may not operate")
+            raise ValueError(
+                "the write key and the operator key must differ: senders of events have no operator's rights"
+            )
         self._digests = ((WRITE_KEY, key_digest(write)), (OPERATOR_KEY, key_digest(operator)))
 
     def find(self, digest: bytes) -> ApiKey | None:

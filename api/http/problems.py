@@ -63,7 +63,7 @@ KINDS: Mapping[str, ProblemKind] = {
         ProblemKind("unsupported-media-type", 415, "The encoding is not supported", "caller"),
         ProblemKind("invalid-request", 422, "The request is invalid", "caller"),
         ProblemKind("invalid-journey", 422, "The definition cannot be published", "author"),
-        ProblemKind("quota-exceeded", 429, "Too many requests at once", "caller", retry_after=1),
+        ProblemKind("quota-exceeded", 429, "Too many requests", "caller", retry_after=1),
         ProblemKind("internal-error", 500, "Unexpected error", "tenure"),
         ProblemKind("overloaded", 503, "Too many accepted events are waiting", "operator", retry_after=30),
         ProblemKind("store-unavailable", 503, "The database does not answer", "operator", retry_after=2),
@@ -147,15 +147,15 @@ def translate(error: Exception) -> ProblemError:
             return _clock_advancing(error)
         case RequestValidationError():
             errors = [{"detail": str(e["msg"]), "pointer": pointer(e["loc"])} for e in error.errors()]
-            return ProblemError("invalid-request", f"{len(errors)} of its values cannot be used.", errors)
+            return ProblemError("invalid-request", f"Invalid values: {len(errors)}.", errors)
         case HTTPException():
             kind = _BY_STATUS.get(error.status_code, "malformed-request")
             return ProblemError(kind, str(error.detail), headers=error.headers)
         case TimeoutError():
-            return ProblemError("store-unavailable", "The request took too long. Nothing is lost: send it again.")
+            return ProblemError("store-unavailable", "The request took too long. Send it again.")
         case _ if is_outage(error):
             log.warning("api.store_unavailable", error=type(error).__name__)
-            return ProblemError("store-unavailable", "Nothing was stored. Send it again.")
+            return ProblemError("store-unavailable", "The database failed during the request. Send it again.")
         case _ if is_refusal(error):
             return ProblemError("invalid-request", "A value cannot be stored.")
         case _:
@@ -166,7 +166,11 @@ def translate(error: Exception) -> ProblemError:
 def _clock_advancing(error: ClockAdvancing) -> ProblemError:
     words = str(error)
     turn: ProblemTurn = "operator" if error.error else "tenure"
-    fault = {"detail": "ask again when it is ready", "pointer": f"/clocks/{error.clock}", "turn": turn}
+    fault = {
+        "detail": "send the request again when the clock is ready",
+        "pointer": f"/clocks/{error.clock}",
+        "turn": turn,
+    }
     return ProblemError("clock-advancing", f"{words[:1].upper()}{words[1:]}. Nothing was stored.", [fault])
 
 

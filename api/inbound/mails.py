@@ -138,5 +138,5 @@ class MailRoutes:
 def _unreadable(raw: bytes) -> RejectedEvent:
     """The mail for the quarantine, where a person reads it. The same mail is kept once."""
     text = raw[:_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
-    fault = "the mail cannot be read by a program: read it, answer by hand, and discard it here"
+    fault = "the mail cannot be parsed: read it, answer it by hand, then discard it here"
     return RejectedEvent(hashlib.sha256(raw).hexdigest()[:40], SOURCE, (fault,), {"mail": text, "bytes": len(raw)})

@@ -119,7 +119,7 @@ class WebhookRoutes:
         if not signatures.twilio(self._secrets.twilio, url, form, request.headers.get("x-twilio-signature", "")):
             raise _unsigned()
         if not signatures.is_twilio_call(form, self._secrets.twilio_account):
-            raise ProblemError("unauthenticated", "The call is not about a message of this account.")
+            raise ProblemError("unauthenticated", "The call does not concern a message of the configured account.")
         status = form.get("MessageStatus") or form.get("SmsStatus", "")
         identity = f"{form.get('MessageSid', '')}-{status}"
         vendor_event = twilio_events(form, request.query_params.get("m", ""))

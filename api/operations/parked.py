@@ -63,7 +63,7 @@ class ParkedRoutes:
         try:
             done = await replay_parked(self._database, self._catalogue, id, caller.acts_for(request.by))
         except NotReplayable as error:
-            raise ProblemError("conflict", f"It cannot be replayed: {error}.") from error
+            raise ProblemError("conflict", f"The row cannot be replayed: {error}.") from error
         return await self._settled(id, done, "replayed")
 
     async def discard(self, id: RowId, request: ParkedRequest, caller: RequestKey) -> Response:

@@ -89,7 +89,7 @@ class RunRoutes:
         consistent = request.query_params.get("consistent", "false")
         if consistent not in {"true", "false"}:
             fault = {"detail": "must be true or false", "pointer": "/query/consistent"}
-            raise ProblemError("invalid-request", "1 of its values cannot be used.", [fault])
+            raise ProblemError("invalid-request", "Invalid values: 1.", [fault])
         if consistent == "true":
             view["live"] = await self._engine.state(run)
         return json_response(view)

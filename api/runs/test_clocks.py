@@ -21,7 +21,7 @@ from store.people.test_clocks import ClockStatus
 
 TAG = "Test clocks"
 ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
-_NONE = "There is no clock of this id: PUT /v1/clocks/{id} makes one."
+_NONE = "There is no test clock with this id. Create it with PUT /v1/clocks/{id}."
 
 
 class TestClockRoutes:

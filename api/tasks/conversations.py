@@ -96,7 +96,7 @@ class ConversationRoutes:
                 raise ProblemError("conflict", f"{error}.") from error
             except tasks.TaskNotOpen as error:
                 raise ProblemError(
-                    "conflict", "Its task has already ended. The conversation ends by itself."
+                    "conflict", "The conversation's task has already ended. The conversation ends by itself."
                 ) from error
         async with self._database.reading() as connection:
             return json_response(await conversations.get_conversation(connection, id))

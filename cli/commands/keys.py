@@ -35,7 +35,9 @@ def command(
 ) -> None:
     """List API keys, or make, rotate or revoke one. A new secret is printed once; nothing else can show it again."""
     if (rotate or revoke) != (key_id is not None) or sum((rotate, revoke, make is not None)) > 1:
-        raise typer.BadParameter("give --make NAME, or the id of a key with --rotate or --revoke, or nothing to list")
+        raise typer.BadParameter(
+            "give --make NAME, or a key's id with --rotate or --revoke; without them the keys are listed"
+        )
     try:
         with remote(url, key) as api:
             if make is not None:
@@ -60,7 +62,7 @@ def _list(api: ApiClient) -> Iterator[str]:
     if rows:
         yield from in_columns([HEAD, *rows])
     else:
-        yield "no keys but those of the settings"
+        yield "no keys except those in the settings"
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ def command(
     """List rows that could not be delivered to their runs, replay or discard them."""
     settles = replay or discard
     if (replay and discard) or settles != (every or number is not None) or (every and number is not None):
-        raise typer.BadParameter("give a row's number or --all with --replay or --discard, or none of them to list")
+        raise typer.BadParameter(
+            "give --replay or --discard with a row's number or --all; without them the rows are listed"
+        )
     verb = "replay" if replay else "discard"
     refused = 0
     try:

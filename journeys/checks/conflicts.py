@@ -38,7 +38,7 @@ def _moments(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
         return
     for index, name in enumerate(journey.entry.on):
         if name in other.entry.on:
-            text = f"{name} also opens {other.journey}, for the same moment {journey.moment}"
+            text = f"{name} also starts a run of {other.journey}, for the same moment {journey.moment}"
             yield context.problem("T601", ("entry", "on", index), text)
 
 
@@ -74,12 +74,12 @@ def _stages(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
     ended_by_other = _stages_ended(other, templates)
     for signal, stage, path in _stages_begun(journey, templates):
         if (signal, stage) in ended_by_other:
-            text = f"{signal} begins messages of the stage {stage} here, and ends them in {other.journey}"
+            text = f"{signal} starts messages of the stage {stage} here, and stops them in {other.journey}"
             yield context.problem("T603", path, text)
     begun_by_other = {(signal, stage) for signal, stage, _ in _stages_begun(other, templates)}
     for (signal, stage), path in _stages_ended(journey, templates).items():
         if (signal, stage) in begun_by_other:
-            text = f"{signal} ends messages of the stage {stage} here, and begins them in {other.journey}"
+            text = f"{signal} stops messages of the stage {stage} here, and starts them in {other.journey}"
             yield context.problem("T603", path, text)
 
 

@@ -61,7 +61,7 @@ def _channels(context: CheckContext, site: ActionSite, send: Send, template: Tem
             text = f"{send.send} is made for {' and '.join(template.channels)}, not for {channel}"
             yield context.problem("T510", path, text)
         elif channel in INTERRUPTING and not template.time_sensitive:
-            text = f"{send.send} is not marked time_sensitive, as messages by {channel} must be"
+            text = f"{send.send} is not marked `time_sensitive: true`, which {channel} requires"
             yield context.problem("T530", path, text)
 
 

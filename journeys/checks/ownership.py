@@ -71,5 +71,5 @@ def _action_names(context: CheckContext) -> Iterator[Problem]:
         if isinstance(site.action, Task):
             other = running.setdefault((state_of(site), name), site)
             if other.action != site.action:
-                text = f"another task {name} of {state_of(site) or 'the journey'} has other terms"
+                text = f"another task {name} of {state_of(site) or 'the journey'} has other keys"
                 yield context.problem("T518", (*site.path, "task"), text)

@@ -114,7 +114,7 @@ def _unused_transitions(context: CheckContext) -> Iterator[Problem]:
     ending = _unguarded_ends(context.journey)
     for reaction in context.reactions:
         if reaction.trigger == "on" and reaction.key in ending:
-            text = f"{reaction.key} ends the run by {ending[reaction.key]} first"
+            text = f"{ending[reaction.key]} ends the run on {reaction.key} before this reaction"
             yield context.problem("T206", reaction.path, text, mend="Remove it, or guard the goal or exit.")
 
 
@@ -204,7 +204,7 @@ def _unknown_signal(context: CheckContext, name: str) -> str:
     if action and outcome in {*SEND_OUTCOMES, *TASK_OUTCOMES}:
         return f"{name} is not an outcome of any action of this journey"
     if is_segment_signal(name):
-        return f"{name} cannot open a run"
+        return f"{name} cannot start a run"
     return f"{name} is not in the tracking plan" + similar_name_hint(name, context.plan.signals)
 
 

@@ -61,7 +61,7 @@ def _durations(context: CheckContext) -> Iterator[Problem]:
         if repeats and length < MINUTE:
             yield context.problem("T305", site.path, f"{site.text} is less than a minute")
         elif not length and site.path == ("goal", "within"):
-            text = f"{site.text} has no length: every run would miss the goal at once"
+            text = f"{site.text} is zero: every run would miss the goal at once"
             yield context.problem("T301", site.path, text)
 
 

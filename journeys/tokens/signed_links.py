@@ -110,7 +110,7 @@ class Links:
         payload = verify_token(self.keys, token, _CONTEXT)
         path, person, channel, topic, ref, issued = payload.decode().split(_SEPARATOR)
         if purpose not in {None, _LETTERS[path]}:
-            raise LinkError("the link is for something else")
+            raise LinkError("the link has another purpose")
         return Link(_LETTERS[path], person, channel, topic, ref), datetime.fromtimestamp(int(issued, 16), UTC)
 
 
@@ -125,7 +125,7 @@ def verify_token(keys: tuple[str, ...], token: str, context: bytes) -> bytes:
     payload, given = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     # Every key is compared, so that the time taken does not tell which one fits.
     if not sum(hmac.compare_digest(given, mac(key, payload, context)) for key in keys):
-        raise LinkError("the link is not one of ours")
+        raise LinkError("the link is invalid")
     return payload
 
 
@@ -140,7 +140,7 @@ def _encoded(raw: bytes) -> str:
 
 def _decoded(token: str) -> bytes:
     if len(token) > MAX_TOKEN or not token.isascii():
-        raise LinkError("the link is not one of ours")
+        raise LinkError("the link is invalid")
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):

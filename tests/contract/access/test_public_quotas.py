@@ -236,7 +236,7 @@ async def test_a_request_that_waits_long_for_its_network_is_refused_as_the_netwo
                 answer = await visitor.post("/v1/page", json={"anonymousId": "v-1"})
     assert answer.status_code == 429, answer.text
     assert answer.json()["type"].endswith("quota-exceeded")
-    assert "Send it again in a moment." in answer.json()["detail"]
+    assert "Send this one again in a moment." in answer.json()["detail"]
 
 
 async def test_the_bytes_of_a_key_are_counted_over_all_its_senders(narrow):

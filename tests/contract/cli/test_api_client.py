@@ -191,7 +191,7 @@ def test_texts_of_several_lines_and_other_scripts_stay_as_they_are():
 
 def test_the_keys_command_makes_lists_rotates_and_revokes_a_key(url, api):
     empty = run(url, "keys")
-    assert empty.stdout == "no keys but those of the settings\n"
+    assert empty.stdout == "no keys except those in the settings\n"
     made = run(url, "keys", "--make", "website", "--kind", "public")
     assert made.exit_code == 0, made.output
     (row,) = api.items("/v1/keys")
