@@ -222,7 +222,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Raw event for two signals", "Only the first signal would be received.", "Distinguish them with `where`."
     ),
     "T702": Code("Undeclared source", "Nobody could be asked when its events stop.", "Add it under `sources`."),
-    "T703": Code("Public mark where none may be", "Any visitor of a page could write it.", "Remove `public: true`."),
+    "T703": Code("Public mark that is not allowed", "Any visitor of a page could write it.", "Remove `public: true`."),
     "T704": Code(
         "Reserved signal under another source", "Events of your tools are refused.", "Give it the source named here."
     ),

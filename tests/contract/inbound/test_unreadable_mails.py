@@ -75,10 +75,10 @@ async def test_a_mail_that_is_sent_again_is_kept_once(api):
 async def test_a_kept_mail_is_read_and_discarded_by_a_person_and_not_replayed(api):
     await post(api, b"no mail, but with a NUL \x00 and \xff")
     item = (await held(api))[-1]
-    assert "read it, answer by hand" in item["faults"][0]
+    assert "read it, answer it by hand" in item["faults"][0]
     assert item["event"] == {"mail": "no mail, but with a NUL \ufffd and \ufffd", "bytes": 31}
     refused = await api.post(f"/v1/quarantine/{item['id']}/replay")
-    assert (refused.status_code, "act by hand" in refused.text) == (409, True)
+    assert (refused.status_code, "act on it by hand" in refused.text) == (409, True)
     assert (await api.post("/v1/quarantine:replay", params={"name": "inbound-mail"})).json()["replayed"] == 0
     assert (await api.post(f"/v1/quarantine/{item['id']}/discard")).json()["status"] == "discarded"
 
