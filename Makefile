@@ -42,7 +42,7 @@ test: setup ## Run all tests on real servers, which are started for it — pytho
 	run -m alone; \
 	[ $$none -lt 2 ] || { echo 'make test: no test is selected by $(ARGS)' >&2; exit 5; }
 
-lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports
+lint: setup ## Check style and import contracts — ruff check && ruff format --check && lint-imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-logo
