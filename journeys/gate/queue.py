@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Protocol
@@ -11,8 +10,7 @@ from journeys.frozen import frozen
 from journeys.gate.reason_codes import WITHOUT_KNOWN_END
 from journeys.language.actions import PRIORITIES
 
-
-NEW: Final = sys.maxsize
+NEW: Final = 2**63 - 1
 """The number of a message that has none yet: it comes after all that wait."""
 
 

@@ -79,7 +79,6 @@ def request_of(
     journey: str = "",
     name: str = "",
     missing: tuple[str, ...] = (),
-    ready_at: datetime | None = None,
 ) -> SendRequest:
     """The gate's request for a message of `run`, named `name`; `missing` are unknown fields that it needs (H8)."""
     return SendRequest(
@@ -96,7 +95,6 @@ def request_of(
         journey=journey,
         action=message.action,
         template=message.template,
-        ready_at=ready_at,
         run=name,
     )
 

@@ -86,10 +86,9 @@ class InMemoryGate:
             journey=run.chart.key,
             name=run.identity,
             missing=run.chart.missing(message.action, person.profile, fields) if run.chart.needs else (),
-            ready_at=queued.ready_at if queued is not None else None,
         )
         if queued is not None:
-            request = replace(request, number=queued.number)
+            request = replace(request, number=queued.number, ready_at=queued.ready_at)
         if about is not None:
             roles = run.chart.roles_for(message.state, message.action)
             request = replace(request, account=about.name, roles=roles, zone=self.recipient.zone(about.profile))
