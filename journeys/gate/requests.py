@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Protocol
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
