@@ -32,13 +32,13 @@ class Sent:
 
 
 class Senders:
-    """All clients of one storm."""
+    """All clients of one storm. The names of its people begin with `prefix`."""
 
-    def __init__(self, storm: Storm, api_url: str) -> None:
+    def __init__(self, storm: Storm, api_url: str, *, prefix: str = "") -> None:
         self.storm, self.url = storm, f"{api_url}/v1/batch"
         self.rng = random.Random(storm.seed)
         self.sent = Sent()
-        self.users = [f"u{number}" for number in range(storm.users)]
+        self.users = [f"{prefix}u{number}" for number in range(storm.users)]
 
     async def enter(self) -> None:
         """Identify every person and let them enter the journey."""
@@ -48,15 +48,29 @@ class Senders:
                 await self.send_until_accepted(client, calls)
 
     async def ping(self) -> None:
-        """Send all pings, spread over the storm's duration."""
-        pings = [(user, number) for number in range(-(-self.storm.events // len(self.users))) for user in self.users]
-        pings = pings[: self.storm.events]
-        self.rng.shuffle(pings)
-        queue = list(self._batches(pings))
+        """Send all pings, spread over the storm's duration: a few clients, each with one batch at a time."""
+        queue = list(self._batches())
         pause = self.storm.seconds * CLIENTS / len(queue)
         await asyncio.gather(*(self._run_client(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
 
-    def _batches(self, pings: list[tuple[str, int]]) -> Iterator[list[dict[str, Any]]]:
+    async def ping_on_time(self) -> None:
+        """Send all pings, evenly over the storm's duration: a batch that is refused or hangs delays no other."""
+        queue = list(self._batches())
+        pause = self.storm.seconds / len(queue)
+        async with self.client() as client:
+            await asyncio.gather(*(self._send_at(client, batch, at * pause) for at, batch in enumerate(queue)))
+
+    async def _send_at(self, client: httpx.AsyncClient, batch: list[dict[str, Any]], seconds: float) -> None:
+        tokens = [call["properties"]["token"] for call in batch]
+        await asyncio.sleep(seconds)
+        self.sent.attempted.update(tokens)
+        await self.send_until_accepted(client, batch)
+        self.sent.acknowledged.update(tokens)
+
+    def _batches(self) -> Iterator[list[dict[str, Any]]]:
+        pings = [(user, number) for number in range(-(-self.storm.events // len(self.users))) for user in self.users]
+        pings = pings[: self.storm.events]
+        self.rng.shuffle(pings)
         at = 0
         while at < len(pings):
             size = self.rng.randint(1, LARGEST_BATCH)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 from collections import Counter
 
-from tests.storm.plan import Storm
+from tests.storm.outages import stopped
+from tests.storm.plan import STOP, Storm
 from worker.stack.supervisor import Stack
 
 WORKERS = ("worker", "worker-b")
@@ -26,15 +25,16 @@ class Nemesis:
         self.stopped: set[asyncio.Task[None]] = set()
 
     def schedule(self) -> list[str]:
-        """The kinds of all faults, by weight and in random order."""
-        total = sum(self.storm.kills.values())
-        names = [name for name, weight in self.storm.kills.items() for _ in range(self.storm.faults * weight // total)]
-        names += self.rng.choices(list(self.storm.kills), k=self.storm.faults - len(names))
+        """The names of all faults, by weight and in random order."""
+        weights = self.storm.weights
+        total = sum(weights.values())
+        names = [name for name, weight in weights.items() for _ in range(self.storm.faults * weight // total)]
+        names += self.rng.choices(list(weights), k=self.storm.faults - len(names))
         self.rng.shuffle(names)
         return names
 
     async def inject_all(self) -> None:
-        """Inject all faults, then wait until every stopped worker is resumed."""
+        """Inject all faults, then wait until every stopped part is resumed."""
         pause, remaining = self.storm.seconds / self.storm.faults, self.schedule()
         while remaining:
             await asyncio.sleep(pause * self.rng.uniform(0.4, 1.6))
@@ -44,32 +44,27 @@ class Nemesis:
         await asyncio.gather(*self.stopped)
 
     def _is_possible(self, name: str) -> bool:
-        """Whether the target is up. Only one worker is stopped at a time, since another one must take over."""
-        if name == "stop":
-            return not self.stopped and all(map(self.stack.is_ready, WORKERS))
-        return self.stack.is_ready(name)
+        """Whether the target is up. One part is stopped at a time, and a worker only while another may take over."""
+        part = name.removeprefix(STOP)
+        if part == name:
+            return self.stack.is_ready(part)
+        return not self.stopped and all(map(self.stack.is_ready, WORKERS if part in WORKERS else (part,)))
 
     async def _inject(self, name: str) -> None:
-        part = self.rng.choice(WORKERS) if name == "stop" else name
         seconds, down_for = self.rng.uniform(*self.storm.stopped_for), self.rng.uniform(0.0, DOWN.get(name, 0.5))
-        if name == "stop":
-            self._stop(part, seconds)
+        if name.startswith(STOP):
+            self._stop(name.removeprefix(STOP), seconds)
         else:
-            await self.stack.kill(part, down_for=down_for)
+            await self.stack.kill(name, down_for=down_for)
         self.done[name] += 1
 
-    def _stop(self, worker: str, seconds: float) -> None:
-        pid = self.stack.pid(worker)
-        if pid:
-            os.kill(pid, signal.SIGSTOP)
-            task = asyncio.create_task(self._resume(pid, seconds))
+    def _stop(self, part: str, seconds: float) -> None:
+        if pid := self.stack.pid(part):
+            task = asyncio.create_task(self._stop_for(pid, seconds))
             self.stopped.add(task)
             task.add_done_callback(self.stopped.discard)
 
-    async def _resume(self, pid: int, seconds: float) -> None:
-        """Let a stopped worker continue in the middle of its work, after its leases may have expired."""
-        await asyncio.sleep(seconds)
-        try:
-            os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            return  # it was killed while it was stopped
+    async def _stop_for(self, pid: int, seconds: float) -> None:
+        """Stop a process in the middle of its work, and let it continue after its leases may have expired."""
+        async with stopped(pid):
+            await asyncio.sleep(seconds)

@@ -14,8 +14,19 @@ PINGED: Final = "storm_pinged"
 SUBJECT: Final = "Ping "
 """Start of a mail's subject, before the token of its event: mails are matched with events by the subject alone."""
 
-KILLS: Final[Mapping[str, int]] = {"worker": 8, "worker-b": 7, "api": 6, "temporal": 10, "mail": 5, "stop": 4}
-"""Weights of the faults: SIGKILL of a part, or `stop`, a worker stopped for longer than its lease and then resumed."""
+STOP: Final = "stop-"
+"""Start of the name of a fault that stops a part with SIGSTOP and resumes it later. The others are SIGKILL of a part."""
+FAULTS: Final[Mapping[str, int]] = {
+    "worker": 8,
+    "worker-b": 7,
+    "api": 6,
+    "temporal": 10,
+    "mail": 5,
+    "postgres": 2,
+    **{STOP + part: 1 for part in ("api", "temporal", "postgres")},
+    **{STOP + part: 2 for part in ("worker", "worker-b")},
+}
+"""Weights of the faults. A worker is stopped for longer than its lease, while the other takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +36,10 @@ class Storm:
     seed: int
     events: int = 1_000
     users: int = 100
-    faults: int = 40
-    seconds: float = 40.0
+    faults: int = 45
+    seconds: float = 45.0
     drain_seconds: float = 60.0
-    kills: Mapping[str, int] = field(default_factory=lambda: KILLS)
+    weights: Mapping[str, int] = field(default_factory=lambda: FAULTS)
     stopped_for: tuple[float, float] = (3.0, 12.0)
     fail_rate: float = 0.03
     drop_rate: float = 0.03
