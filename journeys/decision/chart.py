@@ -41,7 +41,10 @@ class Delay:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledAction:
-    """An action with its compiled expressions: guard, data, `for_each`, delays."""
+    """An action with its compiled expressions: guard, data, `for_each`, delays.
+
+    `nth` numbers the actions of one name in one state, the journey's own first: several emissions may have one name.
+    """
 
     spec: Action
     name: str
@@ -50,6 +53,7 @@ class CompiledAction:
     for_each: Condition | None = None
     expires: Delay | None = None
     sla: Delay | None = None
+    nth: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

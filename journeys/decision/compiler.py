@@ -207,23 +207,27 @@ class _Compiler:
         self, specs: tuple[Action, ...], signals: tuple[str, ...], state: str
     ) -> tuple[CompiledAction, ...]:
         """`state` is where they run: for a transition's actions, its target."""
-        compiled = tuple(self.action(spec, signals) for spec in specs)
-        self.actions.extend((state, action) for action in compiled)
-        return compiled
+        compiled = list[CompiledAction]()
+        for spec in specs:
+            compiled.append(self.action(spec, signals, state))
+            self.actions.append((state, compiled[-1]))
+        return tuple(compiled)
 
-    def action(self, spec: Action, signals: tuple[str, ...]) -> CompiledAction:
+    def action(self, spec: Action, signals: tuple[str, ...], state: str) -> CompiledAction:
         expressions = spec.set if isinstance(spec, Set) else getattr(spec, "data", {})
         for_each = spec.for_each if isinstance(spec, Emit) else None
         expires = spec.expires if isinstance(spec, Send) else None
         sla = spec.sla if isinstance(spec, Task) else None
+        name = action_name(spec)
         return CompiledAction(
             spec,
-            action_name(spec),
+            name,
             self.guard(spec.when, signals),
             tuple((name, self.condition(source, signals, "value")) for name, source in expressions.items()),
             self.condition(for_each, signals, "list") if for_each else None,
             self.delay(expires) if expires else None,
             self.delay(sla) if sla else None,
+            sum(other.name == name and of in ("", state) for of, other in self.actions),
         )
 
     def end_rule(self, signal: str, when: str | None) -> EndRule:

@@ -10,6 +10,8 @@ Pure and total. An occurrence is always decided in this order:
 4. The occurrence itself: the goal before exits, exits before the state's transitions, those before the journey's.
 5. Timers that it made due at once, so that no due timer is left.
 
+Effects that wait for a step come before all of it: a decision has at most `MOST_EFFECTS`, and the next is due at once.
+
 A guard that is not true has its reason in the log. There is no clock, no random number and no I/O.
 """
 
@@ -51,6 +53,7 @@ def decide_in(draft: RunDraft, occurrence: Occurrence) -> bool:
     if not draft.is_open or _already_seen(draft, occurrence):
         return False
     at = occurrence.at if draft.last_at is None else max(occurrence.at, draft.last_at)
+    draft.release_slice()
     fire_due_timers(draft, at)
     if draft.outcome is None and not isinstance(occurrence, TimerDue):
         draft.last_at = at

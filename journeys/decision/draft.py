@@ -29,6 +29,12 @@ from journeys.decision.occurrences import Facts, LaneOccurrence
 from journeys.decision.state import RunState
 from journeys.language.conditions import Condition
 
+MOST_EFFECTS = 100
+"""Effects of one decision, and so of one step; what exceeds them waits in `held` for the steps that follow at once.
+
+A step has ten seconds (`workflows/limits.py`), and its messages are decided in one transaction. A run that resumes, or that
+catches up after months, may have thousands.
+"""
 SUPERSEDED = "the run is paused, and holds a newer one of this action"
 _state_values = attrgetter(*[field.name for field in fields(RunState)])
 """The values of a `RunState` in the order of its constructor, read by name from whatever has its fields."""
@@ -151,10 +157,26 @@ class RunDraft:
         self.log.append(LogLine(self.at, kind, about, text))
 
     def emit(self, effect: Effect) -> None:
-        """Add an effect; a paused run holds it back, unless it only withdraws, closes or finishes."""
-        if self.paused_at is None or isinstance(effect, Finished | WithdrawnMessages | ClosedTask):
+        """Add an effect; a paused run holds it, unless it only withdraws, closes or finishes.
+
+        Behind effects that wait for a step, and beyond `MOST_EFFECTS`, it waits too, so that their order stays.
+        """
+        if isinstance(effect, Finished | WithdrawnMessages | ClosedTask):
             self.effects.append(effect)
-            return
+        elif self.paused_at is not None:
+            self._hold(effect)
+        elif self.held or len(self.effects) >= MOST_EFFECTS:
+            self.held = (*self.held, *effects_to_json((effect,)))
+        else:
+            self.effects.append(effect)
+
+    def release_slice(self) -> None:
+        """Add the effects that have waited longest for a step; none in a pause."""
+        if self.held and self.paused_at is None:
+            slice_, self.held = self.held[:MOST_EFFECTS], self.held[MOST_EFFECTS:]
+            self.effects += effects_from_json(list(slice_))
+
+    def _hold(self, effect: Effect) -> None:
         self.held, superseded = hold(self.held, effects_to_json((effect,)))
         self.note("held", effect.kind, f"{effect.kind} held while paused")
         for older in effects_from_json(list(superseded)):

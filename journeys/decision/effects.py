@@ -93,7 +93,7 @@ class ChangedAudience:
 class EmittedSignal:
     """A signal for the subject; `key` is its idempotency key within the run, `item` its place in `for_each`.
 
-    `action` is empty for one that an older version recorded.
+    `nth` tells it from other emissions of its signal in its state. `action` is empty for one that an older version recorded.
     """
 
     name: str
@@ -104,6 +104,7 @@ class EmittedSignal:
     visit: int = 0
     action: str = ""
     item: int | None = None
+    nth: int = 0
     kind: Literal["emit"] = "emit"
 
 

@@ -1,7 +1,7 @@
 """Effects that a paused run holds: the newest of each action.
 
 A run may be paused for months while signals arrive, and its state crosses processes with each step. So what it holds is
-bounded by its chart, and so is the step that resumes it.
+bounded by its chart. Steps take it in slices (`RunDraft.emit`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ def held_name(effect: Mapping[str, Any]) -> str:
 
 
 def _action_of(effect: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The state and action of an effect, of any visit, and of an emitted signal its place in `for_each`."""
+    """The state and action of an effect, of any visit, and of an emitted signal its place in the state and in `for_each`."""
     if effect["kind"] == "emit" and not effect.get("action"):
         return ("emit", effect["key"])  # recorded by an older version, without its action
-    return (effect["kind"], effect.get("state"), effect.get("action"), effect.get("audience"), effect.get("item"))
+    places = (
+        effect.get("state"),
+        effect.get("action"),
+        effect.get("nth", 0),
+        effect.get("audience"),
+        effect.get("item"),
+    )
+    return (effect["kind"], *places)

@@ -12,7 +12,7 @@ from typing import Any
 from journeys.decision.chart import ChartTransition, CompiledAction, EndRule, StateNode
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Finished, WithdrawnMessages
-from journeys.decision.operator import drop_held_effects
+from journeys.decision.operator import drop_held_effects, emit_last_effects
 from journeys.decision.perform import close_tasks, escalate_task, perform_all, settle_closed_task
 from journeys.decision.state import UnconsumedSignal
 from journeys.decision.timers import (
@@ -221,9 +221,12 @@ def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = Fal
     draft.outcome = outcome
     if not keep_tasks:
         close_tasks(draft, reason)
+    if draft.paused_at is None:
+        emit_last_effects(draft, "the run ended")
+    else:
+        drop_held_effects(draft, "the run ended while paused")
     draft.emit(WithdrawnMessages(reason, draft.at))
     draft.emit(Finished(outcome, draft.at))
-    drop_held_effects(draft, "the run ended while paused")
     draft.timers, draft.missed = {}, ()
     draft.note("finished", outcome, reason)
 

@@ -6,7 +6,7 @@ A paused run decides signals, goal and exits; its timers do not fire and its eff
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Effect, OpenedTask, effects_from_json
@@ -26,7 +26,7 @@ def pause(draft: RunDraft, by: str) -> None:
 
 
 def resume(draft: RunDraft, mode: ResumeMode, by: str) -> None:
-    """End the pause and emit what was held. `mode` decides about timers.
+    """End the pause and emit what was held, in slices (`RunDraft.emit`). `mode` decides about timers.
 
     `shift` adds the paused time to relative timers, `catch_up` leaves those due to fire now, `expire` drops them.
     """
@@ -65,6 +65,21 @@ def drop_held_effects(draft: RunDraft, reason: str, state: str | None = None, vi
         if state is not None and not of_visit:
             kept.append(effect)
         else:
-            about = held_name(effect)
-            draft.note("held", about, f"{about}: held while paused, and dropped: {reason}")
+            _note_dropped(draft, effect, reason)
     draft.held = tuple(kept)
+
+
+def emit_last_effects(draft: RunDraft, reason: str) -> None:
+    """Emit all that waits for a step, as no step follows; messages and tasks that the run's end takes back are dropped."""
+    waiting, draft.held = draft.held, ()
+    for effect in waiting:
+        if effect["kind"] in _OF_VISIT and not effect.get("stands"):
+            _note_dropped(draft, effect, reason)
+        else:
+            draft.effects += effects_from_json([effect])
+
+
+def _note_dropped(draft: RunDraft, effect: dict[str, Any], reason: str) -> None:
+    about = held_name(effect)
+    waited = "waiting for its step" if draft.paused_at is None else "held while paused"
+    draft.note("held", about, f"{about}: {waited}, and dropped: {reason}")

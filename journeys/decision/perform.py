@@ -108,7 +108,15 @@ def _emit_signals(draft: RunDraft, action: CompiledAction, spec: Emit) -> None:
         place = index if action.for_each is not None else None
         draft.emit(
             EmittedSignal(
-                spec.emit, key, draft.at, _values(draft, action), draft.state, draft.visit, action.name, place
+                spec.emit,
+                key,
+                draft.at,
+                _values(draft, action),
+                draft.state,
+                draft.visit,
+                action.name,
+                place,
+                action.nth,
             )
         )
     draft.item = None

@@ -40,7 +40,7 @@ class RunState:
     journey, `t:` of an open task, `goal`); a spent timer is absent. `fired` counts a repeat's firings, `firings` an
     action's, both in this visit. `anchors` has the date for which an anchor has fired (`state/s:…` for a state's).
     `facts` are JSON values by field (`profile.plan`), `seqs` the last sequence number by lane. `missed` are signals
-    that no transition consumed, `held` effects (as JSON) that wait for the end of a pause.
+    that no transition consumed, `held` effects (as JSON) that wait for the end of a pause, or for the next steps after it.
     """
 
     state: str = ""
@@ -68,7 +68,7 @@ class RunState:
         return self.outcome is None
 
     def next_due(self) -> datetime | None:
-        """The earliest deadline, or None; a paused run's timers do not fire."""
+        """The earliest deadline, or None (`next_deadline`)."""
         return next_deadline(self)
 
 
@@ -78,16 +78,23 @@ class TimedRun(Protocol):
     @property
     def timers(self) -> dict[str, datetime]: ...
     @property
+    def last_at(self) -> datetime | None: ...
+    @property
+    def held(self) -> tuple[dict[str, Any], ...]: ...
+    @property
     def paused_at(self) -> datetime | None: ...
     @property
     def outcome(self) -> str | None: ...
 
 
 def next_deadline(run: TimedRun) -> datetime | None:
-    """The earliest deadline of a run, or None; a paused run's timers do not fire."""
-    if run.paused_at is not None or run.outcome is not None or not run.timers:
+    """The earliest deadline of a run, or None; a paused run's timers do not fire.
+
+    Effects that wait for a step are due at once: at the instant of the last decision.
+    """
+    if run.paused_at is not None or run.outcome is not None:
         return None
-    return min(run.timers.values())
+    return run.last_at if run.held else min(run.timers.values(), default=None)
 
 
 _ADAPTER: TypeAdapter[RunState] = TypeAdapter(RunState)

@@ -63,7 +63,7 @@ class Steps:
         draft.effects, draft.log = [], []
         decide_in(draft, occurrence)
         due = next_deadline(draft)
-        if due != run.due:
+        if due != run.due or draft.held:  # what waits for a step is due at the same instant again
             run.due = due
             if due is not None:
                 self.agenda.add(due, RUN, run.number, run)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from journeys.decision import draft
 from journeys.decision.effects import EmittedSignal, OpenedTask, SendMessage
-from journeys.decision.occurrences import ResumeMode
+from journeys.decision.occurrences import ResumeMode, TimerDue
 from journeys.decision.state import state_from_json, state_to_json
 from tests.support.run_script import Play, day
 
@@ -56,6 +57,20 @@ def test_A4_items_of_one_emission_are_all_held() -> None:
     assert len(run.state.held) == 3
 
 
+TWINS = """
+on: {call: {do: {emit: heard, data: {n: "4"}}}}
+states: {a: {on: {news: {do: [{emit: heard, data: {n: "1"}}, {emit: heard, data: {n: "2"}}]}, order: {do: {emit: heard, data: {n: "3"}}}}}}
+"""
+
+
+def test_A4_emissions_of_one_signal_in_one_list_are_different_actions() -> None:
+    run = Play(TWINS).pause(1).signal(2, "news").signal(3, "call").signal(4, "news").signal(5, "order")
+    signals = [effect for effect in run.resume(6).did if isinstance(effect, EmittedSignal)]
+    assert [(signal.at, signal.data) for signal in signals] == [
+        (day(3), {"n": 4}), (day(4), {"n": 1}), (day(4), {"n": 2}), (day(5), {"n": 3}),
+    ]  # fmt: skip
+
+
 def test_A4_a_paused_run_that_enters_a_state_again_holds_its_newest_emission_only() -> None:
     run = Play("states: {a: {do: [{emit: seen}, {emit: order}], on: {go: b}}, b: {on: {go: a}}}").pause(1)
     for n in range(200):
@@ -87,6 +102,75 @@ def test_A4_thousands_that_an_older_version_held_are_resumed_as_the_newest_of_ea
     run.resume(3)
     assert len(run.effects) - before == 3
     assert run.says("1000 older effects withheld")
+
+
+MANY = """
+states:
+  a:
+    on:
+      news: {do: [{emit: heard, for_each: "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"}, {send: news}, {task: call, sla: P1D}]}
+      go: b
+      won: end
+  b: {}
+  end: {do: [{send: thanks}], final: won}
+"""
+
+
+def many(monkeypatch: pytest.MonkeyPatch, *, most: int) -> Play:
+    """A paused run that holds twelve effects, of which one step takes `most`."""
+    monkeypatch.setattr(draft, "MOST_EFFECTS", most)
+    return Play(MANY).pause(1).signal(2, "news")
+
+
+def test_A4_a_run_resumes_in_slices_that_follow_one_another_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = many(monkeypatch, most=5).resume(3)
+    slices = [run.kinds()]
+    while (due := run.state.next_due()) is not None and run.state.held:
+        assert due == day(3)
+        run.state = state_from_json(state_to_json(run.state))
+        slices.append(run.do(TimerDue(due)).kinds())
+    assert slices == [["emit"] * 5, ["emit"] * 5, ["send", "task"]]
+    assert run.state.next_due() == day(4), "the held task has its whole time"
+
+
+def test_A4_what_is_decided_between_two_slices_comes_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = many(monkeypatch, most=5).resume(3).signal(3.1, "news")
+    assert run.kinds() == ["emit"] * 5
+    run.wait(3.2)
+    assert [effect.at for effect in run.effects] == sorted(effect.at for effect in run.effects)
+    assert run.sent == [("news", 2), ("news", 3.1)]
+    assert len({effect.key for effect in run.effects if effect.kind == "emit"}) == 20
+
+
+def test_A4_a_state_that_is_left_between_two_slices_drops_its_messages_and_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = many(monkeypatch, most=5).resume(3).signal(3.1, "go").wait(4)
+    assert (run.state.state, run.sent, run.state.held) == ("b", [], ())
+    assert [effect.kind for effect in run.effects].count("emit") == 10
+    assert run.says("news: waiting for its step, and dropped")
+
+
+def test_A4_a_run_that_ends_between_two_slices_still_emits_its_signals_and_its_last_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = many(monkeypatch, most=5).resume(3).signal(3.1, "won")
+    assert (run.state.outcome, run.state.held, run.sent) == ("won", (), [("thanks", 3.1)])
+    assert [effect.kind for effect in run.effects].count("emit") == 10
+    assert run.kinds()[-1] == "finish"
+
+
+def test_A4_a_step_of_many_timers_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "MOST_EFFECTS", 5)
+    run = Play("states: {a: {every: {P1D: {do: {send: tip}}}}}").pause(1).resume(21.5, "catch_up")
+    assert len(run.did) == 5
+    sizes = []
+    while run.state.held:
+        due = run.state.next_due()
+        assert due is not None
+        sizes.append(len(run.do(TimerDue(due)).did))
+    assert sizes == [5, 5, 5]
+    assert [at for _, at in run.sent] == [1] + [21.5] * 20
 
 
 def test_no_timer_is_due_while_paused() -> None:

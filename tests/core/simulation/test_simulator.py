@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.app import build_cli
+from journeys.decision import draft
 from journeys.gate.policy import load_policy
 from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_recorded, signal_name
 from journeys.simulation.simulator import simulate, timeline_table
@@ -289,3 +290,11 @@ def test_simulate_names_a_missing_journey_or_file(arguments: tuple[str, ...]) ->
     result = run(*arguments)
     assert result.exit_code == 2
     assert "no" in result.output
+
+
+def test_A4_what_exceeds_one_step_follows_at_the_same_instant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "MOST_EFFECTS", 4)
+    text = 'states: {a: {do: [{emit: heard, for_each: "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"}, {send: one}], on: {heard: {do: {set: {n: "1"}}}}}}'
+    simulated = happen(person(text), signal(0, "begin"))
+    assert messages_of(simulated) == [("sent", "send:one", 0)]
+    assert sum(line.kind == "fired" for line in simulated.lines()) == 10
