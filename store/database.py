@@ -77,7 +77,7 @@ class DatabaseClosedError(RuntimeError):
 class Database:
     """A pool of at most `2 * pool` connections to one PostgreSQL, opened on first use.
 
-    `options` apply to every new connection: `timeout`, `server_settings`.
+    `options` apply to every new connection: `timeout`, `server_settings`, `init`.
     """
 
     def __init__(self, url: str, *, pool: int = 10) -> None:

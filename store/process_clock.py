@@ -1,8 +1,8 @@
 """Clock of this process, corrected to PostgreSQL's.
 
 Instants that another machine compares (leases, deadlines, acceptance) are PostgreSQL's. Asking it for each would cost a
-statement a step, so a process measures by how much its machine differs, when it connects and every half minute, and adds
-that. A difference within the time of the measurement is none.
+statement a step, so a process measures by how much its machine differs, by its first connection and every half minute, and
+adds that. A difference within the time of the measurement is none.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class ProcessClock:
         self.offset = timedelta()
         self.skew = timedelta()
         """How far this machine is ahead of PostgreSQL, as measured last."""
+        self.is_measured = False
+        """Whether the last measurement succeeded."""
 
     def machine_now(self) -> datetime:
         """The instant that this machine shows."""
@@ -55,6 +57,7 @@ class ProcessClock:
         measured = [await self._sample(connection) for _ in range(SAMPLES)]
         took, skew = min(measured)
         self.skew = skew if abs(skew) > took else timedelta()
+        self.is_measured = True
 
     async def _sample(self, connection: Connection) -> tuple[timedelta, timedelta]:
         """How long the answer took, and by how much this machine was ahead in the middle of that time."""
@@ -69,6 +72,19 @@ CLOCK: Final = ProcessClock()
 """The clock of this process: there is one, as there is one system clock."""
 
 
+def measure_on_connect(database: Database) -> None:
+    """From the next connection on, measure the skew by a new connection before anybody uses it, if it is not known.
+
+    A process that starts in an outage of the database would otherwise work with its machine's clock for half a minute.
+    """
+
+    async def measure_first(connection: Connection) -> None:
+        if not CLOCK.is_measured:
+            await CLOCK.measure(connection)
+
+    database.options = {**database.options, "init": measure_first}
+
+
 async def measure_clock(database: Database) -> None:
     """Measure the skew of this process now, and log a large one. Raises the database's errors."""
     async with database.reading() as connection:
@@ -80,8 +96,10 @@ async def measure_clock(database: Database) -> None:
 async def keep_measured(database: Database, stop: asyncio.Event) -> None:
     """Measure the skew now and every half minute until `stop` is set; an outage is waited for."""
     while not stop.is_set():
-        with contextlib.suppress(Exception):
+        try:
             await measure_clock(database)
+        except Exception:  # noqa: BLE001 -- an outage; the next connection may be to another machine
+            CLOCK.is_measured = False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), SECONDS)
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 import structlog
 from temporalio.client import Client
 
-from store.process_clock import CLOCK
+from store.process_clock import CLOCK, measure_on_connect
 from store.timeouts import limit_lock_time
 from worker import event_loop
 from worker.composition import worker as composition
@@ -41,10 +41,8 @@ async def run_worker(settings: Settings) -> None:
         raise SettingsError(NO_TEMPORAL)
     database = open_database(settings, pool=POOL)
     limit_lock_time(database, HOLDING_SECONDS)
+    measure_on_connect(database)
     CLOCK.offset = timedelta(seconds=settings.clock_offset_seconds)
-    with contextlib.suppress(Exception):  # in an outage the loop measures later
-        async with database.reading() as connection:
-            await CLOCK.measure(connection)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

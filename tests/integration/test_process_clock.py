@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from store.database import Database
-from store.process_clock import CLOCK, ProcessClock
+from store.process_clock import CLOCK, ProcessClock, keep_measured, measure_on_connect
 from tests.support.api import application
 
 
@@ -26,6 +27,30 @@ async def test_A6_a_difference_within_the_time_of_the_measurement_is_none(databa
     async with database.reading() as connection:
         await clock.measure(connection)
     assert clock.skew == timedelta(0)
+
+
+async def test_A6_the_first_connection_after_an_outage_measures_before_it_is_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLOCK, "offset", timedelta(seconds=10))
+    monkeypatch.setattr(CLOCK, "skew", timedelta())
+    monkeypatch.setattr(CLOCK, "is_measured", False)
+    measure_on_connect(database)
+    async with database.reading():
+        assert abs(CLOCK.now() - datetime.now(UTC)) < timedelta(seconds=0.2)
+
+
+async def test_A6_a_clock_that_cannot_be_measured_is_measured_by_the_next_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CLOCK, "is_measured", True)
+    unreachable, stop = Database("postgresql://nobody@/none?host=/nowhere"), asyncio.Event()
+    measuring = asyncio.create_task(keep_measured(unreachable, stop))
+    async with asyncio.timeout(10):
+        while CLOCK.is_measured:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await measuring
 
 
 async def test_A6_the_api_has_measured_its_clock_before_it_accepts_events(

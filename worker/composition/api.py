@@ -26,7 +26,7 @@ from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
 from api.runs.temporal import TemporalRunCommands
 from store.database import Database
-from store.process_clock import CLOCK
+from store.process_clock import CLOCK, measure_on_connect
 from store.timeouts import limit_statement_time
 from worker import event_loop
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
@@ -95,6 +95,7 @@ async def serve_api(settings: Settings) -> None:
     limits = Limits()
     database = open_database(settings, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
+    measure_on_connect(database)
     CLOCK.offset = timedelta(seconds=settings.clock_offset_seconds)
     config = uvicorn.Config(
         application(settings, database, limits),
