@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
-    from journeys.protocol.envelope import Unreadable, read_envelope
+    from journeys.protocol.envelope import NewerOccurrence, Unreadable, read_envelope
 
 MOST_SHOWN: Final = 2_000
 """Characters of an arrival that a dead letter keeps."""
@@ -59,10 +59,14 @@ class Arrival:
             raise Unreadable("the first argument of a signal is a JSON object, its data")
         return value
 
-    def tombstone(self, reason: str) -> dict[str, Any]:
-        """The dead letter that a step stores instead; its texts have no NUL and at most `MOST_SHOWN` characters."""
-        entry = {"name": self.name, "reason": reason, "payload": self._excerpt()}
-        return {key: text.replace("\x00", "�")[:MOST_SHOWN] for key, text in entry.items()}
+    def tombstone(self, fault: Exception) -> dict[str, Any]:
+        """The dead letter that a step stores instead; its texts have no NUL and at most `MOST_SHOWN` characters.
+
+        Of an occurrence of a newer version it has the place in the lane: its row is parked.
+        """
+        entry = {"name": self.name, "reason": str(fault), "payload": self._excerpt()}
+        place = {"lane": fault.lane, "seq": fault.seq} if isinstance(fault, NewerOccurrence) else {}
+        return {key: text.replace("\x00", "�")[:MOST_SHOWN] for key, text in entry.items()} | place
 
     def carried(self) -> tuple[str, Any]:
         """Its name and value for continue-as-new; an excerpt if it cannot be read."""

@@ -39,7 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.decision.state import RunState, state_from_json, state_to_json
     from journeys.language.signal_names import RESERVED_PREFIX
     from journeys.protocol import wire
-    from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant, read_tick
+    from journeys.protocol.envelope import Unreadable, decidable_occurrence, parse_instant, read_tick
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
     from workflows import invocations, limits
     from workflows.arrivals import Arrival
@@ -125,14 +125,14 @@ class JourneyWorkflow(OperatorCommands):
         return None
 
     async def _read(self, chart: Chart, arrival: Arrival) -> Occurrence | None:
-        """The occurrence in an arrival; one that cannot be read, or of an unknown name, becomes a dead letter."""
+        """The occurrence in an arrival; one that cannot be read, or of an unknown name, becomes a dead letter, or is parked."""
         if arrival.name == wire.SIGNAL_NUDGE:
             if not self.state.state:
                 await self._resume_from_store(chart)
             return None
         try:
             if arrival.name == wire.SIGNAL_EVENT:
-                return occurrence_of(arrival.envelope())
+                return decidable_occurrence(self.state, arrival.envelope())
             if arrival.name == wire.SIGNAL_TICK and self.start.clock is not None:
                 due = read_tick(arrival.data())
                 return TimerDue(due) if due == self.state.next_due() else None
@@ -140,11 +140,14 @@ class JourneyWorkflow(OperatorCommands):
                 raise Unreadable(f"{arrival.name} is not known to {chart.key}")
             await self._accept_plain(arrival.name, arrival.data())
         except (Unreadable, invocations.RefusedByActivity) as fault:
-            await self._dead_letter(chart, arrival.tombstone(str(fault)))
+            await self._dead_letter(chart, arrival.tombstone(fault))
         return None
 
     async def _dead_letter(self, chart: Chart, tombstone: dict[str, Any]) -> None:
-        """Store a dead letter with a step of its own; a step that is adopted instead does not contain it."""
+        """Store a dead letter with a step of its own; a step that is adopted instead does not contain it.
+
+        The step parks an occurrence of a newer version instead.
+        """
         while isinstance(await self._save_or_adopt(chart, tombstones=[tombstone]), AlreadyCommitted):
             pass
 

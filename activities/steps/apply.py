@@ -50,6 +50,7 @@ from store.messages import withdrawals
 from store.messages.entries import LedgerEntry, new_entry
 from store.messages.ledger import write_message
 from store.messages.outcomes import enqueue_outcome
+from store.outbox.parked import park_newer
 from store.people import subjects
 from store.people.subjects import Subject
 from store.people.test_clocks import now_for
@@ -134,7 +135,8 @@ class StepTransaction:
             await self._send(message, row, recipients[message_key(row.id, message, "")], locked, now)
         await self._decide(now)
         await projection.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)
-        await projection.store_dead_letters(connection, step.run, step.step, step.tombstones)
+        unreadable = await park_newer(connection, projection.listener_of(row), step.tombstones)
+        await projection.store_dead_letters(connection, step.run, step.step, unreadable)
         await self._emit(row)
         return self.applied
 

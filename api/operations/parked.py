@@ -51,7 +51,7 @@ class ParkedRoutes:
         after = position[0] if position else 0
         async with self._database.reading() as connection:
             items = await parked.list_parked(
-                connection, status=status, code=code, run=run, after=after, limit=limit + 1
+                connection, status=status, codes=code and [code], run=run, after=after, limit=limit + 1
             )
         return page_of(items, limit, lambda item: (item["id"],))
 

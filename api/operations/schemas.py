@@ -77,7 +77,7 @@ class ParkedRow(BaseModel):
     at: datetime
     data: dict[str, Any]
     opens: bool
-    code: Literal["refused", "unreadable", "definition"]
+    code: Literal["refused", "unreadable", "definition", "version"]
     reason: str
     parked_at: datetime
     status: Literal["held", "replayed", "discarded"]

@@ -207,11 +207,7 @@ class _Compiler:
         self, specs: tuple[Action, ...], signals: tuple[str, ...], state: str
     ) -> tuple[CompiledAction, ...]:
         """`state` is where they run: for a transition's actions, its target."""
-        compiled = list[CompiledAction]()
-        for spec in specs:
-            compiled.append(self.action(spec, signals, state))
-            self.actions.append((state, compiled[-1]))
-        return tuple(compiled)
+        return tuple(self.action(spec, signals, state) for spec in specs)
 
     def action(self, spec: Action, signals: tuple[str, ...], state: str) -> CompiledAction:
         expressions = spec.set if isinstance(spec, Set) else getattr(spec, "data", {})
@@ -219,16 +215,16 @@ class _Compiler:
         expires = spec.expires if isinstance(spec, Send) else None
         sla = spec.sla if isinstance(spec, Task) else None
         name = action_name(spec)
-        return CompiledAction(
-            spec,
-            name,
-            self.guard(spec.when, signals),
+        action = CompiledAction(
+            spec, name, self.guard(spec.when, signals),
             tuple((name, self.condition(source, signals, "value")) for name, source in expressions.items()),
             self.condition(for_each, signals, "list") if for_each else None,
             self.delay(expires) if expires else None,
             self.delay(sla) if sla else None,
             sum(other.name == name and of in ("", state) for of, other in self.actions),
-        )
+        )  # fmt: skip
+        self.actions.append((state, action))
+        return action
 
     def end_rule(self, signal: str, when: str | None) -> EndRule:
         return EndRule(signal, self.guard(when, (signal,)))

@@ -19,7 +19,8 @@ from journeys.decision.occurrences import (
     OptedOut,
     Signal,
 )
-from journeys.protocol.wire import VERSION, Envelope
+from journeys.decision.state import RunState
+from journeys.protocol.wire import KINDS, VERSION, Envelope
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
@@ -32,6 +33,14 @@ class Unreadable(ValueError):
     """An arrival is not an envelope of a known version. It becomes a dead letter and ends no run."""
 
 
+class NewerOccurrence(Unreadable):
+    """An occurrence at a known place in a lane that this version cannot decide: it is parked until one that can runs."""
+
+    def __init__(self, reason: str, lane: str, seq: int) -> None:
+        super().__init__(reason)
+        self.lane, self.seq = lane, seq
+
+
 def parse_instant(text: str) -> datetime:
     """An aware UTC instant from its ISO text. Raises ValueError."""
     at = datetime.fromisoformat(text)
@@ -39,7 +48,10 @@ def parse_instant(text: str) -> datetime:
 
 
 def read_envelope(value: Any) -> Envelope:
-    """An envelope from decoded JSON. Raises Unreadable, also for a field of a wrong type: `decide` checks none."""
+    """An envelope from decoded JSON. Raises Unreadable, also for a field of a wrong type: `decide` checks none.
+
+    Raises NewerOccurrence for a field, kind or version that only a newer version can have written.
+    """
     if isinstance(value, Envelope):
         return value
     if isinstance(value, dict):
@@ -47,16 +59,37 @@ def read_envelope(value: Any) -> Envelope:
         scopes = value.get("facts") or {}
         if wrong or not all(isinstance(scope, dict) for scope in scopes.values()):
             raise Unreadable(f"not an envelope: {', '.join(wrong) or 'facts'} of another type")
+        _refuse_newer(value)
     try:
         envelope = Envelope(**value)
-        if envelope.v > VERSION or not isinstance(envelope.seq, int):
-            raise Unreadable(f"version {envelope.v} is newer than this worker's {VERSION}")
         occurrence_of(envelope)
     except Unreadable:
         raise
     except Exception as fault:  # noqa: BLE001 -- any fault of a foreign value means the same
         raise Unreadable(f"not an envelope: {type(fault).__name__}") from None
     return envelope
+
+
+def _refuse_newer(value: Mapping[str, Any]) -> None:
+    if not isinstance(value.get("lane"), str) or type(value.get("seq")) is not int:
+        return  # it has no place, so no row that could be parked
+    newer = [f"the field {name}" for name in sorted(set(value) - set(_TYPES))]
+    newer += [f"version {value['v']}"] if value.get("v", VERSION) > VERSION else []
+    newer += [f"the kind {value['kind']!r}"] if value.get("kind", "signal") not in KINDS else []
+    if newer:
+        raise NewerOccurrence(f"this version does not know {', '.join(newer)}", value["lane"], value["seq"])
+
+
+def decidable_occurrence(state: RunState, envelope: Envelope) -> Occurrence:
+    """The occurrence in an envelope, for a run in this state. Raises Unreadable.
+
+    Raises NewerOccurrence for what a run may not decide before the row that opens it, which is parked then.
+    """
+    occurrence = occurrence_of(envelope)
+    if not state.state and isinstance(occurrence, Signal | FieldsChanged | DeadlineSet) and occurrence.seq:
+        text = "it comes after the row that opens the run, which is parked"
+        raise NewerOccurrence(text, occurrence.lane, occurrence.seq)
+    return occurrence
 
 
 def read_tick(data: Mapping[str, Any]) -> datetime:
@@ -68,7 +101,7 @@ def read_tick(data: Mapping[str, Any]) -> datetime:
 
 
 def occurrence_of(envelope: Envelope) -> Occurrence:
-    """The occurrence in an envelope. Raises Unreadable for an unknown kind."""
+    """The occurrence in an envelope. Raises NewerOccurrence for an unknown kind."""
     at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq
     match envelope.kind:
         case "entered":
@@ -87,4 +120,4 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
         case "erased":
             return Erased(at, lane=lane, seq=seq)
         case other:
-            raise Unreadable(f"{other!r} is not a kind of occurrence")
+            raise NewerOccurrence(f"this version does not know the kind {other!r}", lane, seq)

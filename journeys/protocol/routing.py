@@ -12,7 +12,8 @@ from typing import Any
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import case_of
-from journeys.protocol.wire import Envelope
+from journeys.protocol.envelope import NewerOccurrence
+from journeys.protocol.wire import KINDS, Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class RunSubscription:
         """Its own lanes, the first one first."""
         return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
 
+    def is_opened_by(self, lane: str, seq: int) -> bool:
+        """Whether the row at this place opens the run."""
+        return lane == self.lanes[0] and seq == self.entered_seq
+
     def first(self, lane: str) -> int:
         """The first `seq` of one of its lanes that this run receives."""
         return self.entered_seq if lane == self.lanes[0] else self.joined_seq + 1
@@ -66,10 +71,15 @@ def envelopes_for(chart: Chart, subscription: RunSubscription, rows: Iterable[La
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:
-    """The envelope of a row for this run; None if the row cannot change the run."""
+    """The envelope of a row for this run; None if the row cannot change the run.
+
+    Raises NewerOccurrence for a row of a kind that this version does not know: it may concern the run.
+    """
     if row.seq < subscription.first(row.recipient) or (row.target is not None and row.target != subscription.run):
         return None
-    entering = row.recipient == subscription.lanes[0] and row.seq == subscription.entered_seq and row.target is None
+    if row.kind not in KINDS:
+        raise NewerOccurrence(f"this version does not know the kind {row.kind!r}", row.recipient, row.seq)
+    entering = row.target is None and subscription.is_opened_by(row.recipient, row.seq)
     received = row.target is not None or _listens_to(chart, subscription, row)
     facts = _facts(chart, row)
     if not (entering or received or facts):

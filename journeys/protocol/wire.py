@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 from urllib.parse import quote
 
 VERSION: Final = 1
@@ -101,11 +101,16 @@ class RunInput:
     carried: dict[str, Any] | None = None
 
 
+OccurrenceKind = Literal["entered", "signal", "facts", "deadline", "opted_out", "merged", "erased"]
+KINDS: Final = frozenset(get_args(OccurrenceKind))
+"""Kinds of occurrences that this version knows. A row or envelope of another one is parked for a newer version."""
+
+
 @dataclass(slots=True)
 class Envelope:
     """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
 
-    - `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`.
+    - `kind` is one of `KINDS`.
     - `data` has only the properties that the definition reads.
     - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of its place in the lane.
     - `seen` is not written any more. Histories from before record 15 have in it the last `seq` of another lane whose facts

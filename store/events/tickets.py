@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, case, func, select
+from sqlalchemy import Interval, Text, bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.gate.tickets import TicketTimes, UrgentTicket
 from store.database import Connection, execute, fetch_one, sql
 from store.messages import reevaluation
-from store.schema import subjects, tickets
+from store.schema import clocks, subjects, tickets
+
+PRUNED_AT_ONCE: Final = 2_000
+"""Rows deleted in one transaction."""
 
 _READ = sql(
     select(tickets.c.opened_at, tickets.c.resolved_at).where(
@@ -37,6 +40,29 @@ _OLDEST = sql(
     select((func.statement_timestamp() - func.min(tickets.c.opened_at)).label("age"))
     .join_from(tickets, subjects, subjects.c.key == tickets.c.subject_key)
     .where(tickets.c.resolved_at.is_(None), tickets.c.ends_at > func.statement_timestamp(), subjects.c.clock.is_(None))
+)
+_now = func.coalesce(clocks.c.now, func.statement_timestamp())
+"""The now of a ticket's subject."""
+_over = (
+    select(tickets.c.subject_key, tickets.c.ticket_id)
+    .join_from(tickets, subjects, subjects.c.key == tickets.c.subject_key)
+    .outerjoin(clocks, clocks.c.id == subjects.c.clock)
+    .where(
+        tickets.c.ends_at <= _now,
+        or_(
+            tickets.c.resolved_at.is_(None),
+            tickets.c.resolved_at <= _now - bindparam("longest", type_=Interval),
+        ),
+    )
+    .order_by(tickets.c.ends_at)
+    .limit(bindparam("most"))
+    .with_for_update(of=tickets, skip_locked=True)
+    .cte("over")
+)
+_PRUNE = sql(
+    delete(tickets).where(
+        tuple_(tickets.c.subject_key, tickets.c.ticket_id).in_(select(_over.c.subject_key, _over.c.ticket_id))
+    )
 )
 _moved = insert(tickets).from_select(
     ["subject_key", "ticket_id", "opened_at", "resolved_at", "ends_at"],
@@ -112,6 +138,15 @@ async def oldest_open(connection: Connection) -> timedelta:
     """Age of the oldest urgent ticket that holds messages, of subjects on no test clock; zero if none does."""
     row = await fetch_one(connection, _OLDEST)
     return row["age"] if row is not None and row["age"] is not None else timedelta()
+
+
+async def prune_tickets(connection: Connection, longest: timedelta) -> int:
+    """Delete one slice of tickets that change nothing any more, those that ended first; how many there were.
+
+    A resolution is kept for the `longest` time of a ticket: an opening that it ends, and that arrives later still, would be
+    over by itself. Resolutions are stored of all tickets, as that of an urgent one may come before its opening.
+    """
+    return await execute(connection, _PRUNE, longest=longest, most=PRUNED_AT_ONCE)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:

@@ -10,18 +10,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Text, bindparam, exists, func, select, update
+from sqlalchemy import Boolean, ColumnElement, Text, bindparam, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.protocol.routing import LaneRow
+from journeys.protocol.routing import LaneRow, RunSubscription
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, trace_of, unnest, when_given
+from store.expressions import any_of, array_of, trace_of, unnest, when_given
 from store.outbox.rows import OutboxRow
 from store.rows import RowDict, loaded
 from store.schema import outbox, parked
 
-ParkedCode = Literal["refused", "unreadable", "definition"]
-"""Why a row is parked: Temporal refuses it, no signal can be made of it, or this version cannot read the definition."""
+ParkedCode = Literal["refused", "unreadable", "definition", "version"]
+"""Why a row is parked.
+
+Temporal refuses it, no signal can be made of it, or a newer version is needed for the definition or for the row itself.
+"""
 MOST_REASON: Final = 500
 """Characters of a stored reason."""
 
@@ -33,14 +36,29 @@ _PARK = sql(
     insert(parked)
     .from_select(
         [*_COPIED, "run", "opens", "code", "reason"],
-        select(
-            *(outbox.c[name] for name in _COPIED), _given.c.run, _given.c.opens, _given.c.code, _given.c.reason
-        ).join_from(_given, outbox, outbox.c.id == _given.c.id),
+        select(*(outbox.c[name] for name in _COPIED), _given.c.run, _given.c.opens, _given.c.code, _given.c.reason)
+        .join_from(_given, outbox, outbox.c.id == _given.c.id)
+        .order_by(outbox.c.id),  # they are replayed in the order of their numbers
     )
     .on_conflict_do_nothing()
 )
+_opens, _reason = bindparam("opens", type_=Boolean), bindparam("reason", type_=Text)
+_PARK_NEWER = sql(
+    insert(parked)
+    .from_select(
+        [*_COPIED, "run", "opens", "code", "reason"],
+        select(
+            *(outbox.c[name] for name in _COPIED), bindparam("run", type_=Text), _opens, literal("version"), _reason
+        ).where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq")),
+    )
+    .on_conflict_do_update(index_elements=["run", "recipient", "seq"], set_={"reason": _reason})
+)
 _held = parked.c.status == "held"
-_UNOPENED = sql(select(parked.c.run).where(_held, parked.c.opens, any_of(parked.c.run, "runs")))
+_UNOPENED = sql(
+    select(parked.c.run, parked.c.code).where(
+        parked.c.status != "replayed", parked.c.opens, any_of(parked.c.run, "runs")
+    )
+)
 _row = select(
     parked.c.id,
     parked.c.recipient,
@@ -63,7 +81,7 @@ _row = select(
 _LIST = sql(
     _row.where(
         parked.c.status == bindparam("status"),
-        when_given("code", parked.c.code),
+        or_(array_of("codes", parked.c.code).is_(None), any_of(parked.c.code, "codes")),
         when_given("run", parked.c.run),
         parked.c.id > bindparam("after"),
     )
@@ -123,18 +141,34 @@ async def park(connection: Connection, deliveries: Sequence[ParkedDelivery]) -> 
         )
 
 
-async def unopened_runs(connection: Connection, runs: Collection[str]) -> set[str]:
-    """Of these runs, those whose opening row is parked: they cannot decide anything before it."""
+async def park_newer(
+    connection: Connection, listener: RunSubscription, tombstones: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Park the rows of a run's arrivals that are of a newer version; the others, and those without a row."""
+    return [tombstone for tombstone in tombstones if not await _park_arrival(connection, listener, tombstone)]
+
+
+async def _park_arrival(connection: Connection, listener: RunSubscription, tombstone: Mapping[str, Any]) -> bool:
+    if "seq" not in tombstone:
+        return False
+    lane, seq = tombstone["lane"], tombstone["seq"]
+    places = {"run": listener.run, "recipient": lane, "seq": seq, "opens": listener.is_opened_by(lane, seq)}
+    return await execute(connection, _PARK_NEWER, reason=tombstone["reason"][:MOST_REASON], **places) > 0
+
+
+async def unopened_runs(connection: Connection, runs: Collection[str]) -> dict[str, ParkedCode]:
+    """Of these runs, those whose opening row is parked, and why: they cannot decide anything before it."""
     if not runs:
-        return set()
-    return {row["run"] for row in await fetch_all(connection, _UNOPENED, runs=list(runs))}
+        return {}
+    return {row["run"]: row["code"] for row in await fetch_all(connection, _UNOPENED, runs=list(runs))}
 
 
 async def list_parked(
-    connection: Connection, *, status: str, code: str | None, run: str | None, after: int, limit: int
+    connection: Connection, *, status: str, codes: Sequence[str] | None, run: str | None, after: int, limit: int
 ) -> list[RowDict]:
-    """Parked rows with this status, in the order in which they were parked."""
-    rows = await fetch_all(connection, _LIST, status=status, code=code, run=run, after=after, limit=limit)
+    """Parked rows with this status, of all codes or of these, in the order in which they were parked."""
+    wanted = list(codes) if codes is not None else None
+    rows = await fetch_all(connection, _LIST, status=status, codes=wanted, run=run, after=after, limit=limit)
     return [_shown(row) for row in rows]
 
 

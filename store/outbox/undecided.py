@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, not_, or_, select
 from journeys.decision.chart import Chart
 from journeys.decision.entry import PastRun, past_run_as_of
 from journeys.decision.state import RunState, state_from_json
-from journeys.protocol.envelope import occurrence_of
+from journeys.protocol.envelope import NewerOccurrence, occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
 from store.database import Connection, fetch_all, fetch_one, sql
@@ -103,7 +103,10 @@ async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapp
 
 def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow]) -> Iterable[Envelope]:
     for row in rows:
-        envelope = envelope_for(chart, listener, lane_row_of(row))
+        try:
+            envelope = envelope_for(chart, listener, lane_row_of(row))
+        except NewerOccurrence:
+            continue  # it is parked as it is delivered; a timer that waited for it would ask for ever
         if envelope is not None:
             yield envelope
 

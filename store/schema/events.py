@@ -79,4 +79,5 @@ tickets = Table(
     Column("ends_at", Timestamp, nullable=False, comment="It counts no more from then on, also if its end was lost."),
     comment="An urgent ticket of a person or an account; the gate waits while one is open.",
 )
+Index("tickets_by_end", tickets.c.ends_at)
 Index("tickets_open", tickets.c.ends_at, postgresql_where=tickets.c.resolved_at.is_(None))

@@ -90,7 +90,10 @@ parked = Table(
     Column("trace", Trace),
     Column("opens", Boolean, nullable=False, comment="It is the row that opens the run."),
     Column(
-        "code", Text, CheckConstraint("code IN ('refused', 'unreadable', 'definition')", name="code"), nullable=False
+        "code",
+        Text,
+        CheckConstraint("code IN ('refused', 'unreadable', 'definition', 'version')", name="code"),
+        nullable=False,
     ),
     Column("reason", Text, nullable=False),
     Column("parked_at", Timestamp, nullable=False, server_default=func.now()),

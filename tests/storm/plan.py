@@ -44,8 +44,16 @@ class Storm:
     fail_rate: float = 0.03
     drop_rate: float = 0.03
     delay_ms: int = 20
-    ledger: bool = True
-    """False for the control run, whose workers send, then record."""
+    worker: str = "worker"
+    """Module of the workers; a control has one of `tests.storm`."""
+    timed: bool = False
+    """Whether runs have timers too."""
+    ahead: float = 0.0
+    """Seconds by which the clocks of API and worker are ahead; the second worker is behind by as much."""
+
+    @property
+    def journey(self) -> str:
+        return TIMED if self.timed else JOURNEY
 
     @property
     def mail_options(self) -> list[str]:
@@ -71,6 +79,10 @@ states:
       storm_over: over
   over: {{final: finished}}
 """
+TIMED: Final = JOURNEY.replace(
+    "    milestone:", "    every: {PT3S: {do: {set: {beats: 'journey.beats + 1'}}}}\n    milestone:"
+).replace("start: open", "variables: {beats: int}\nstart: open")
+"""The same, with a timer every three seconds in each run."""
 _TEMPLATE = f"""---
 owner: storm
 topic: storm
@@ -96,11 +108,11 @@ _PLAN: dict[str, Any] = {
 TYPES: Final = {"profile.email": "string", f"event.{PINGED}.token": "string"}
 
 
-def write_catalog(folder: Path) -> Path:
+def write_catalog(folder: Path, journey: str = JOURNEY) -> Path:
     """Write a catalogue of this journey alone, whose policy allows everything: only faults can lose a message."""
     for name in ("templates/storm", "journeys"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "journeys" / "storm.yaml").write_text(JOURNEY)
+    (folder / "journeys" / "storm.yaml").write_text(journey)
     (folder / "templates" / "storm" / "ping.md").write_text(_TEMPLATE)
     (folder / "tracking-plan.yaml").write_text(yaml.safe_dump(_PLAN))
     (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,8 +24,8 @@ from worker.stack.free_ports import free_ports
 from worker.stack.supervisor import MODULES, Stack
 
 DEADLOCK = re.compile(rb"deadlock detected")
-WORKER = {True: ["worker"], False: ["tests.storm.naive_worker"]}
-"""Modules of the worker, by `Storm.ledger`."""
+NAIVE = "tests.storm.naive_worker"
+CLOCK_OFFSET = "TENURE_CLOCK_OFFSET_SECONDS"
 QUIET_FOR = 4.0
 """Seconds without work left, longer than a lease: any message of a resumed worker would have arrived."""
 _PROGRESS = sql(
@@ -44,7 +43,7 @@ class Report:
     """Results of a storm. `passed` requires a minimum of acknowledged events, so that a dead system cannot pass."""
 
     seed: int
-    ledger: bool
+    worker: str
     events: int
     seconds: float = 0.0
     drained_in: float = 0.0
@@ -65,13 +64,14 @@ class Report:
     sent_not_in_sink: int = 0
     in_sink_not_sent: int = 0
     deadlocks: int = 0
+    out_of_order: int = 0
     left: dict[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether all counts of faults are zero. `recovered` is none; `explained` is one, since the policy allows all."""
         wrong = self.lost + self.duplicated + self.unexpected + self.explained + self.unsettled + self.deadlocks
-        wrong += self.sent_not_in_sink + self.in_sink_not_sent + sum(self.left.values())
+        wrong += self.sent_not_in_sink + self.in_sink_not_sent + self.out_of_order + sum(self.left.values())
         return wrong == 0 and self.acknowledged >= 0.9 * self.events
 
     def line(self) -> str:
@@ -81,16 +81,16 @@ class Report:
 async def run_storm(storm: Storm, home: Path) -> Report:
     """Run one storm with its data in the folder `home`."""
     began = time.monotonic()
-    report = Report(storm.seed, storm.ledger, storm.events)
-    settings = load_settings(
-        home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5, log_format="json"
-    )
-    modules = {**MODULES, "worker": WORKER[storm.ledger]}
-    stack = Stack(settings, mail_options=storm.mail_options, modules=modules, say=say_nothing)
-    async with stack:
+    report = Report(storm.seed, storm.worker, storm.events)
+    catalog = write_catalog(home / "catalog", storm.journey)
+    settings = load_settings(home=home, api_port=0, catalog=catalog, graceful_shutdown_seconds=5, log_format="json")
+    modules, environ = {**MODULES, "worker": [storm.worker]}, {CLOCK_OFFSET: str(storm.ahead)}
+    async with Stack(
+        settings, mail_options=storm.mail_options, modules=modules, environ=environ, say=say_nothing
+    ) as stack:
         database = Database(stack.endpoints.database_url, pool=2)
-        await publish(database)
-        await second_worker(stack, modules["worker"])
+        await publish(database, storm.journey)
+        await second_worker(stack, storm)
         senders, nemesis = Senders(storm, stack.endpoints.api_url), Nemesis(storm, stack)
         await senders.enter()
         storm_began = time.monotonic()
@@ -123,6 +123,7 @@ async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) 
     report.statuses = {status: tokens.total() for status, tokens in ledger.by_status.items()}
     report.unsettled = ledger.tokens("sending", "deferred", "unknown").total()
     report.sent_not_in_sink = (ledger.sent - sink.references).total()
+    report.out_of_order = ledger.out_of_order
     report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
 
 
@@ -145,23 +146,23 @@ async def wait_until_quiet(database: Database, seconds: float, quiet_for: float 
         await asyncio.sleep(0.25)
 
 
-async def publish(database: Database) -> None:
+async def publish(database: Database, text: str = JOURNEY) -> None:
     """Publish the storm's journey."""
-    journey, source = read_journey(JOURNEY)
+    journey, source = read_journey(text)
     assert journey is not None, source.problems
-    text = artifact_of(journey, TYPES)
-    await publishing.publish_definition(database, load_chart(text), text, JOURNEY, "storm")
+    artifact = artifact_of(journey, TYPES)
+    await publishing.publish_definition(database, load_chart(artifact), artifact, text, "storm")
 
 
-async def second_worker(stack: Stack, module: Sequence[str]) -> None:
+async def second_worker(stack: Stack, storm: Storm) -> None:
     """Start a second worker on the same queue. It takes over from the first, which may still be alive."""
     (port,) = free_ports(1)
-    environ = {**stack.environ, "TENURE_WORKER_PORT": str(port)}
+    environ = {**stack.environ, "TENURE_WORKER_PORT": str(port), CLOCK_OFFSET: str(-storm.ahead)}
 
     async def ready() -> bool:
         return await http_ok(f"http://127.0.0.1:{port}/readyz")
 
-    part = ModuleComponent("worker-b", module, home=stack.home, env=environ, ready=ready, stop_timeout=15)
+    part = ModuleComponent("worker-b", [storm.worker], home=stack.home, env=environ, ready=ready, stop_timeout=15)
     await stack.start_component("worker-b", part)
 
 

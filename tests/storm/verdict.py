@@ -12,9 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
-from store.database import Database, fetch_all, sql
+from store.database import Database, fetch_all, fetch_one, sql
 from tests.storm.plan import SUBJECT
 from worker.stack.maildir import message_id_of
 
@@ -69,10 +70,23 @@ class Ledger:
 
     by_status: Mapping[str, Counter[str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    out_of_order: int = 0
+    """Messages asked for at another instant than their event's, or decided or sent before what comes before it."""
 
     def tokens(self, *statuses: str) -> Counter[str]:
         """The events whose message has one of these statuses."""
         return sum((self.by_status.get(status, Counter()) for status in statuses), Counter())
+
+
+_OUT_OF_ORDER = sql(
+    """
+    SELECT count(*) AS messages
+    FROM messages m JOIN events e ON e.message_id = m.data->>'token', CAST(:most AS interval) AS most
+    WHERE m.at NOT BETWEEN e.at - most AND e.at + most OR m.decided_at < e.at - most OR m.sent_at < m.decided_at - most
+    """
+)
+MOST_APART = timedelta(seconds=0.5)
+"""By how much clocks may be measured wrongly on a busy machine; the clocks of a storm are ten seconds wrong."""
 
 
 async def read_ledger(database: Database) -> Ledger:
@@ -81,8 +95,9 @@ async def read_ledger(database: Database) -> Ledger:
     sent: Counter[str] = Counter()
     async with database.reading() as connection:
         rows = await fetch_all(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
+        wrong = await fetch_one(connection, _OUT_OF_ORDER, most=MOST_APART)
     for row in rows:
         by_status.setdefault(row["status"], Counter())[row["token"]] += 1
         if row["status"] == "sent":
             sent[row["reference"]] += 1
-    return Ledger(by_status, sent)
+    return Ledger(by_status, sent, int(wrong["messages"]) if wrong else 0)

@@ -69,7 +69,7 @@ def background_loops(
         relay.run,
         partial(fan_out_accounts, database),
         partial(keep_measured, database),
-        partial(watch_urgent_tickets, database),
+        partial(watch_urgent_tickets, database, deps.policy.urgent_ticket),
         partial(prune_outbox, database),
         partial(replay_readable_rows, database, deps.catalogue),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,

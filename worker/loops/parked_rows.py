@@ -1,4 +1,4 @@
-"""Loop that replays rows parked for a definition, once this version can read it."""
+"""Loop that replays rows parked for a newer version, once this one can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
-from store.outbox.parked import list_parked
+from store.outbox.parked import ParkedCode, list_parked
 from store.outbox.replay import NotReplayable, replay_parked
 from worker.loops.loop import run_periodically
 
@@ -19,6 +19,8 @@ SECONDS: Final = 600.0
 """A deployment of code that reads the definition starts this loop at once; it polls for other versions' publications."""
 PAGE: Final = 500
 BY: Final = "Tenure"
+CODES: Final[tuple[ParkedCode, ...]] = ("definition", "version")
+"""Rows parked for these wait for code, not for a person."""
 
 
 async def replay_readable_rows(database: Database, catalogue: DefinitionRegistry, stop: asyncio.Event) -> None:
@@ -32,11 +34,11 @@ async def replay_readable_rows(database: Database, catalogue: DefinitionRegistry
 
 
 async def replay_readable(database: Database, catalogue: DefinitionRegistry, stop: asyncio.Event) -> int:
-    """Replay every held row that was parked for its definition, in order, as far as this version can; how many."""
+    """Replay every held row that was parked for a newer version, in order, as far as this one can; how many."""
     after, count, waiting = 0, 0, set[str]()
     while not stop.is_set():
         async with database.reading() as connection:
-            page = await list_parked(connection, status="held", code="definition", run=None, after=after, limit=PAGE)
+            page = await list_parked(connection, status="held", codes=CODES, run=None, after=after, limit=PAGE)
         for row in page:
             if stop.is_set() or row["run"] in waiting:
                 continue

@@ -9,7 +9,7 @@ goes on. A failure that may pass ends the lane's turn: its rows stay in order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from journeys.decision.chart import Chart
 from journeys.protocol import wire
+from journeys.protocol.envelope import NewerOccurrence
 from journeys.protocol.routing import envelopes_for
 from store.outbox.parked import ParkedCode, ParkedDelivery
 from store.outbox.rows import OutboxRow
@@ -51,11 +52,11 @@ class LaneResult:
 
 @dataclass(frozen=True, slots=True)
 class KnownDefinitions:
-    """The charts of a batch's runs by hash, and why others cannot be read; runs whose opening row is parked."""
+    """The charts of a batch's runs by hash, and why others cannot be read; why the opening rows of runs are parked."""
 
     charts: Mapping[str, Chart]
     faults: Mapping[str, str]
-    unopened: Collection[str] = ()
+    unopened: Mapping[str, ParkedCode] = field(default_factory=dict)
 
 
 class LaneDelivery:
@@ -108,15 +109,21 @@ class LaneDelivery:
             why = self._known.faults.get(run["definition"], "it is not published here")
             self._park_all(result, rows, run, "definition", f"its definition cannot be read by this version: {why}")
             return
-        if self._is_unopened(run, result):
-            self._park_all(result, rows, run, "refused", "it comes after the row that opens the run, which is parked")
+        if code := self._unopened(run, result):
+            self._park_all(result, rows, run, code, "it comes after the row that opens the run, which is parked")
             return
         wanted = list[tuple[OutboxRow, wire.Envelope]]()
         for row in rows:
             try:
                 wanted += [(row, item) for item in envelopes_for(chart, listener_in(run), [lane_row_of(row)])]
+            except NewerOccurrence as newer:
+                self._park(result, [row], run["id"], "version", str(newer), run)
             except Exception as error:  # noqa: BLE001 -- pure code: the same row fails again, whatever the error
                 self._park(result, [row], run["id"], "unreadable", f"{type(error).__name__}: {error}", run)
+            if code := self._unopened(run, result):
+                rest = [later for later in rows if later.seq > row.seq]
+                self._park_all(result, rest, run, code, "it comes after the row that opens the run, which is parked")
+                return
         await self._send(run, chart.spec.subject, wanted, result)
 
     async def _send(
@@ -140,9 +147,10 @@ class LaneDelivery:
             else:
                 self._park(result, [wanted[0][0]], run["id"], "refused", refusal, run)
 
-    def _is_unopened(self, run: Mapping[str, Any], result: LaneResult) -> bool:
-        opening_parked = any(parked.run == run["id"] and parked.opens for parked in result.parked)
-        return opening_parked or run["id"] in self._known.unopened
+    def _unopened(self, run: Mapping[str, Any], result: LaneResult) -> ParkedCode | None:
+        """Why the row that opens the run is parked; None if it is not."""
+        opening = (parked.code for parked in result.parked if parked.run == run["id"] and parked.opens)
+        return next(opening, self._known.unopened.get(run["id"]))
 
     def _park_all(
         self, result: LaneResult, rows: list[OutboxRow], run: Mapping[str, Any], code: ParkedCode, reason: str
@@ -170,8 +178,7 @@ class LaneDelivery:
 
 
 def _opens(run: Mapping[str, Any], row: OutboxRow) -> bool:
-    listener = listener_in(run)
-    return row.recipient == listener.lanes[0] and row.seq == listener.entered_seq
+    return listener_in(run).is_opened_by(row.recipient, row.seq)
 
 
 def _bundles(rows: Sequence[OutboxRow]) -> Iterator[list[OutboxRow]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from journeys.protocol import wire
 from store.database import execute, sql
 from store.definitions.registry import SignalIndex
 from store.outbox.replay import NotReplayable, replay_parked
@@ -150,6 +151,100 @@ async def test_A1_a_parked_row_is_not_read_by_a_timer_or_a_command_that_compares
     (run,) = await stack.rows("SELECT id FROM runs")
     assert await stack.client.get_workflow_handle(run["id"]).execute_update("pause", {"by": "olga"}) == "paused"
     await _until_pings(stack, "pinged", 0)
+
+
+async def _begun(stack: LiveStack, *names: str) -> None:
+    await stack.publish(JOURNEY)
+    async with running_relay(stack):
+        await stack.accept(*(stack.track(name, "signed_up") for name in names))
+        await stack.until("SELECT count(*) FROM runs WHERE memory->'variables' IS NOT NULL", lambda n: n == len(names))
+
+
+async def _pause_and_resume(stack: LiveStack) -> None:
+    """Two commands, which compare the lane with the run: they must not wait for what this version cannot read."""
+    (run,) = await stack.rows("SELECT id FROM runs")
+    handle = stack.client.get_workflow_handle(run["id"])
+    async with asyncio.timeout(20):
+        assert await handle.execute_update("pause", {"by": "olga"}) == "paused"
+        assert await handle.execute_update("resume", {"by": "olga"}) == "running"
+
+
+async def _check_parked_and_replayed(stack: LiveStack, steps: int) -> None:
+    """A `ping` of a newer version is held without a loop, what follows is decided, and the code replays it."""
+    await _pause_and_resume(stack)
+    (row,) = await _parked(stack)
+    assert (row["code"], row["status"], row["opens"]) == ("version", "held", False)
+    assert await stack.rows("SELECT * FROM dead_letters") == []
+    (run,) = await stack.rows("SELECT step FROM runs")
+    assert run["step"] <= steps
+    async with running_relay(stack):
+        await stack.accept(stack.track("ada", "ping"))
+        await _until_pings(stack, "pinged", 1)
+        await _change(stack, "UPDATE parked SET kind = 'signal'")  # for a process that has the code
+        assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 1
+        await _until_pings(stack, "pinged", 2)
+
+
+async def test_A5_a_row_of_a_newer_version_is_parked_until_the_code_is_there(stack: LiveStack) -> None:
+    await _begun(stack, "ada")
+    await stack.accept(stack.track("ada", "ping"))
+    await _change(stack, "UPDATE outbox SET kind = 'teleported' WHERE name = 'ping'")
+    await _pause_and_resume(stack)  # also before a relay has seen it
+    async with running_relay(stack):
+        await stack.until(WAITING, lambda n: n == 0)
+    assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 0
+    await _check_parked_and_replayed(stack, steps=5)
+
+
+async def test_A5_an_envelope_of_a_newer_relay_is_parked_until_the_code_is_there(stack: LiveStack) -> None:
+    await _begun(stack, "ada")
+    await stack.accept(stack.track("ada", "ping"))
+    (run,) = await stack.rows("SELECT id FROM runs")
+    (row,) = await stack.rows("SELECT * FROM outbox WHERE name = 'ping'")
+    await _change(stack, "UPDATE outbox SET delivered_at = now()")
+    newer = {"id": "x", "lane": row["recipient"], "seq": row["seq"], "at": row["at"].isoformat(), "urgency": 3}
+    for _ in range(2):  # delivery is at least once
+        await stack.client.get_workflow_handle(run["id"]).signal(wire.SIGNAL_EVENT, newer)
+    await stack.until("SELECT count(*) FROM parked", lambda n: n == 1)
+    await _check_parked_and_replayed(stack, steps=6)
+
+
+async def test_A5_a_newer_envelope_without_a_row_is_a_dead_letter(stack: LiveStack) -> None:
+    await _begun(stack, "ada")
+    (run,) = await stack.rows("SELECT id, lane FROM runs")
+    newer = {"id": "x", "lane": run["lane"], "seq": 4711, "at": "2026-01-01T00:00:00+00:00", "v": 99}
+    await stack.client.get_workflow_handle(run["id"]).signal(wire.SIGNAL_EVENT, newer)
+    await stack.until("SELECT count(*) FROM dead_letters", lambda n: n == 1)
+    assert await _parked(stack) == []
+
+
+async def test_A5_an_opening_of_a_newer_version_parks_what_follows_and_opens_the_run_later(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(stack.track("ada", "signed_up"), stack.track("ada", "ping"))
+    await _change(stack, "UPDATE outbox SET kind = 'teleported' WHERE name = 'signed_up'")
+    async with running_relay(stack):
+        await stack.until(WAITING, lambda n: n == 0)
+        await stack.accept(stack.track("ada", "ping"))
+        await stack.until(WAITING, lambda n: n == 0)
+        assert [(row["code"], row["opens"]) for row in await _parked(stack)] == [
+            ("version", True), ("version", False), ("version", False),
+        ]  # fmt: skip
+        await _change(stack, "UPDATE parked SET kind = 'signal'")
+        assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 3
+        await _until_pings(stack, "pinged", 2)
+
+
+async def test_A5_what_follows_a_discarded_opening_is_not_replayed_again_and_again(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.accept(stack.track("ada", "signed_up"), stack.track("ada", "ping"))
+    await _change(stack, "UPDATE outbox SET kind = 'teleported' WHERE name = 'signed_up'")
+    async with running_relay(stack):
+        await stack.until(WAITING, lambda n: n == 0)
+        await _change(stack, "UPDATE parked SET status = 'discarded' WHERE opens")
+        assert await replay_readable(stack.database, stack.deps.catalogue, asyncio.Event()) == 0
+        await stack.accept(stack.track("ada", "ping"))
+        await stack.until(WAITING, lambda n: n == 0)
+    assert len(await _parked(stack)) == 3
 
 
 async def test_A5_an_unreadable_definition_parks_its_rows_until_the_code_is_there(stack: LiveStack) -> None:

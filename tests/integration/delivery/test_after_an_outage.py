@@ -19,7 +19,7 @@ import pytest_asyncio
 from store.database import Database
 from tests.storm.outages import Outage, OutageReport, measure_outage
 from tests.storm.plan import Storm, write_catalog
-from tests.storm.run import WORKER, publish, say_nothing
+from tests.storm.run import NAIVE, publish, say_nothing
 from worker.settings import load_settings
 from worker.stack.supervisor import MODULES, Stack
 
@@ -94,7 +94,7 @@ async def test_everything_is_sent_once_and_soon_after_an_outage(measured: Measur
 @pytest.mark.usefixtures("clean_environment")
 async def test_control_without_a_ledger_a_killed_postgresql_doubles_messages(home: Path) -> None:
     storm = replace(STORM, events=100, seconds=5.0, delay_ms=300)
-    async with measured_stack(home, storm, {**MODULES, "worker": WORKER[False]}) as measured:
+    async with measured_stack(home, storm, {**MODULES, "worker": [NAIVE]}) as measured:
         report = await measured.outage(Outage("killed", "postgres", 1.0), storm)
     assert report.duplicated > 0, report.line()
     assert report.lost == 0, report.line()
