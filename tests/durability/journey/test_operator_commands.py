@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, Workflo
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.settings import ROOT
 from worker.testing.rehearsal import Rehearsal
 
 JOURNEY = """
@@ -131,3 +133,34 @@ async def test_resume_shifts_catches_up_or_expires_the_timers_of_a_paused_run(
     assert len(sent) == (0 if days is None else 1)
     if days is not None:
         assert abs(sent[0]["sent_at"] - resumed - timedelta(days=days)) < timedelta(minutes=1)
+
+
+MANY = """
+journey: many
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: here
+states:
+  here: {on: {setup_completed: there}}
+  there: {every: {PT0.02S: {times: 250, do: {send: setup/checklist, via: [in_app]}}}}
+"""
+
+
+async def test_A4_a_run_that_catches_up_sends_hundreds_in_steps_of_a_hundred(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    catalog = shutil.copytree(ROOT / "catalog", tmp_path / "catalog")
+    (catalog / "policy.yaml").write_text("consent: [{default: granted}]\n")
+    (catalog / "consent.yaml").unlink()  # it belongs to the shipped policy
+    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+        await stack.publish(MANY)
+        await stack.accept(stack.track("ada", "signed_up"))
+        handle = stack.client.get_workflow_handle(await stack.until("SELECT id FROM runs WHERE state = 'here'"))
+        await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"})
+        await stack.accept(stack.track("ada", "setup_completed"))
+        last = "SELECT clock_timestamp() > last_at + interval '5 seconds' FROM runs WHERE state = 'there'"
+        await stack.until(last, bool)
+        assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": "catch_up"}) == "running"
+        await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda sent: sent == 250)
+        steps = await stack.rows("SELECT count(*) AS messages FROM messages GROUP BY step ORDER BY step")
+    assert [row["messages"] for row in steps] == [100, 100, 50]
