@@ -13,6 +13,7 @@ import pytest_asyncio
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from journeys.protocol import wire
+from store.database import fetch_all, sql
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.settings import ROOT
@@ -164,3 +165,30 @@ async def test_A4_a_run_that_catches_up_sends_hundreds_in_steps_of_a_hundred(
         await stack.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda sent: sent == 250)
         steps = await stack.rows("SELECT count(*) AS messages FROM messages GROUP BY step ORDER BY step")
     assert [row["messages"] for row in steps] == [100, 100, 50]
+
+
+BEATS = """
+journey: beating
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: here
+states:
+  here: {every: {PT1H: {times: 250, do: {emit: activated}}}}
+"""
+
+
+async def test_A4_on_a_test_clock_that_stands_a_run_resumes_to_its_last_slice(stage: Rehearsal) -> None:
+    await stage.publish(BEATS, checked=False)
+    await stage.signal("ada", "signed_up")
+    (run,) = await stage.runs()
+    handle = stage.client.get_workflow_handle(run["id"])
+    await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"})
+    await stage.forward(days=30)
+    await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": "catch_up"})
+    await stage.settle()
+    async with stage.database.reading() as connection:
+        (row,) = await fetch_all(connection, sql("SELECT count(*) AS beats FROM events WHERE name = 'activated'"))
+    assert row["beats"] == 250
+    shown = await handle.query(wire.QUERY_STATE)
+    assert "held" not in shown["state"]
+    assert shown["step"] >= 5, "entered, paused, and three slices"
