@@ -225,5 +225,10 @@ def task_queue() -> str:
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the TENURE_ variables of the person who runs the tests."""
+    remove_settings(monkeypatch)
+
+
+def remove_settings(patch: pytest.MonkeyPatch) -> None:
+    """Remove every TENURE_ variable but that of the run's folder."""
     for name in [name for name in os.environ if name.startswith("TENURE_") and name != RUN_FOLDER]:
-        monkeypatch.delenv(name)
+        patch.delenv(name)

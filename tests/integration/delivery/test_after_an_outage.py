@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from store.database import Database
+from tests.conftest import remove_settings
 from tests.storm.outages import Outage, OutageReport, measure_outage
 from tests.storm.plan import Storm, write_catalog
 from tests.storm.run import NAIVE, publish, say_nothing
@@ -24,7 +24,7 @@ from worker.settings import load_settings
 from worker.stack.supervisor import MODULES, Stack
 
 MOST_SECONDS = 15.0
-STORM = Storm(7, events=200, users=50, faults=1, seconds=25.0, fail_rate=0.0, drop_rate=0.0)
+STORM = Storm(7, events=200, users=50, fail_rate=0.0, drop_rate=0.0)
 STOPPED, KILLED = 30.0, 10.0
 OUTAGES = (
     Outage("stopped", "api", STOPPED),
@@ -66,18 +66,18 @@ async def measured_stack(
     async with Stack(settings, mail_options=storm.mail_options, modules=modules, say=say_nothing) as stack:
         database = Database(stack.endpoints.database_url, pool=2)
         await publish(database)
-        yield Measured(stack, database, home)
-        await database.close()
+        try:
+            yield Measured(stack, database, home)
+        finally:
+            await database.close()
 
 
 @pytest_asyncio.fixture(scope="module")
 async def measured(run_folder: Path) -> AsyncIterator[Measured]:
     """One stack for all outages: its start would take longer than some of them."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir=run_folder) as folder:
-        for name in [name for name in os.environ if name.startswith("TENURE_")]:
-            patch.delenv(name)
-        Path(folder).chmod(0o755)
-        async with measured_stack(Path(folder) / "home", STORM) as stack:
+    with pytest.MonkeyPatch.context() as patch:
+        remove_settings(patch)
+        async with measured_stack(run_folder / "home-of-outages", STORM) as stack:
             yield stack
 
 
@@ -93,7 +93,7 @@ async def test_everything_is_sent_once_and_soon_after_an_outage(measured: Measur
 
 @pytest.mark.usefixtures("clean_environment")
 async def test_control_without_a_ledger_a_killed_postgresql_doubles_messages(home: Path) -> None:
-    storm = replace(STORM, events=100, seconds=5.0, delay_ms=300)
+    storm = replace(STORM, events=100, delay_ms=300)
     async with measured_stack(home, storm, {**MODULES, "worker": [NAIVE]}) as measured:
         report = await measured.outage(Outage("killed", "postgres", 1.0), storm)
     assert report.duplicated > 0, report.line()
