@@ -45,7 +45,7 @@ class Outage:
     """A fault of one part of the stack. It ends when a stopped part continues, or a killed one is up again."""
 
     how: Literal["killed", "stopped"]
-    part: Literal["api", "worker", "temporal", "postgres"]
+    part: Literal["api", "worker", "worker-b", "temporal", "postgres"]
     seconds: float
 
     @property

@@ -19,7 +19,7 @@ from store.database import Database
 from tests.conftest import remove_settings
 from tests.storm.outages import Outage, OutageReport, measure_outage
 from tests.storm.plan import Storm, write_catalog
-from tests.storm.run import NAIVE, publish, say_nothing
+from tests.storm.run import NAIVE, publish, say_nothing, second_worker
 from worker.settings import load_settings
 from worker.stack.supervisor import MODULES, Stack
 
@@ -85,6 +85,17 @@ async def measured(run_folder: Path) -> AsyncIterator[Measured]:
 async def test_everything_is_sent_once_and_soon_after_an_outage(measured: Measured, outage: Outage) -> None:
     report = await measured.outage(outage)
     assert report.unsent_at_its_end > 20, "the outage must hold up work to be meaningful"
+    _check(report)
+
+
+async def test_a_second_worker_takes_over_from_one_that_stands_still(measured: Measured) -> None:
+    await second_worker(measured.stack, STORM)
+    report = await measured.outage(Outage("stopped", "worker-b", STOPPED))
+    assert report.unsent_at_its_end < STORM.events / 2
+    _check(report)
+
+
+def _check(report: OutageReport) -> None:
     assert (report.lost, report.duplicated, report.unexpected) == (0, 0, 0)
     if max(report.out_after.values()) >= MOST_SECONDS and os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
         pytest.skip("the machine is too crowded to measure")
