@@ -35,7 +35,7 @@ class Senders:
     """All clients of one storm. The names of its people begin with `prefix`."""
 
     def __init__(self, storm: Storm, api_url: str, *, prefix: str = "") -> None:
-        self.storm, self.url = storm, f"{api_url}/v1/batch"
+        self.storm, self.url, self.prefix = storm, f"{api_url}/v1/batch", prefix
         self.rng = random.Random(storm.seed)
         self.sent = Sent()
         self.users = [f"{prefix}u{number}" for number in range(storm.users)]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,6 +31,12 @@ SENDING_SHARE: Final = 0.8
 """Part of the outage in which events are sent, so that what is measured after it is what it held up."""
 MOST_SECONDS: Final = 90.0
 """A measurement gives up after this."""
+_SLOWEST: Final = sql(
+    """
+    SELECT max(m.sent_at - e.at) AS took FROM messages m JOIN events e ON e.message_id = m.data->>'token'
+    WHERE starts_with(e.message_id, :prefix)
+    """
+)
 _LEFT: Final = sql(
     """
     SELECT (SELECT count(*) FROM outbox WHERE delivered_at IS NULL) AS waiting,
@@ -55,13 +62,17 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class OutageReport:
-    """Results of an outage. `out_after`: seconds from its end until a count was zero for good."""
+    """Results of an outage. `out_after`: seconds from its end until a count was zero for good.
+
+    `slowest`: the most seconds from an event to its mail.
+    """
 
     outage: str
     seconds: float
     events: int
     unsent_at_its_end: int
     out_after: Mapping[str, float]
+    slowest: float
     lost: int
     duplicated: int
     unexpected: int
@@ -81,14 +92,16 @@ async def measure_outage(stack: Stack, database: Database, maildir: Path, outage
     ended = time.monotonic()
     unsent, out_after = await _drained(database, senders, ended)
     await pinging
-    sink = {token: count for token, count in read_sink(maildir).tokens.items() if token.startswith(f"{outage.name}-")}
-    queue = total_queue(senders.sent.attempted, senders.sent.acknowledged, Counter(sink))
+    tokens = read_sink(maildir).tokens
+    sink = Counter({token: count for token, count in tokens.items() if token.startswith(senders.prefix)})
+    queue = total_queue(senders.sent.attempted, senders.sent.acknowledged, sink)
     return OutageReport(
         outage=outage.name,
         seconds=outage.seconds,
         events=storm.events,
         unsent_at_its_end=unsent,
         out_after=out_after,
+        slowest=await _slowest(database, senders),
         lost=queue.lost.total(),
         duplicated=queue.duplicated.total(),
         unexpected=queue.unexpected.total(),
@@ -140,11 +153,18 @@ async def _drained(database: Database, senders: Senders, ended: float) -> tuple[
         await asyncio.sleep(0.2)
 
 
+async def _slowest(database: Database, senders: Senders) -> float:
+    async with database.reading() as connection:
+        row = await fetch_one(connection, _SLOWEST, prefix=senders.prefix)
+    assert row is not None
+    took: timedelta = row["took"]
+    return round(took.total_seconds(), 1)
+
+
 async def _left(database: Database, senders: Senders) -> dict[str, Any]:
-    prefix = senders.users[0].removesuffix("u0")
     while True:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # this connection was open before a kill
             async with database.reading() as connection:
-                left = await fetch_one(connection, _LEFT, events=senders.storm.events, prefix=prefix)
+                left = await fetch_one(connection, _LEFT, events=senders.storm.events, prefix=senders.prefix)
             assert left is not None
             return dict(left)

@@ -91,7 +91,9 @@ async def test_everything_is_sent_once_and_soon_after_an_outage(measured: Measur
 async def test_a_second_worker_takes_over_from_one_that_stands_still(measured: Measured) -> None:
     await second_worker(measured.stack, STORM)
     report = await measured.outage(Outage("stopped", "worker-b", STOPPED))
-    assert report.unsent_at_its_end < STORM.events / 2
+    assert 3 < report.slowest < STOPPED, (
+        "runs that the frozen worker had wait for Temporal's timeout, not for its return"
+    )
     _check(report)
 
 
