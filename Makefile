@@ -12,7 +12,7 @@ TEST_WORKERS ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench chaos image
+.PHONY: help setup demo up test test-long lint types bench chaos image
 
 help: ## Show this list
 	@echo 'Customer-retention journeys that survive anything.'
@@ -39,8 +39,11 @@ test: setup ## Run all tests on real servers, which are started for it — pytho
 		[ $$code = 5 ] && [ $$few = yes ] && none=$$((none + 1)) || exit $$code; \
 	}; \
 	run -n $(TEST_WORKERS) --dist worksteal -m 'not alone'; \
-	run -m alone; \
+	run -m 'alone and not long'; \
 	[ $$none -lt 2 ] || { echo 'make test: no test is selected by $(ARGS)' >&2; exit 5; }
+
+test-long: setup ## Run the tests that need minutes each: all outages, storms with wrong clocks — python -m pytest -m long
+	@$(RUN) -m pytest -q -m 'alone and long' $(ARGS)
 
 lint: setup ## Check style and import contracts — ruff check && ruff format --check && lint-imports
 	@$(BIN)/ruff check

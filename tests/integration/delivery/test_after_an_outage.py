@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from _pytest.mark import ParameterSet
 
 from store.database import Database
 from tests.conftest import remove_settings
@@ -38,7 +39,15 @@ OUTAGES = (
     Outage("killed", "postgres", 2 * KILLED),
 )
 
+OF_EVERY_RUN = ("worker-stopped", "temporal-killed", "postgres-killed")
+"""Measured by `make test`; `make test-long` measures all."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
+
+def _case(outage: Outage) -> ParameterSet:
+    marks = () if outage.name in OF_EVERY_RUN else (pytest.mark.long,)
+    return pytest.param(outage, id=outage.name, marks=marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +91,14 @@ async def measured(run_folder: Path) -> AsyncIterator[Measured]:
             yield stack
 
 
-@pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
+@pytest.mark.parametrize("outage", [_case(outage) for outage in OUTAGES])
 async def test_everything_is_sent_once_and_soon_after_an_outage(measured: Measured, outage: Outage) -> None:
     report = await measured.outage(outage)
     assert report.unsent_at_its_end > 20, "the outage must hold up work to be meaningful"
     _check(report)
 
 
+@pytest.mark.long
 async def test_a_second_worker_takes_over_from_one_that_stands_still(measured: Measured) -> None:
     await second_worker(measured.stack, STORM)
     report = await measured.outage(Outage("stopped", "worker-b", STOPPED))
@@ -105,6 +115,7 @@ def _check(report: OutageReport) -> None:
     assert max(report.out_after.values()) < MOST_SECONDS
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("clean_environment")
 async def test_control_without_a_ledger_a_killed_postgresql_doubles_messages(home: Path) -> None:
     storm = replace(STORM, events=100, delay_ms=300)

@@ -57,7 +57,9 @@ async def test_control_without_a_ledger_the_same_kills_double_messages(home: Pat
     assert report.lost == 0, report.line()
 
 
-@pytest.mark.parametrize("ahead", [10.0, -10.0], ids=["ahead", "behind"])
+@pytest.mark.parametrize(
+    "ahead", [pytest.param(10.0, id="ahead"), pytest.param(-10.0, id="behind", marks=pytest.mark.long)]
+)
 async def test_A6_kills_lose_and_double_nothing_when_all_clocks_are_ten_seconds_wrong(home: Path, ahead: float) -> None:
     """API and worker are wrong by ten seconds, the second worker by as much the other way; runs have timers."""
     report = print_report(await run_storm(replace(SKEWED, ahead=ahead), home))
@@ -65,6 +67,7 @@ async def test_A6_kills_lose_and_double_nothing_when_all_clocks_are_ten_seconds_
     assert report.passed, report.line()
 
 
+@pytest.mark.long
 async def test_A6_control_workers_that_do_not_correct_their_clocks_decide_out_of_order(home: Path) -> None:
     storm = replace(SKEWED, events=60, faults=1, seconds=5.0, ahead=10.0, worker="tests.storm.uncorrected_worker")
     report = print_report(await run_storm(storm, home))
