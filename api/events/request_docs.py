@@ -40,7 +40,10 @@ _ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
 _COMMON_FIELDS: dict[str, Any] = {
     "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
     "anonymousId": _ID,
-    "messageId": {**_ID, "description": "Idempotency key: an event sent twice is accepted once."},
+    "messageId": {
+        **_ID,
+        "description": "Idempotency key: an event sent twice is accepted once. With other content it is quarantined.",
+    },
     "timestamp": {"type": "string", "format": "date-time"},
     "sentAt": {"type": "string", "format": "date-time"},
     "context": {"type": "object"},
