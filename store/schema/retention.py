@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Table, Text, text
 
-from store.schema.base import metadata
+from store.schema.base import Timestamp, metadata
 
 retention = Table(
     "retention",
@@ -24,7 +24,7 @@ retention = Table(
         server_default=text("0"),
         comment="Of events, the last one whose message id is kept in message_ids.",
     ),
-    Column("kept_by", BigInteger, comment="The transaction that kept the last of them."),
+    Column("kept_at", Timestamp, comment="When that was."),
     Column(
         "after",
         Text,

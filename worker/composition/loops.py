@@ -21,16 +21,17 @@ from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
-from worker.loops.outbox_pruning import prune_outbox
 from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
+from worker.loops.retention import Retention
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
 from worker.provider_settings import ProviderSettings
 from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay
 from worker.relay.signals import WorkflowSignals
+from worker.retention_settings import retention_periods
 from worker.settings import Settings
 
 Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -70,7 +71,7 @@ def background_loops(
         partial(fan_out_accounts, database),
         partial(keep_measured, database),
         partial(watch_urgent_tickets, database),
-        partial(prune_outbox, database),
+        Retention(database, retention_periods(), pushes_feed=bool(providers.feed_url)).run,
         partial(replay_readable_rows, database, deps.catalogue),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,
         Reconciler(database, client, relay.signals).run,

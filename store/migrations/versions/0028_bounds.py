@@ -31,7 +31,7 @@ _UP = (
     """
     CREATE TABLE retention (
       kind text NOT NULL CONSTRAINT retention_kind_check CHECK (kind IN ('events', 'feed', 'visitors')),
-      upto bigint DEFAULT 0 NOT NULL, kept_upto bigint DEFAULT 0 NOT NULL, kept_by bigint, after text DEFAULT '' NOT NULL,
+      upto bigint DEFAULT 0 NOT NULL, kept_upto bigint DEFAULT 0 NOT NULL, kept_at timestamptz, after text DEFAULT '' NOT NULL,
       CONSTRAINT retention_pkey PRIMARY KEY (kind))
     """,
     """
