@@ -22,7 +22,7 @@ from api.events.intake import Intake
 from api.events.permissions import EventPermissions
 from api.events.plays import PlayRoutes
 from api.events.quarantine import QuarantineRoutes
-from api.events.quotas import QuotaKeeper, quotas_of
+from api.events.quotas import QuotaKeeper
 from api.events.reader import Reader
 from api.events.screening import EventScreening
 from api.events.segment import SegmentRoutes
@@ -130,8 +130,8 @@ def build_app(parts: Parts) -> AsgiApp:
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
-    WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
-    mails = MailRoutes(intake, parts.replies)
+    WebhookRoutes(intake, permissions, quotas, parts.webhook_secrets, parts.replies).routes(routes)
+    mails = MailRoutes(intake, quotas, parts.replies)
     mails.routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
@@ -158,7 +158,7 @@ def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
     return (
         KeyRegistry(parts.database, parts.keys, in_production=parts.in_production),
         EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
-        QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses),
+        QuotaKeeper(parts.database, parts.limits.quotas, parts.consent.addresses),
     )
 
 
