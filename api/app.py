@@ -60,6 +60,7 @@ from api.tasks.endpoints import TaskRoutes
 from api.tasks.holds import HoldRoutes
 from journeys.consent.rules import ConsentRuleSet
 from journeys.content.template_info import TemplateInfos
+from journeys.events.profile_bounds import ProfileBounds
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import Policy
 from journeys.tasks.assignment import Roster
@@ -88,13 +89,20 @@ class Parts:
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
+    address_fields: tuple[str, ...] = ()
+    """Fields of people that settings name as addresses."""
+
+    @property
+    def bounds(self) -> ProfileBounds:
+        """The bounds of profiles by the tracking plan and the limits."""
+        return ProfileBounds.of(self.plan, self.limits.profile_bytes, self.address_fields)
 
 
 def build_app(parts: Parts) -> AsgiApp:
     """The ASGI application over these parts."""
     metrics = Metrics()
     catalogue = DefinitionRegistry(
-        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates)
+        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates), parts.bounds
     )
     seconds = parts.limits.patience_seconds
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)

@@ -21,6 +21,9 @@ class Limits(BaseSettings):
     event_bytes: int = Field(32 * KB, gt=0, description="Largest event, in bytes after decompression.")
     batch_bytes: int = Field(500 * KB, gt=0, description="Largest batch, in bytes after decompression.")
     batch_events: int = Field(2_500, gt=0, description="Most events in a batch.")
+    profile_bytes: int = Field(
+        64 * KB, gt=0, description="Largest profile of a person or an account; what makes one larger is quarantined."
+    )
     nesting: int = Field(32, gt=0, le=100, description="Deepest nesting of JSON.")
 
     in_flight: int = Field(256, gt=0, description="Ingestion requests at the same time; more get 429.")

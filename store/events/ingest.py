@@ -20,7 +20,7 @@ from store.consent.requests import SOURCE_CONSENT
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import log, quarantine, reactions
-from store.events.apply import apply_events
+from store.events.apply import apply_events, split_oversized
 from store.events.instants import instants_of
 from store.events.locking import lock_batch
 from store.events.message_ids import OTHER_CONTENT
@@ -37,7 +37,8 @@ from store.tasks import conversations
 class IngestResult:
     """Counts of a batch: each event is in exactly one of the three. `stored` are the accepted ones.
 
-    `refused` are those in quarantine for what the store knows: other clocks, or another event with their message id.
+    `refused` are those in quarantine for what the store knows: other clocks, no room in a profile, or another event
+    with their message id.
     """
 
     accepted: int = 0
@@ -96,6 +97,8 @@ async def _accept(
     stored = list[StoredEvent]()
     if resolved:
         locked = await lock_batch(connection, catalogue, resolved)
+        resolved, oversized = split_oversized(resolved, locked, catalogue)
+        refused += oversized
         instants = await instants_of(connection, resolved, locked, received_at, outside=outside)
         stored, others = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
         refused += [refused_event(event, "messageId", OTHER_CONTENT, catalogue.consent.rules) for event in others]

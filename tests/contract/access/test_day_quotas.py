@@ -75,7 +75,8 @@ async def test_a_provider_has_its_bytes_of_a_day_which_unsigned_calls_do_not_use
         at = datetime.now(UTC)
         signature = Webhook(SVIX).sign(identity, at, body) if signed else "v1,none"
         headers = {"svix-id": identity, "svix-timestamp": str(int(at.timestamp())), "svix-signature": signature}
-        return await operator.post("/v1/hooks/resend", content=body, headers=headers, auth=None)
+        answer: httpx.Response = await operator.post("/v1/hooks/resend", content=body, headers=headers, auth=None)
+        return answer
 
     assert [(await call(f"u-{n}", signed=False)).status_code for n in range(4)] == [401] * 4
     answers = [await call(f"s-{n}") for n in range(3)]
