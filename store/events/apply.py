@@ -137,8 +137,7 @@ def split_oversized(
     profiles: dict[str, dict[str, Any]] = {}
     for item in resolved:
         owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
-        key = item.named_account if owner == "account" else item.subject_key
-        subject = locked.get(key or "")
+        subject = locked.get((item.named_account if owner == "account" else None) or item.subject_key)
         traits = catalogue.kept_fields(owner, profile_traits(item.event)) if item.event.traits else {}
         if subject is None or not traits:
             within.append(item)

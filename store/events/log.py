@@ -29,9 +29,10 @@ _given = unnest(
     contexts=events.c.context,
     traces=events.c.trace,
     contents=events.c.content,
+    accounts=events.c.account_key,
     digests=message_ids.c.digest,
 )
-_columns = ("message_id", "kind", "name", "subject_key", "at", "data", "context", "trace", "content")
+_columns = ("message_id", "kind", "name", "subject_key", "at", "data", "context", "trace", "content", "account_key")
 _INSERT = sql(
     insert(events)
     .from_select(
@@ -66,7 +67,7 @@ async def store_batch(
         once.setdefault(item.event.message_id, (item, of_event))
     numbers = await _insert(
         connection,
-        [(item.event, item.subject_key, of_event.at) for item, of_event in once.values()],
+        [(item.event, item.subject_key, of_event.at, _account_of(item)) for item, of_event in once.values()],
         source=source,
         received_at=received_at,
     )
@@ -91,12 +92,16 @@ async def _other_contents(
     return [] if is_once else other_contents(given, known)
 
 
+def _account_of(item: ResolvedEvent) -> str | None:
+    return item.named_account if item.event.kind == "group" else None
+
+
 async def store_one(
     connection: Connection, event: InboundEvent, at: datetime, *, source: str, received_at: datetime
 ) -> StoredEvent | None:
     """Store one event of Tenure's own, which names its subject by key; None if it was stored before."""
     assert event.subject_key is not None
-    numbers = await _insert(connection, [(event, event.subject_key, at)], source=source, received_at=received_at)
+    numbers = await _insert(connection, [(event, event.subject_key, at, None)], source=source, received_at=received_at)
     if event.message_id not in numbers:
         return None
     stored = StoredEvent(event, source, numbers[event.message_id], at, event.subject_key)
@@ -106,12 +111,12 @@ async def store_one(
 
 async def _insert(
     connection: Connection,
-    new: Sequence[tuple[InboundEvent, str, datetime]],
+    new: Sequence[tuple[InboundEvent, str, datetime, str | None]],
     *,
     source: str,
     received_at: datetime,
 ) -> dict[str, int]:
-    """The numbers of the new events (each with its subject and instant), by message id.
+    """The numbers of the new events (each with its subject, instant and account), by message id.
 
     A trace is stored only where it was given: an event's own trace is derived from its stored columns.
     """
@@ -120,16 +125,17 @@ async def _insert(
         _INSERT,
         source=source,
         received_at=received_at,
-        ids=[event.message_id for event, _, _ in new],
-        kinds=[event.kind for event, _, _ in new],
-        names=[event.name for event, _, _ in new],
-        keys=[key for _, key, _ in new],
-        ats=[at for _, _, at in new],
-        datas=[as_json(event.traits or event.data) for event, _, _ in new],
-        contexts=[as_json(event.context) if event.context else None for event, _, _ in new],
-        traces=[event.trace for event, _, _ in new],
-        contents=[content_of(event) for event, _, _ in new],
-        digests=[id_digest(source, event.message_id) for event, _, _ in new],
+        ids=[event.message_id for event, *_ in new],
+        kinds=[event.kind for event, *_ in new],
+        names=[event.name for event, *_ in new],
+        keys=[key for _, key, _, _ in new],
+        ats=[at for _, _, at, _ in new],
+        datas=[as_json(event.traits or event.data) for event, *_ in new],
+        contexts=[as_json(event.context) if event.context else None for event, *_ in new],
+        traces=[event.trace for event, *_ in new],
+        contents=[content_of(event) for event, *_ in new],
+        accounts=[account for *_, account in new],
+        digests=[id_digest(source, event.message_id) for event, *_ in new],
     )
     return {row["message_id"]: row["id"] for row in rows}
 

@@ -24,10 +24,12 @@ events = Table(
     Column("context", JSONB),
     Column("trace", Trace, comment="Only where it is another event's; else computed from id, source and message_id."),
     Column("content", LargeBinary, comment="Hash of what its sender wrote; null: whatever has its id is a repetition."),
+    Column("account_key", Text, comment="Of a group call, the account whose fields it gives."),
     UniqueConstraint("source", "message_id"),
     comment="An accepted event, once for each source and message id.",
 )
 Index("events_of_subject", events.c.subject_key, events.c.id)
+Index("events_of_account", events.c.account_key, events.c.id, postgresql_where=events.c.account_key.is_not(None))
 Index("events_of_trace", events.c.trace, postgresql_where=events.c.trace.is_not(None))
 
 message_ids = Table(

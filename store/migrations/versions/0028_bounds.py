@@ -17,6 +17,8 @@ depends_on = None
 
 _UP = (
     "ALTER TABLE events ADD COLUMN content bytea",
+    "ALTER TABLE events ADD COLUMN account_key text",
+    "CREATE INDEX events_of_account ON events (account_key, id) WHERE account_key IS NOT NULL",
     "ALTER TABLE quarantine ADD COLUMN content bytea DEFAULT ''::bytea NOT NULL",
     "ALTER TABLE quarantine DROP CONSTRAINT quarantine_source_message_id_key",
     "ALTER TABLE quarantine ADD CONSTRAINT quarantine_source_message_id_content_key UNIQUE (source, message_id, content)",
@@ -55,6 +57,8 @@ _DOWN = (
     "ALTER TABLE quarantine DROP CONSTRAINT quarantine_source_message_id_content_key",
     "ALTER TABLE quarantine ADD CONSTRAINT quarantine_source_message_id_key UNIQUE (source, message_id)",
     "ALTER TABLE quarantine DROP COLUMN content",
+    "DROP INDEX events_of_account",
+    "ALTER TABLE events DROP COLUMN account_key",
     "ALTER TABLE events DROP COLUMN content",
 )
 
