@@ -22,7 +22,7 @@ from api.events.intake import Intake
 from api.events.permissions import EventPermissions
 from api.events.plays import PlayRoutes
 from api.events.quarantine import QuarantineRoutes
-from api.events.quotas import QuotaKeeper, quotas_of
+from api.events.quotas import QuotaKeeper
 from api.events.reader import Reader
 from api.events.screening import EventScreening
 from api.events.segment import SegmentRoutes
@@ -60,6 +60,7 @@ from api.tasks.endpoints import TaskRoutes
 from api.tasks.holds import HoldRoutes
 from journeys.consent.rules import ConsentRuleSet
 from journeys.content.template_info import TemplateInfos
+from journeys.events.profile_bounds import ProfileBounds
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import Policy
 from journeys.tasks.assignment import Roster
@@ -88,13 +89,20 @@ class Parts:
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
+    address_fields: tuple[str, ...] = ()
+    """Fields of people that settings name as addresses."""
+
+    @property
+    def bounds(self) -> ProfileBounds:
+        """The bounds of profiles by the tracking plan and the limits."""
+        return ProfileBounds.of(self.plan, self.limits.profile_bytes, self.address_fields)
 
 
 def build_app(parts: Parts) -> AsgiApp:
     """The ASGI application over these parts."""
     metrics = Metrics()
     catalogue = DefinitionRegistry(
-        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates)
+        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates), parts.bounds
     )
     seconds = parts.limits.patience_seconds
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
@@ -130,8 +138,8 @@ def build_app(parts: Parts) -> AsgiApp:
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
-    WebhookRoutes(intake, permissions, parts.webhook_secrets, parts.replies).routes(routes)
-    mails = MailRoutes(intake, parts.replies)
+    WebhookRoutes(intake, permissions, quotas, parts.webhook_secrets, parts.replies).routes(routes)
+    mails = MailRoutes(intake, quotas, parts.replies)
     mails.routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
@@ -158,7 +166,7 @@ def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
     return (
         KeyRegistry(parts.database, parts.keys, in_production=parts.in_production),
         EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
-        QuotaKeeper(parts.database, quotas_of(parts.limits), parts.consent.addresses),
+        QuotaKeeper(parts.database, parts.limits.quotas, parts.consent.addresses),
     )
 
 

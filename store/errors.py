@@ -20,7 +20,7 @@ class ClockAdvancing(Exception):
         self.clock, self.target, self.error = clock, target, error
 
 
-_LATER = ("08", "53", "55", "57", "58", "28", "3D", "40", "25", "XX", "42P01", "42703")
+_LATER = ("08", "53", "55", "57", "58", "28", "3D", "40", "25", "XX", "42P01", "42703", "42883")
 """SQLSTATEs of outages: connection, resources, locks, shutdown, rights, deadlocks, and a schema not migrated yet."""
 _REFUSED = ("22", "23")
 """SQLSTATEs of refused values: data exceptions and violated constraints."""

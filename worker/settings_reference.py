@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 
 from api.http.limits import Limits
 from worker.provider_settings import ProviderSettings
+from worker.retention_settings import RetentionSettings
 from worker.settings import ROOT, Settings
 
 INTRODUCTION = """\
@@ -25,6 +26,11 @@ SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
         "Providers",
         "Providers of channels, CRMs, audiences and the feed. A provider is off until it is configured.",
         ProviderSettings,
+    ),
+    (
+        "Retention",
+        "Days after which rows are deleted ([operation](operation.md#retention)). Without a value they are kept.",
+        RetentionSettings,
     ),
     ("Limits of the API", "Bounds that keep memory flat. Beyond them a caller gets 413, 429 or 503.", Limits),
 )

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from starlette.responses import Response
 
-from api.events import segment
 from api.events.intake import Intake
 from api.events.permissions import UNPROVEN_VISITOR
 from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
-from api.events.screening import EventScreening
+from api.events.screening import SEGMENT, EventScreening
 from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
@@ -31,7 +30,7 @@ from store.events import dead_letters, quarantine
 
 TAG = "Quarantine"
 AT_ONCE = 500
-REPLAYABLE = frozenset({SOURCE, segment.SOURCE})
+REPLAYABLE = frozenset({SOURCE, SEGMENT})
 """Sources whose items are events; a mail that could not be read is none."""
 
 

@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from api.http.limits import Limits
 from api.http.networks import site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
@@ -39,28 +38,6 @@ PRUNE_SECONDS: Final = 60.0
 SITE_NETWORKS: Final = 8
 """A site of IPv6 networks may use as much as so many of its networks."""
 DRAINED_FOR: Final = timedelta(minutes=1)
-_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-
-def quotas_of(limits: Limits) -> IngestQuotas:
-    """The quotas of the settings."""
-    return IngestQuotas(
-        public_requests=Quota("requests of this key", limits.public_requests, _MINUTE),
-        public_bytes=Quota("bytes of this key", limits.public_bytes, _MINUTE),
-        public_events=Quota("events of this key", limits.public_events, _MINUTE),
-        public_held=Quota("events of this key for quarantine", limits.public_held, _HOUR),
-        public_people=Quota("new people of this key", limits.public_people, _HOUR),
-        secret_requests=Quota("requests of this key", limits.secret_requests, _MINUTE),
-        secret_bytes=Quota("bytes of this key", limits.secret_bytes, _MINUTE),
-        network_requests=Quota("requests of this network", limits.network_requests, _MINUTE),
-        network_bytes=Quota("bytes of this network", limits.network_bytes, _MINUTE),
-        network_events=Quota("events of this network", limits.network_events, _MINUTE),
-        network_held=Quota("events of this network for quarantine", limits.network_held, _HOUR),
-        network_people=Quota("new people of this network", limits.network_people, _HOUR),
-        network_addresses=Quota("addresses given by this network", limits.network_addresses, _HOUR),
-        person_events=Quota("events of this person", limits.person_events, _MINUTE),
-        address_claims=Quota("requests about this address", limits.address_claims, _DAY),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +99,23 @@ class QuotaKeeper:
             yield quota.times(SITE_NETWORKS), hashed[1]
 
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
-        """The body of a request, decompressed."""
-        if key.kind is CallerKind.PUBLIC:
-            of_network = self._of_network(self._quotas.network_bytes, network)
-            await self._take((*of_network, (self._quotas.public_bytes, key.id)), size)
-        elif key.kind is CallerKind.SECRET:
-            await self._take(((self._quotas.secret_bytes, key.id),), size)
+        """The body of a request, decompressed: of its minute and of its day."""
+        quotas = self._quotas
+        match key.kind:
+            case CallerKind.PUBLIC:
+                of_network = self._of_network(quotas.network_bytes, network)
+                of_key = (quotas.public_bytes, key.id), (quotas.public_day_bytes, key.id)
+                await self._take((*of_network, *of_key), size)
+            case CallerKind.SECRET:
+                await self._take(((quotas.secret_bytes, key.id), (quotas.secret_day_bytes, key.id)), size)
+            case CallerKind.OPERATOR:
+                await self._take(((quotas.operator_day_bytes, key.id),), size)
+            case _:
+                pass
+
+    async def charge_provider(self, provider: str, size: int) -> None:
+        """The body of a provider's call, once it is verified: strangers never use up a provider's quota."""
+        await self._take(((self._quotas.provider_day_bytes, provider),), size)
 
     async def charge_events(self, key: ApiKey, network: str, number: int) -> None:
         """The events of a public key's request, whatever becomes of them."""

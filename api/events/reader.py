@@ -25,6 +25,9 @@ from journeys.access.demands import RefusedPart
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault, read_call
 
+RefusedElement = tuple[int, str, list[FieldFault]]
+"""Index, message id and faults of an element of a batch."""
+
 
 @dataclass(slots=True)
 class ParsedBatch:
@@ -33,7 +36,7 @@ class ParsedBatch:
     key: ApiKey
     elements: list[Any] = field(default_factory=list)
     events: list[ReceivedEvent] = field(default_factory=list)
-    refused: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
+    refused: list[RefusedElement] = field(default_factory=list)
 
     def add(self, element: Any, event: ReceivedEvent | RefusedCall) -> None:
         """Add the next element as it was read."""

@@ -37,21 +37,25 @@ _EXAMPLES: Mapping[str, dict[str, Any]] = {
 _NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000]*$"}
 _NEEDED_ID = {**_NAME, "type": ["string", "integer"]}
 _ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
+_OBJECT: dict[str, Any] = {"type": ["object", "null"]}
 _COMMON_FIELDS: dict[str, Any] = {
     "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
     "anonymousId": _ID,
-    "messageId": {**_ID, "description": "Idempotency key: an event sent twice is accepted once."},
-    "timestamp": {"type": "string", "format": "date-time"},
-    "sentAt": {"type": "string", "format": "date-time"},
-    "context": {"type": "object"},
+    "messageId": {
+        **_ID,
+        "description": "Idempotency key: an event sent twice is accepted once. With other content it is quarantined.",
+    },
+    "timestamp": {"type": ["string", "null"], "format": "date-time"},
+    "sentAt": {"type": ["string", "null"], "format": "date-time"},
+    "context": _OBJECT,
 }
 _FIELDS_OF_TYPE: Mapping[str, dict[str, Any]] = {
-    "track": {"event": _NAME, "properties": {"type": "object"}},
-    "identify": {"traits": {"type": "object"}},
-    "group": {"groupId": _NEEDED_ID, "traits": {"type": "object"}},
+    "track": {"event": _NAME, "properties": _OBJECT},
+    "identify": {"traits": _OBJECT},
+    "group": {"groupId": _NEEDED_ID, "traits": _OBJECT},
     "alias": {"previousId": _NEEDED_ID},
-    "page": {"name": {"type": "string"}, "properties": {"type": "object"}},
-    "screen": {"name": {"type": "string"}, "properties": {"type": "object"}},
+    "page": {"name": {"type": "string"}, "properties": _OBJECT},
+    "screen": {"name": {"type": "string"}, "properties": _OBJECT},
 }
 _REQUIRED: Mapping[str, list[str]] = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
 _BATCH_SCHEMA: dict[str, Any] = {
@@ -64,7 +68,7 @@ _BATCH_SCHEMA: dict[str, Any] = {
             "description": "Events; `type` is track, identify, group, alias, page or screen.",
         },
         "sentAt": _COMMON_FIELDS["sentAt"],
-        "context": {"type": "object"},
+        "context": _OBJECT,
     },
 }
 

@@ -13,7 +13,7 @@ from api.http.schemas import InFlightView
 
 
 class MalformedElement(BaseModel):
-    """A malformed element of a batch, now in quarantine, with its faults."""
+    """A refused element of a batch, now in quarantine, with its faults."""
 
     index: int
     messageId: str  # noqa: N815 -- the Segment spec's name
@@ -34,10 +34,12 @@ class BatchResult(BaseModel):
 class EventResult(BaseModel):
     """The call is committed. `quarantined` lists the faults for which it is held and changes nothing.
 
-    `in_flight` lists messages that left before a withdrawal of consent and may still arrive.
+    `duplicate`: an event with this id and content was accepted before, and this one changes nothing. `in_flight` lists
+    messages that left before a withdrawal of consent and may still arrive.
     """
 
     success: bool = True
+    duplicate: bool = False
     quarantined: list[str] = []
     in_flight: list[InFlightView] = []
 
@@ -111,11 +113,13 @@ class SignalIn(BaseModel):
 class SignalResult(BaseModel):
     """The signal is committed. `quarantined` lists the faults for which it is held and changes nothing.
 
-    `in_flight` lists messages that left before a withdrawal of consent and may still arrive.
+    `duplicate`: a signal with this id and content was accepted before, and this one changes nothing. `in_flight` lists
+    messages that left before a withdrawal of consent and may still arrive.
     """
 
     id: str
     trace: str | None = None
+    duplicate: bool = False
     quarantined: list[str] = []
     in_flight: list[InFlightView] = []
 

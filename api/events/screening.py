@@ -27,7 +27,10 @@ from journeys.access.claims import claims_of, identities_in, identity_in, unprov
 from journeys.events.inbound import InboundEvent, ReceivedEvent
 from journeys.events.tracing import trace_id_of
 from store.access.visitors import find_people
+from store.events.message_ids import known_contents, other_contents
 
+SEGMENT: Final = "segment"
+"""The interface of the Segment spec, in the namespace of message ids: public keys have no other."""
 REFUSAL_SECONDS: Final = (0.25, 0.75)
 """Shortest and longest delay of a refusal. Equal delays would bring the next requests all at the same moment."""
 MOST_DELAYED: Final = 2_000
@@ -114,13 +117,16 @@ class EventScreening:
         network = network_of(request)
         await self._quotas.charge_events(key, network, len(received))
         events = [event for event in received if isinstance(event, InboundEvent)]
+        source = key.namespace(SEGMENT)
         async with self._intake.database.reading() as connection:
             people = await find_people(connection, [name for event in events for name in identities_in(event)])
+            known = await known_contents(connection, source, [event.message_id for event in events])
         unproven = unproven_visitors(events, people)
         refused = {id(event) for event in unproven}
         claims = claims_of(
             self._intake.catalogue.consent.rules, [event for event in events if id(event) not in refused], people
         )
-        claims.held = len(received) - len(events) + (len(unproven) if keeps_them else 0)
+        others = sum(id(event) not in refused for event in other_contents(events, known))
+        claims.held = len(received) - len(events) + others + (len(unproven) if keeps_them else 0)
         await self._quotas.charge_claims(key, network, claims)
         return unproven

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -9,20 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_HEADER, Intake
-from api.events.reader import Reader, faults_for_caller
+from api.events.reader import ParsedBatch, Reader, RefusedElement, faults_for_caller
 from api.events.request_docs import batch_request, call_request
 from api.events.schemas import BatchResult, EventResult
-from api.events.screening import EventScreening
+from api.events.screening import SEGMENT, EventScreening
 from api.http.auth import request_key
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
 from journeys.access.callers import Scope
 from journeys.events.inbound import ReceivedEvent, RejectedEvent
-from journeys.events.segment import KINDS
+from journeys.events.segment import KINDS, FieldFault
 from journeys.events.tracing import HEADER
+from store.events.ingest import IngestResult
 
-SOURCE = "segment"
 TAG = "Events"
 _SUCCESS = b'{"success":true}'
 
@@ -78,7 +79,7 @@ class SegmentRoutes:
                 trace = self._screening.trace(request, key)
                 batch = self._reader.batch(parse_json(body), key, trace)
                 await self._screening.screen_batch(request, key, batch)
-                result = await self._intake.batch(batch.events, source=key.namespace(SOURCE), clock=clock)
+                result = await self._intake.batch(batch.events, source=key.namespace(SEGMENT), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
             "success": True,
@@ -88,21 +89,22 @@ class SegmentRoutes:
         }
         if in_flight:
             answer["in_flight"] = in_flight
-        if batch.refused:
+        errors = [*batch.refused, *_refused_by_store(batch, result)]
+        if errors:
             answer["errors"] = [
                 {
                     "index": index,
                     "messageId": message_id,
                     "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", index)],
                 }
-                for index, message_id, faults in batch.refused
+                for index, message_id, faults in sorted(errors, key=lambda error: error[0])
             ]
         return Response(orjson.dumps(answer), headers=_traced(trace), media_type="application/json")
 
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
             key = request_key(request)
-            source = key.namespace(SOURCE)
+            source = key.namespace(SEGMENT)
             async with self._screening.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
                 with self._screening.admitted(key, _declared(request)):
                     body = await read_bytes(request, self._limits.event_bytes)
@@ -112,7 +114,8 @@ class SegmentRoutes:
                     await self._screening.screen(request, key, event)
                     result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)
-            answer = _answer(event, await self._intake.in_flight_after([event]))
+            in_flight = await self._intake.in_flight_after([event])
+            answer = _answer(event, in_flight, is_duplicate=result.is_duplicate(event))
             trace = await self._intake.trace(event, source, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")
 
@@ -120,10 +123,26 @@ class SegmentRoutes:
         return single
 
 
-def _answer(event: ReceivedEvent, in_flight: list[dict[str, Any]]) -> bytes:
+def _refused_by_store(batch: ParsedBatch, result: IngestResult) -> Iterator[RefusedElement]:
+    """The elements of a batch that the store refused."""
+    indexes = {id(event): index for index, event in enumerate(batch.events)}
+    for refused in result.refused:
+        if (index := indexes.get(id(refused.given))) is not None:
+            faults = [FieldFault(refused.field, fault) for fault in refused.rejected.faults]
+            yield index, refused.rejected.message_id, faults
+
+
+def _answer(event: ReceivedEvent, in_flight: list[dict[str, Any]], *, is_duplicate: bool) -> bytes:
     if isinstance(event, RejectedEvent):
         return orjson.dumps({"success": True, "quarantined": event.faults})
-    return orjson.dumps({"success": True, "in_flight": in_flight}) if in_flight else _SUCCESS
+    if not in_flight and not is_duplicate:
+        return _SUCCESS
+    answer: dict[str, Any] = {"success": True}
+    if is_duplicate:
+        answer["duplicate"] = True
+    if in_flight:
+        answer["in_flight"] = in_flight
+    return orjson.dumps(answer)
 
 
 def _traced(trace: str | None) -> dict[str, str] | None:

@@ -102,7 +102,13 @@ class SignalRoutes:
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, source, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()
-        answer = {"id": event.message_id, "trace": trace, "quarantined": faults, "in_flight": in_flight}
+        answer = {
+            "id": event.message_id,
+            "trace": trace,
+            "duplicate": result.is_duplicate(event),
+            "quarantined": faults,
+            "in_flight": in_flight,
+        }
         return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
     def from_quarantine(self, raw: dict[str, Any], message_id: str, key: ApiKey) -> ReceivedEvent:

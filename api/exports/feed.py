@@ -18,6 +18,7 @@ from journeys.access.callers import Scope
 from journeys.gate.feed import MOST, feed_page, identity
 from store.database import Database
 from store.exports import feed, feed_push
+from store.retention.feed import deleted_upto
 
 TAG = "Feed"
 NDJSON = "application/x-ndjson"
@@ -85,6 +86,7 @@ class FeedRoutes:
             self.feed,
             scope=Scope.READ,
             summary="Decisions and deliveries, in order",
+            refuses=("gone",),
             responses={200: {"content": {"application/json": {"schema": _SCHEMA, "example": EXAMPLE}, NDJSON: _LINES}}},
         )
         add("GET", "/v1/feed/push", self.push, scope=Scope.READ, summary="State of the push", gives=PushView)
@@ -107,10 +109,18 @@ class FeedRoutes:
             str, Header(description=f"`{NDJSON}` returns one JSON line a row, and the cursor in `X-Tenure-Next`.")
         ] = "",
     ) -> Response:
-        """A page of lines, at least once, in order. Store them, then continue with `next`. Signed if a secret is set."""
+        """A page of lines, at least once, in order. Store them, then continue with `next`. Signed if a secret is set.
+
+        `410` for a cursor before lines that retention has deleted; `after=0` begins with the oldest line there is.
+        """
         upto = await self._horizon.look(self._database, wanted=after)
         async with self._database.reading() as connection:
             lines = await feed.read_lines(connection, after, upto, limit)
+            deleted = await deleted_upto(connection)  # read after the lines: what it does not tell was still there
+        if 0 < after < deleted:
+            raise ProblemError(
+                "gone", f"Retention has deleted lines after {after}, up to {deleted}. Begin with after=0."
+            )
         page = feed_page(lines, after, more=bool(lines) and lines[-1]["id"] < upto)
         as_lines = NDJSON in accept
         options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
+from api.events.quotas import QuotaKeeper
 from api.http.body import read_bytes
 from api.http.pagination import json_response
 from api.http.routes import Routes
@@ -48,8 +49,8 @@ _MAIL: dict[str, Any] = {
 class MailRoutes:
     """Routes of inbound mails."""
 
-    def __init__(self, intake: Intake, replies: ReplyAddresses | None) -> None:
-        self._intake, self._replies = intake, replies
+    def __init__(self, intake: Intake, quotas: QuotaKeeper, replies: ReplyAddresses | None) -> None:
+        self._intake, self._quotas, self._replies = intake, quotas, replies
         self._parser = MailParserProcess()
 
     def routes(self, routes: Routes) -> None:
@@ -73,6 +74,7 @@ class MailRoutes:
         is kept in quarantine for a person: your server would only send it again.
         """
         raw = await read_bytes(request, LIMIT)
+        await self._quotas.charge_provider(SOURCE, len(raw))
         with self._intake.admission.admitted(len(raw)):
             mail = await self._parser.parse(raw)
             if mail is None:

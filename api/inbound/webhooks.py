@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api.events.intake import Intake
 from api.events.permissions import EventPermissions
+from api.events.quotas import QuotaKeeper
 from api.http.body import parse_json, read_bytes
 from api.http.forms import FORM_LIMIT
 from api.http.pagination import json_response
@@ -37,8 +38,6 @@ from store.process_clock import current_instant
 log = structlog.get_logger()
 LIMIT = 256 * 1024
 TAG = "Providers' webhooks"
-
-
 _FORM = "application/x-www-form-urlencoded"
 _EXAMPLES: Mapping[str, tuple[str, Any]] = {
     "resend": ("application/json", {"type": "email.bounced", "data": {"tags": {"tenure_key": "9f86d081884c7d65"}}}),
@@ -55,10 +54,12 @@ class WebhookRoutes:
         self,
         intake: Intake,
         permissions: EventPermissions,
+        quotas: QuotaKeeper,
         secrets: WebhookSecrets,
         replies: ReplyAddresses | None = None,
     ) -> None:
-        self._intake, self._permissions, self._secrets, self._replies = intake, permissions, secrets, replies
+        self._intake, self._permissions, self._quotas = intake, permissions, quotas
+        self._secrets, self._replies = secrets, replies
 
     def routes(self, routes: Routes) -> None:
         post = partial(
@@ -106,14 +107,15 @@ class WebhookRoutes:
         body = await self._body(request, self._secrets.resend)
         if not signatures.standard(self._secrets.resend, request.headers, body, "svix"):
             raise _unsigned()
-        return await self._accept("resend", request.headers["svix-id"], resend_events(_object(body)))
+        return await self._accept("resend", request.headers["svix-id"], resend_events(_object(body)), len(body))
 
     async def twilio(self, request: Request) -> Response:
         """Status callbacks (`?m=` is the message's reference) and inbound texts, signed over the URL and the form.
 
         The signature has no timestamp, so a replay is recognised by its MessageSid, however late.
         """
-        form = _twilio_form(await self._body(request, self._secrets.twilio, FORM_LIMIT))
+        body = await self._body(request, self._secrets.twilio, FORM_LIMIT)
+        form = _twilio_form(body)
         query = request.url.query
         url = self._secrets.twilio_url + (f"?{query}" if query else "")
         if not signatures.twilio(self._secrets.twilio, url, form, request.headers.get("x-twilio-signature", "")):
@@ -133,7 +135,7 @@ class WebhookRoutes:
                 source="hook:twilio",
                 message=form.get("MessageSid", ""),
             )
-        return await self._accept("twilio", identity, vendor_event)
+        return await self._accept("twilio", identity, vendor_event, len(body))
 
     async def zendesk(self, request: Request) -> Response:
         """Ticket events of Zendesk's event subscriptions, signed over timestamp and body."""
@@ -145,7 +147,7 @@ class WebhookRoutes:
         if not signatures.zendesk(self._secrets.zendesk, at, body, signature):
             raise _unsigned()
         event = _object(body)
-        return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event))
+        return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event), len(body))
 
     async def zoom(self, request: Request) -> Response:
         """Webinar events, signed `v0`. The first call is a challenge, which is answered."""
@@ -160,17 +162,18 @@ class WebhookRoutes:
             encrypted = signatures.zoom_challenge(self._secrets.zoom, plain)
             return json_response({"plainToken": plain, "encryptedToken": encrypted})
         identity = f"{event.get('event')}-{event.get('event_ts')}"
-        return await self._accept("zoom", identity, zoom_events(event))
+        return await self._accept("zoom", identity, zoom_events(event), len(body))
 
     async def _body(self, request: Request, secret: str, limit: int = LIMIT) -> bytes:
         if not secret:
             raise ProblemError("not-found", "The webhook of this provider is not configured.")
         return await read_bytes(request, limit)
 
-    async def _accept(self, provider: str, identity: str, vendor_event: VendorEvent | None) -> Response:
+    async def _accept(self, provider: str, identity: str, vendor_event: VendorEvent | None, size: int) -> Response:
         """Commit the event for each message it concerns. A repetition has the same identity and is accepted once."""
         if vendor_event is None or not identity:
             return json_response({"taken": 0}, 202)
+        await self._quotas.charge_provider(provider, size)
         async with self._intake.database.reading() as connection:
             messages = await _messages_of(connection, vendor_event, self._replies)
         events = [as_event(identity, vendor_event, message) for message in messages]

@@ -58,4 +58,8 @@ class IngestQuotas:
     network_people: Quota
     network_addresses: Quota
     person_events: Quota
+    public_day_bytes: Quota
+    secret_day_bytes: Quota
+    operator_day_bytes: Quota
+    provider_day_bytes: Quota
     address_claims: Quota

@@ -6,6 +6,7 @@ An opt-out counts although its call goes to quarantine: nothing of it is accepte
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -38,17 +39,14 @@ def opt_out_in(
     if kind == "identify" and TRAITS.isdisjoint(traits):
         return None
     call = InboundEvent("identify" if kind == "identify" else "track", message_id, signal, data=data, traits=traits)
-    consents: dict[str, dict[str, bool]] = {}
-    for stated in statements_in(rules, call):
-        if stated.granted is False:
-            consents.setdefault(stated.channel, {})[stated.topic] = False
+    consents = _refusals(rules, call)
     if not consents:
         return None
     timestamp = sender_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
     sent = sender_instant(raw.get("sentAt")) or sent_at
     return InboundEvent(
         "identify",
-        f"{message_id[: MAX_ID - len(SUFFIX)]}{SUFFIX}",
+        _own_id(message_id, SUFFIX),
         "identify",
         user_id=user_id,
         anonymous_id=anonymous_id if user_id is None else None,
@@ -57,3 +55,42 @@ def opt_out_in(
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
     )
+
+
+def opt_out_of(rules: ConsentRules, event: InboundEvent, mark: str) -> InboundEvent | None:
+    """The opt-outs of an event that was read and is rejected by the store; None if it has none, or no person.
+
+    `mark` distinguishes several such events of one message id.
+    """
+    if event.kind not in {"identify", "track"} or (event.user_id or event.anonymous_id) is None:
+        return None
+    consents = _refusals(rules, event)
+    return (
+        replace(
+            event,
+            kind="identify",
+            message_id=_own_id(event.message_id, f":{mark}{SUFFIX}"),
+            name="identify",
+            anonymous_id=event.anonymous_id if event.user_id is None else None,
+            account_id=None,
+            data={},
+            traits={"consents": consents},
+            raw=None,
+        )
+        if consents
+        else None
+    )
+
+
+def _refusals(rules: ConsentRules, event: InboundEvent) -> dict[str, dict[str, bool]]:
+    """The refusals of an event, by channel and topic."""
+    consents: dict[str, dict[str, bool]] = {}
+    for stated in statements_in(rules, event):
+        if stated.granted is False:
+            consents.setdefault(stated.channel, {})[stated.topic] = False
+    return consents
+
+
+def _own_id(message_id: str, suffix: str) -> str:
+    """The message id of the opt-outs of an event."""
+    return f"{message_id[: MAX_ID - len(suffix)]}{suffix}"

@@ -13,6 +13,7 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.decision.entry import unusable_case
+from journeys.events.profile_bounds import FieldOwner, ProfileBounds
 from journeys.gate.tickets import UrgentTicket
 from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster
@@ -86,8 +87,10 @@ class DefinitionRegistry:
         consent: ConsentRuleSet | None = None,
         roster: Roster | None = None,
         owner_of: Callable[[str], str] = lambda _: "",
+        bounds: ProfileBounds | None = None,
     ) -> None:
         """`owner_of` returns the owner of a template; empty if it has none."""
+        self.bounds = bounds or ProfileBounds()
         self.index = SignalIndex()
         self.roster = roster or Roster()
         self.owner_of = owner_of
@@ -115,6 +118,10 @@ class DefinitionRegistry:
         """Why the journeys that this signal opens or reaches could never make a run of its case, as of the index."""
         charts = dict.fromkeys((*self.index.opening.get(name, ()), *self.index.reacting.get(name, ())))
         return sorted({fault for chart in charts if (fault := unusable_case(chart, data))})
+
+    def kept_fields(self, owner: FieldOwner, traits: Mapping[str, Any]) -> dict[str, Any]:
+        """The traits that change a profile: declared ones, and those that a definition in use reads."""
+        return self.bounds.kept(owner, traits, self.index.reading.get(owner, ()))
 
     async def current(self, connection: Connection) -> SignalIndex:
         """The index as of this transaction."""

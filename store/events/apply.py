@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
-from journeys.events.inbound import StoredEvent
+from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
+from journeys.events.profile_bounds import FieldOwner, ProfileBounds
 from store.access.claimed_fields import addresses_given, record_claims, take_claims, without_claims
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
 from store.events.admission import Admission
+from store.events.quarantine import RefusedEvent, refused_event
 from store.messages import reevaluation
 from store.people import memberships, subjects
 from store.people.identities import KnownIdentities, link_identities, with_user_id
@@ -42,13 +45,13 @@ async def apply_events(
         if merged.get(item.subject_key, item.subject_key) not in locked:
             continue
         if item.changes_identity:
-            merged |= await _link(connection, admission, item, known, locked)
+            merged |= await _link(connection, admission, item, known, locked, catalogue.bounds)
         subject = locked[merged.get(item.subject_key, item.subject_key)]
         account = account_of_event(item, subject, locked)
         await admission.catch_up(subject)
         if item.event.user_id is not None:
             users.add(subject.key)
-        change_profile(without_claims(item) if subject.key in users else item, subject, account)
+        _change_profile(catalogue, without_claims(item) if subject.key in users else item, subject, account)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]
         if item.event.name in catalogue.ticket_signals:
@@ -84,6 +87,7 @@ async def _link(
     item: StoredEvent,
     known: KnownIdentities,
     locked: Mapping[str, Subject],
+    bounds: ProfileBounds,
 ) -> dict[str, str]:
     """Join the identities of an event; the merge that this causes, by the key that is gone."""
     pair = await link_identities(connection, item.event, known, locked)
@@ -93,7 +97,7 @@ async def _link(
             visitor.merge(dict.fromkeys(await take_claims(connection, visitor.key)))
         return {}
     gone, into = pair
-    await merges.merge_subjects(connection, admission, gone, into, at=item.at, event_id=item.event.message_id)
+    await merges.merge_subjects(connection, admission, gone, into, bounds, at=item.at, event_id=item.event.message_id)
     return {gone.key: into.key}
 
 
@@ -105,14 +109,44 @@ def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, S
     return locked.get(key) if key else None
 
 
-def change_profile(item: StoredEvent, subject: Subject, account: Subject | None) -> None:
-    """Apply the fields of an event to its subject or their account."""
+def _change_profile(
+    catalogue: DefinitionRegistry, item: StoredEvent, subject: Subject, account: Subject | None
+) -> None:
+    """Apply the fields of an event to its subject or their account; what is not declared stays in the event."""
     event = item.event
     if event.kind == "identify":
-        subject.merge({name: value for name, value in event.traits.items() if name not in TRAITS})
+        subject.merge(catalogue.kept_fields("profile", profile_traits(event)))
     elif event.kind == "group" and account is not None:
         if account is not subject:
             memberships.move_to_account(subject, account)
-        account.merge(event.traits)
+        account.merge(catalogue.kept_fields("account", event.traits))
     elif event.name == memberships.LEFT:
         memberships.leave_account(subject, account)
+
+
+def profile_traits(event: InboundEvent) -> dict[str, Any]:
+    """The traits of an event that are fields, without its statements of consent."""
+    return {name: value for name, value in event.traits.items() if name not in TRAITS}
+
+
+def split_oversized(
+    resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], catalogue: DefinitionRegistry
+) -> tuple[list[ResolvedEvent], list[RefusedEvent]]:
+    """The events of a batch whose fields their profiles have room for, and the others, for the quarantine."""
+    within, refused = list[ResolvedEvent](), list[RefusedEvent]()
+    profiles: dict[str, dict[str, Any]] = {}
+    for item in resolved:
+        owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
+        subject = locked.get((item.named_account if owner == "account" else None) or item.subject_key)
+        traits = catalogue.kept_fields(owner, profile_traits(item.event)) if item.event.traits else {}
+        if subject is None or not traits:
+            within.append(item)
+            continue
+        profile = profiles.setdefault(subject.key, subject.profile)
+        if catalogue.bounds.is_exceeded(profile, traits):
+            fault = f"traits: the {owner} may have at most {catalogue.bounds.most_bytes // 1024} KB of fields"
+            refused.append(refused_event(item.event, "traits", fault, catalogue.consent.rules))
+            continue
+        profiles[subject.key] = {name: value for name, value in {**profile, **traits}.items() if value is not None}
+        within.append(item)
+    return within, refused

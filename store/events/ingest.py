@@ -20,9 +20,11 @@ from store.consent.requests import SOURCE_CONSENT
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import log, quarantine, reactions
-from store.events.apply import apply_events
+from store.events.apply import apply_events, split_oversized
 from store.events.instants import instants_of
 from store.events.locking import lock_batch
+from store.events.message_ids import OTHER_CONTENT
+from store.events.quarantine import RefusedEvent, refused_event
 from store.events.resolve import resolve_events, split_across_clocks
 from store.people.identities import KnownIdentities, identify
 from store.people.subjects import Subject
@@ -35,18 +37,23 @@ from store.tasks import conversations
 class IngestResult:
     """Counts of a batch: each event is in exactly one of the three. `stored` are the accepted ones.
 
-    `across` are those in quarantine because they name people or accounts on several clocks.
+    `refused` are those in quarantine for what the store knows: other clocks, no room in a profile, or another event
+    with their message id.
     """
 
     accepted: int = 0
     duplicates: int = 0
     quarantined: int = 0
     stored: tuple[StoredEvent, ...] = ()
-    across: tuple[RejectedEvent, ...] = ()
+    refused: tuple[RefusedEvent, ...] = ()
 
     def as_taken(self, event: ReceivedEvent) -> ReceivedEvent:
-        """An event of the batch as it was taken: rejected, if it would have joined people across clocks."""
-        return next((rejected for rejected in self.across if rejected.message_id == event.message_id), event)
+        """An event of the batch as it was taken: rejected, if the store refused it."""
+        return next((refused.rejected for refused in self.refused if refused.given is event), event)
+
+    def is_duplicate(self, event: ReceivedEvent) -> bool:
+        """Whether an event, as it was taken, repeats one that was accepted before."""
+        return isinstance(event, InboundEvent) and not any(item.event is event for item in self.stored)
 
 
 async def accept(
@@ -86,21 +93,40 @@ async def _accept(
     opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
     events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]
     known = await identify(connection, events, clock) if events else {}
-    resolved, across = split_across_clocks(resolve_events(events, known))
-    quarantined = await quarantine.hold_rejected(
-        connection, [*rejected, *across], source=source, received_at=received_at
-    )
+    resolved, refused = split_across_clocks(resolve_events(events, known), catalogue.consent.rules)
     stored = list[StoredEvent]()
     if resolved:
         locked = await lock_batch(connection, catalogue, resolved)
+        resolved, oversized = split_oversized(resolved, locked, catalogue)
+        refused += oversized
         instants = await instants_of(connection, resolved, locked, received_at, outside=outside)
-        stored = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
+        stored, others = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
+        refused += [refused_event(event, "messageId", OTHER_CONTENT, catalogue.consent.rules) for event in others]
         if stored:
             await _take_effect(connection, catalogue, stored, known, locked)
+    quarantined = await quarantine.hold_rejected(
+        connection, [*rejected, *(event.rejected for event in refused)], source=source, received_at=received_at
+    )
+    await _accept_opt_outs(connection, catalogue, refused, source, clock, outside=outside)
     extra = {event.message_id for event in opt_outs}
     accepted = sum(item.event.message_id not in extra for item in stored)
     duplicates = len(received) - accepted - quarantined
-    return IngestResult(accepted, duplicates, quarantined, tuple(stored), tuple(across))
+    return IngestResult(accepted, duplicates, quarantined, tuple(stored), tuple(refused))
+
+
+async def _accept_opt_outs(
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    refused: Sequence[RefusedEvent],
+    source: str,
+    clock: str | None,
+    *,
+    outside: bool,
+) -> None:
+    """Accept the opt-outs of events that the store refused: nothing else of them counts (C5)."""
+    opt_outs = [event.rejected.opt_out for event in refused if event.rejected.opt_out is not None]
+    if opt_outs:
+        await _accept(connection, catalogue, opt_outs, source, clock, outside=outside)
 
 
 async def _take_effect(

@@ -21,8 +21,8 @@ async def lock_batch(
 ) -> dict[str, Subject]:
     """Lock the subjects of the batch, and the lanes that its withdrawals and reevaluations reach; the former by key.
 
-    An event that can change nothing locks nobody. Raises Contended if a person's account has changed since the
-    identities were read.
+    An event that can change nothing locks nobody. Raises Contended if a person's account has changed, or a visitor was
+    deleted, since the identities were read.
     """
     concerned = {
         key
@@ -37,6 +37,8 @@ async def lock_batch(
         | await reevaluation.members_to_lock(connection, catalogue, resolved),
     )
     locked = {key: subject for key, subject in all_locked.items() if key in concerned}
+    if concerned - locked.keys():
+        raise Contended  # retention has deleted a visitor since then
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended
     return locked

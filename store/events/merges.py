@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from journeys.events.profile_bounds import ProfileBounds
 from store.access.claimed_fields import take_claims
 from store.consent import records, requests
 from store.database import Connection
@@ -39,7 +40,14 @@ _MOVES = (
 
 
 async def merge_subjects(
-    connection: Connection, admission: Admission, gone: Subject, into: Subject, *, at: datetime, event_id: str
+    connection: Connection,
+    admission: Admission,
+    gone: Subject,
+    into: Subject,
+    bounds: ProfileBounds,
+    *,
+    at: datetime,
+    event_id: str,
 ) -> None:
     """Merge two locked subjects.
 
@@ -55,7 +63,7 @@ async def merge_subjects(
         await move_to(connection, gone.key, into.key)
     await holds.move_to(connection, gone.key, into.key, at)
     await records.move_to(connection, gone.key, into.key, at)
-    _merge_profiles(gone, into, await take_claims(connection, gone.key))
+    _merge_profiles(gone, into, await take_claims(connection, gone.key), bounds)
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
@@ -63,15 +71,14 @@ async def merge_subjects(
     await admission.end_duplicates(into, stay, at, event_id)
 
 
-def _merge_profiles(gone: Subject, into: Subject, claimed: frozenset[str]) -> None:
-    """The user's values win, and claimed ones are left behind. To the runs that move all fields have changed."""
+def _merge_profiles(gone: Subject, into: Subject, claimed: frozenset[str], bounds: ProfileBounds) -> None:
+    """The user's values win; claimed ones, and those without room, are left. To the runs that move all fields have changed."""
     if into.account_key != gone.account_key:
         into.changed.add("account")
         if into.account_key is None:
             into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
-    into.merge(
-        {name: value for name, value in gone.profile.items() if name not in into.profile and name not in claimed}
-    )
+    more = {name: value for name, value in gone.profile.items() if name not in into.profile and name not in claimed}
+    into.merge(bounds.fitting(into.profile, more))
     into.changed |= set(into.profile)
     instants = [at for at in (gone.decided_at, into.decided_at) if at is not None]
     into.decided_at = max(instants, default=None)

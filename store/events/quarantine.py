@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 from sqlalchemy import Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.events.inbound import RejectedEvent
+from journeys.consent.rejected_events import opt_out_of
+from journeys.consent.rules import ConsentRules
+from journeys.events.inbound import InboundEvent, RejectedEvent
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.events.message_ids import content_digest
 from store.expressions import unnest, when_given
 from store.rows import RowDict, loaded
 from store.schema import quarantine
@@ -24,14 +27,15 @@ _given = unnest(
     faults=quarantine.c.faults,
     events=quarantine.c.event,
     keys=quarantine.c.key_id,
+    contents=quarantine.c.content,
 )
 _HOLD = sql(
     insert(quarantine)
     .from_select(
-        ["source", "received_at", "message_id", "name", "faults", "event", "key_id"],
+        ["source", "received_at", "message_id", "name", "faults", "event", "key_id", "content"],
         select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
     )
-    .on_conflict_do_nothing(index_elements=[quarantine.c.source, quarantine.c.message_id])
+    .on_conflict_do_nothing(index_elements=[quarantine.c.source, quarantine.c.message_id, quarantine.c.content])
     .returning(quarantine.c.message_id)
 )
 _quarantined = select(
@@ -76,11 +80,29 @@ _NAMES = sql(
 )
 
 
+class RefusedEvent(NamedTuple):
+    """An event as it was given, and as it is quarantined; `field` is the one at fault, empty for the whole event."""
+
+    given: InboundEvent
+    rejected: RejectedEvent
+    field: str
+
+
+def refused_event(event: InboundEvent, field: str, fault: str, rules: ConsentRules) -> RefusedEvent:
+    """An event for the quarantine; its opt-outs count all the same (C5), once for each content of its message id."""
+    call = {"type": event.kind, "event": event.name, "properties": event.data}
+    raw = event.raw if event.raw is not None else call
+    opt_out = opt_out_of(rules, event, content_digest(raw).hex()[:16])
+    return RefusedEvent(
+        event, RejectedEvent(event.message_id, event.name, (fault,), raw, event.key_id, opt_out=opt_out), field
+    )
+
+
 async def hold_rejected(
     connection: Connection, rejected: Iterable[RejectedEvent], *, source: str, received_at: datetime
 ) -> int:
-    """Store events that fail the tracking plan, with their faults; the number of new ones (Q1)."""
-    once = {event.message_id: event for event in rejected}
+    """Store events that cannot be accepted, with their faults; the number of new ones (Q1). Each content of an id is one."""
+    once = {(event.message_id, content_digest(event.raw)): event for event in rejected}
     if not once:
         return 0
     kept = await fetch_all(
@@ -88,11 +110,12 @@ async def hold_rejected(
         _HOLD,
         source=source,
         received_at=received_at,
-        ids=list(once),
+        ids=[event.message_id for event in once.values()],
         names=[event.name for event in once.values()],
         faults=[as_json(event.faults) for event in once.values()],
         events=[orjson.dumps(event.raw, default=str).decode() for event in once.values()],
         keys=[event.key_id for event in once.values()],
+        contents=[content for _, content in once],
     )
     return len(kept)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from journeys.events.inbound import InboundEvent, RejectedEvent, ResolvedEvent
+from journeys.consent.rules import ConsentRules
+from journeys.events.inbound import InboundEvent, ResolvedEvent
+from store.events.quarantine import RefusedEvent, refused_event
 from store.people.identities import KnownIdentities, KnownSubject, identities_of
 
 _ON_NONE: Final = frozenset({None})
@@ -16,27 +18,19 @@ def resolve_events(events: Iterable[InboundEvent], known: KnownIdentities) -> li
     return [_resolved(event, known) for event in events]
 
 
-def split_across_clocks(resolved: Iterable[ResolvedEvent]) -> tuple[list[ResolvedEvent], list[RejectedEvent]]:
+def split_across_clocks(
+    resolved: Iterable[ResolvedEvent], rules: ConsentRules
+) -> tuple[list[ResolvedEvent], list[RefusedEvent]]:
     """The events of people and accounts on one clock, and those that would join several, for the quarantine."""
-    within, across = list[ResolvedEvent](), list[RejectedEvent]()
+    within, across = list[ResolvedEvent](), list[RefusedEvent]()
     for item in resolved:
         if len(item.clocks) == 1:
             within.append(item)
-        else:
-            across.append(_rejected(item))
+            continue
+        names = " and ".join(sorted(f"the test clock {clock}" if clock else "the real clock" for clock in item.clocks))
+        fault = f"it names people or accounts on {names}: nobody is joined across clocks"
+        across.append(refused_event(item.event, "", fault, rules))
     return within, across
-
-
-def _rejected(item: ResolvedEvent) -> RejectedEvent:
-    event = item.event
-    names = " and ".join(sorted(f"the test clock {clock}" if clock else "the real clock" for clock in item.clocks))
-    return RejectedEvent(
-        event.message_id,
-        event.name,
-        (f"it names people or accounts on {names}: nobody is joined across clocks",),
-        event.raw if event.raw is not None else {"type": event.kind, "event": event.name, "properties": event.data},
-        event.key_id,
-    )
 
 
 def _resolved(event: InboundEvent, known: KnownIdentities) -> ResolvedEvent:

@@ -6,24 +6,19 @@ account's row is kept until no member's lane lacks it.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final
+from datetime import datetime
 
-from sqlalchemy import Interval, bindparam, delete, exists, func, not_, or_, select
+from sqlalchemy import bindparam, delete, exists, not_, or_, select
 
 from store.database import Connection, execute, sql
+from store.retention.periods import SLICE, Slice
 from store.schema import outbox, subjects
-
-KEPT: Final = timedelta(days=7)
-"""How long a row is kept after its delivery."""
-SLICE: Final = 2_000
-"""Rows deleted in one transaction."""
 
 _lacked = exists().where(subjects.c.account_key == outbox.c.recipient, subjects.c.copied_seq < outbox.c.seq)
 _expired = (
     select(outbox.c.id)
     .where(
-        outbox.c.delivered_at < func.clock_timestamp() - bindparam("kept", type_=Interval),
+        outbox.c.delivered_at < bindparam("before"),
         or_(outbox.c.for_members.is_(None), not_(_lacked)),
     )
     .order_by(outbox.c.delivered_at)
@@ -34,6 +29,7 @@ _expired = (
 _PRUNE = sql(delete(outbox).where(outbox.c.id.in_(select(_expired.c.id))))
 
 
-async def prune_delivered(connection: Connection) -> int:
-    """Delete one slice of rows that were delivered long ago, the oldest first; how many that were."""
-    return await execute(connection, _PRUNE, kept=KEPT, most=SLICE)
+async def prune_delivered(connection: Connection, before: datetime) -> Slice:
+    """Delete one slice of rows that were delivered before an instant, the oldest first."""
+    deleted = await execute(connection, _PRUNE, before=before, most=SLICE)
+    return Slice(deleted, more=deleted == SLICE)

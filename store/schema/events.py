@@ -1,8 +1,8 @@
-"""Tables of accepted, quarantined and unreadable events, and of urgent tickets."""
+"""Tables of accepted, quarantined and unreadable events, of message ids, and of urgent tickets."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.schema.base import Timestamp, Trace, metadata, number
@@ -23,11 +23,24 @@ events = Table(
     Column("data", JSONB, nullable=False),
     Column("context", JSONB),
     Column("trace", Trace, comment="Only where it is another event's; else computed from id, source and message_id."),
+    Column("content", LargeBinary, comment="Hash of what its sender wrote; null: whatever has its id is a repetition."),
+    Column("account_key", Text, comment="Of a group call, the account whose fields it gives."),
     UniqueConstraint("source", "message_id"),
     comment="An accepted event, once for each source and message id.",
 )
 Index("events_of_subject", events.c.subject_key, events.c.id)
+Index("events_of_account", events.c.account_key, events.c.id, postgresql_where=events.c.account_key.is_not(None))
 Index("events_of_trace", events.c.trace, postgresql_where=events.c.trace.is_not(None))
+
+message_ids = Table(
+    "message_ids",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True, comment="Hash of source and message id."),
+    Column("content", LargeBinary, comment="As in events."),
+    Column("accepted_at", Timestamp, nullable=False),
+    comment="The message id of an event that retention has deleted, or is about to.",
+)
+Index("message_ids_accepted", message_ids.c.accepted_at)
 
 quarantine = Table(
     "quarantine",
@@ -48,8 +61,15 @@ quarantine = Table(
         server_default="held",
     ),
     Column("settled_at", Timestamp),
-    UniqueConstraint("source", "message_id"),
-    comment="An event that fails the tracking plan, until an operator replays or discards it.",
+    Column(
+        "content",
+        LargeBinary,
+        nullable=False,
+        server_default=text("''::bytea"),
+        comment="Hash of what its sender wrote.",
+    ),
+    UniqueConstraint("source", "message_id", "content"),
+    comment="An event that cannot be accepted, until an operator replays or discards it.",
 )
 Index("quarantine_held", quarantine.c.id, postgresql_where=quarantine.c.status == "held")
 

@@ -59,6 +59,7 @@ feed = Table(
     comment="A change of a message, or a reaction to it; numbered as written, read only behind a horizon.",
 )
 Index("feed_of_message", feed.c.message)
+Index("feed_of_event", feed.c.event, postgresql_where=feed.c.event.is_not(None))
 
 feed_push = Table(
     "feed_push",

@@ -73,3 +73,4 @@ clicks = Table(
     Column("times", Integer, nullable=False, server_default=text("1"), comment="Clicks close together count once."),
     comment="A link of a message that was followed.",
 )
+Index("clicks_last", clicks.c.last_at)

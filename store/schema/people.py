@@ -1,4 +1,4 @@
-"""Tables of people and accounts: subjects, identities, memberships, test clocks."""
+"""Tables of people and accounts: subjects, identities, memberships, declared fields, test clocks."""
 
 from __future__ import annotations
 
@@ -84,6 +84,18 @@ members = Table(
     comment="A person in an account; they may be in several.",
 )
 Index("members_person", members.c.person_key)
+
+declared_fields = Table(
+    "declared_fields",
+    metadata,
+    Column("owner", Text, CheckConstraint("owner IN ('profile', 'account')", name="owner"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column(
+        "after", Text, nullable=False, server_default="", comment="The key of the last subject filled from kept events."
+    ),
+    Column("filled_at", Timestamp, comment="Since then nobody lacks a value that a kept event has."),
+    comment="A field that some tracking plan of this deployment has declared.",
+)
 
 clocks = Table(
     "clocks",

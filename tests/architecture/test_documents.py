@@ -11,6 +11,7 @@ import pytest
 from api.http.limits import Limits
 from cli.app import COMMANDS
 from worker.provider_settings import ProviderSettings
+from worker.retention_settings import RetentionSettings
 from worker.settings import Settings
 from worker.settings_reference import settings_markdown
 
@@ -78,6 +79,7 @@ def _anchors(path: Path) -> Iterator[str]:
 def test_every_setting_exists(document):
     known = {f"TENURE_{name.upper()}" for name in (*Settings.model_fields, *ProviderSettings.model_fields)}
     known |= {f"TENURE_API_{name.upper()}" for name in Limits.model_fields} | OTHER_SETTINGS
+    known |= {f"TENURE_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
     assert set(re.findall(r"TENURE_[A-Z_]+[A-Z]", _read(document))) - known == set()
 
 
@@ -120,7 +122,7 @@ def test_the_settings_reference_is_generated_from_the_code():
     assert _read(ROOT / "docs" / "settings.md") == settings_markdown()
 
 
-@pytest.mark.parametrize("model", [Settings, ProviderSettings, Limits])
+@pytest.mark.parametrize("model", [Settings, ProviderSettings, RetentionSettings, Limits])
 def test_every_setting_has_a_description(model):
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 

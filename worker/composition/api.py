@@ -64,6 +64,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
             sign_feed=feed_signing(providers),
             replies=settings.replies,
             in_production=settings.environment == "production",
+            address_fields=tuple(filter(None, (providers.apprise_field,))),
         )
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from activities.dependencies import Dependencies
+from api.http.limits import Limits
+from journeys.events.profile_bounds import ProfileBounds
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from worker.composition.catalog import consent_rules, policy, roster
@@ -14,5 +16,6 @@ from worker.settings import Settings
 def dependencies(settings: Settings, database: Database, *, providers: ProviderSettings | None = None) -> Dependencies:
     """The dependencies of one process over this database. Raises SettingsError."""
     rules, team = policy(settings.catalog), roster(settings.catalog)
-    registry = DefinitionRegistry(rules.urgent_ticket, consent_rules(settings), team)
+    bounds = ProfileBounds(most_bytes=Limits().profile_bytes)
+    registry = DefinitionRegistry(rules.urgent_ticket, consent_rules(settings), team, bounds=bounds)
     return Dependencies(database, registry, rules, configured_channels(settings, providers), team)

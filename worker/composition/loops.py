@@ -16,21 +16,24 @@ from store.process_clock import keep_measured
 from worker.clock_driver.group import DriverParts
 from worker.clock_driver.loop import ClockDriver
 from worker.composition.audiences import audience_loop
+from worker.composition.catalog import tracking_plan
 from worker.composition.crm import crm_sync
 from worker.composition.feed import feed_loop
 from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
-from worker.loops.outbox_pruning import prune_outbox
+from worker.loops.field_filling import fields_of, fill_declared_fields
 from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
+from worker.loops.retention import Retention
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
 from worker.provider_settings import ProviderSettings
 from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay
 from worker.relay.signals import WorkflowSignals
+from worker.retention_settings import retention_periods
 from worker.settings import Settings
 
 Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -59,6 +62,13 @@ def clock_driver(
     return ClockDriver(parts)
 
 
+def _field_filling(settings: Settings, database: Database, deps: Dependencies) -> Loop:
+    """The loop that fills newly declared fields; without a tracking plan it ends at once. Raises SettingsError."""
+    has_plan = (settings.catalog / "tracking-plan.yaml").exists()
+    fields = fields_of(tracking_plan(settings.catalog)) if has_plan else ()
+    return partial(fill_declared_fields, database, deps.catalogue, fields)
+
+
 def background_loops(
     settings: Settings, providers: ProviderSettings, database: Database, client: Client, deps: Dependencies
 ) -> BackgroundLoops:
@@ -70,8 +80,9 @@ def background_loops(
         partial(fan_out_accounts, database),
         partial(keep_measured, database),
         partial(watch_urgent_tickets, database, deps.policy.urgent_ticket),
-        partial(prune_outbox, database),
+        Retention(database, retention_periods(), pushes_feed=bool(providers.feed_url)).run,
         partial(replay_readable_rows, database, deps.catalogue),
+        _field_filling(settings, database, deps),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,
         Reconciler(database, client, relay.signals).run,
         audience_loop(database, settings, providers, deps.catalogue.consent).run,

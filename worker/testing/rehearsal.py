@@ -125,8 +125,8 @@ class Rehearsal:
     async def accept_as_is(self, *calls: InboundEvent) -> None:
         """The same for signals by their own names, which are not checked. Raises NotPlanned for people on several clocks."""
         result = await ingest.accept(self.database, self.catalogue, list(calls), source=self.clock, clock=self.clock)
-        if result.across:
-            raise NotPlanned("; ".join(fault for event in result.across for fault in event.faults))
+        if result.refused:
+            raise NotPlanned("; ".join(fault for event in result.refused for fault in event.rejected.faults))
         await self.settle()
 
     def _planned(self, call: InboundEvent) -> InboundEvent:

@@ -10,6 +10,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from activities.outgoing.standard_webhooks import signing
 from api.http.limits import Limits
 from store.database import Database
+from store.retention.feed import prune_feed
 from tests.support.api import OPERATE, WRITE, application, client
 from tests.support.databases import Databases
 from tests.support.live_stack import wait_until_certain
@@ -115,3 +116,22 @@ async def test_pages_are_not_signed_without_a_secret(module_database_url, api):
         page = await unsigned.get("/v1/feed")
     assert page.status_code == 200
     assert "webhook-signature" not in page.headers
+
+
+async def test_a_cursor_before_deleted_lines_is_gone_and_the_beginning_is_the_oldest_line_there_is(database_url):
+    async with client(application(database_url)) as api:
+        database = Database(database_url)
+        async with database.transaction() as connection:
+            await connection.execute(INSERT)
+        await wait_until_certain(database)
+        async with database.transaction() as connection:
+            deleted = await prune_feed(connection, datetime.now(UTC) + timedelta(days=1), pushed=False)
+            await connection.execute("UPDATE messages SET attempts = attempts + 1 WHERE key = 'f1'")
+        assert deleted == (12, False)
+        await wait_until_certain(database)
+        await database.close()
+        refused = await api.get("/v1/feed", params={"after": 11})
+        assert (refused.status_code, refused.json()["type"]) == (410, "urn:tenure:problem:gone")
+        for after in (0, 12):
+            page = (await api.get("/v1/feed", params={"after": after})).json()
+            assert [line["message"]["key"] for line in page["items"]] == ["f1"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest_asyncio
@@ -112,8 +112,9 @@ async def test_outbox_rows_delivered_long_ago_are_pruned(stack: LiveStack) -> No
     await stack.publish(HELD_BACK)
     await stack.accept(stack.track("ada", "signed_up"))
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
+    before = datetime.now(UTC) - timedelta(days=7)
     async with stack.database.transaction() as connection:
-        assert await prune_delivered(connection) == 0
+        assert (await prune_delivered(connection, before)).deleted == 0
         await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
-        assert await prune_delivered(connection) >= 1
-        assert await prune_delivered(connection) == 0
+        assert (await prune_delivered(connection, before)).deleted >= 1
+        assert (await prune_delivered(connection, before)).deleted == 0

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from api.events.quotas import LEASED_SHARE, QuotaKeeper, quotas_of
+from api.events.quotas import LEASED_SHARE, QuotaKeeper
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
@@ -92,7 +92,7 @@ class CountedDatabase(Database):
 
 async def test_requests_at_once_lease_one_amount(database_url: str) -> None:
     database = CountedDatabase(database_url)
-    keeper = QuotaKeeper(database, quotas_of(Limits()), AddressHash(("key of tests",)))
+    keeper = QuotaKeeper(database, Limits().quotas, AddressHash(("key of tests",)))
     key = ApiKey("k_leases", "server", CallerKind.SECRET)
     await asyncio.gather(*(keeper.charge_request(key, "203.0.113.9") for _ in range(60)))
     assert database.asked == 1
@@ -107,7 +107,7 @@ async def test_requests_at_once_lease_one_amount(database_url: str) -> None:
 
 async def test_the_quotas_of_one_request_are_leased_by_one_statement_all_or_none(database_url: str) -> None:
     database = CountedDatabase(database_url)
-    quotas = quotas_of(Limits(public_requests=2, network_requests=1, public_bytes=200, network_bytes=100))
+    quotas = Limits(public_requests=2, network_requests=1, public_bytes=200, network_bytes=100).quotas
     keeper = QuotaKeeper(database, quotas, AddressHash(("key of tests",)))
     key, network = ApiKey("k_public", "website", CallerKind.PUBLIC), "2001:db8:1:1::/64"
     for charge in (keeper.charge_request, partial(keeper.charge_bytes, size=100)):

@@ -1,6 +1,6 @@
 """Rows parked for a newer version, and an index for the pruning of tickets.
 
-Revision ID: 0031
+Revision ID: 0028
 Revises: 0027
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0031"
+revision = "0028"
 down_revision = "0027"
 branch_labels = None
 depends_on = None

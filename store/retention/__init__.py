@@ -1,0 +1,1 @@
+"""Retention: rows that are older than the settings keep them are deleted, in slices."""
