@@ -18,7 +18,8 @@ from journeys.events.inbound import CallKind, InboundEvent
 from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
-from journeys.simulation.reactions import CausedSignal, Reactions
+from journeys.simulation.reactions.consents import CausedSignal, ConsentReactions
+from journeys.simulation.reactions.replies import Replies
 from journeys.simulation.subjects import ACCOUNT, RowFacts, SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import NotEntered, Scenario, Timeline
 
@@ -51,12 +52,13 @@ class EventIntake:
         scenario: Scenario,
         timeline: Timeline,
         lanes: Lanes,
-        reactions: Reactions,
+        replies: Replies,
+        consents: ConsentReactions,
         gates: Mapping[SimulatedSubject, InMemoryGate],
         gate_of: Callable[[SimulatedSubject], InMemoryGate],
     ) -> None:
-        self.scenario, self.timeline, self.lanes, self.reactions = scenario, timeline, lanes, reactions
-        self.gates, self.gate_of = gates, gate_of
+        self.scenario, self.timeline, self.lanes = scenario, timeline, lanes
+        self.replies, self.consents, self.gates, self.gate_of = replies, consents, gates, gate_of
         self.runs = 0
 
     def accept(self, events: Sequence[AcceptedEvent], at: datetime) -> None:
@@ -84,10 +86,10 @@ class EventIntake:
         traits, data = ({}, event.data) if event.kind == "signal" else (event.data, {})
         inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits)
         if event.name == MESSAGE_REPLIED:
-            self.reactions.reply(gate, inbound, at)
-        if changes := self.reactions.consents_in(gate, inbound, at):
-            self.accept_caused(self.reactions.change_consents(gate, changes, at), at)
-        self.reactions.suppress(self.gates.values(), gate, inbound, at)
+            self.replies.reply(gate, inbound, at)
+        if changes := self.consents.changes_in(gate, inbound, at):
+            self.accept_caused(self.consents.change(gate, changes, at), at)
+        self.consents.suppress(gate, inbound, at)
 
     # -- admission -------------------------------------------------------------------------------------------------
 
@@ -128,7 +130,7 @@ class EventIntake:
     def _closes_conversation(self, event: AcceptedEvent, at: datetime) -> bool:
         """Close the conversation that an event is about: then its own run receives it, and no lane."""
         subject = event.subject
-        return subject.kind == "user" and self.reactions.close_conversation(self.gate_of(subject), event.data, at)
+        return subject.kind == "user" and self.replies.close_conversation(self.gate_of(subject), event.data, at)
 
     def _offer(
         self,

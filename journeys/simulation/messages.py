@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from journeys.consent.mailbox_history import Mailboxes
 from journeys.decision.effects import SendMessage, WithdrawnMessages
 from journeys.gate.queue import QueuedMessage
 from journeys.gate.requests import withdraws
 from journeys.gate.status import MEANINGS, OutcomeName, Status
 from journeys.gate.verdicts import Reason
 from journeys.simulation.lanes import MESSAGE, Agenda, Lanes
+from journeys.simulation.mailboxes.history import Mailboxes
 from journeys.simulation.recipient import OperatorState
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedStatus, Timeline

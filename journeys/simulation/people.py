@@ -17,7 +17,7 @@ from journeys.events.identities import link_of
 from journeys.gate.tickets import merged
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
-from journeys.simulation.reactions import Reactions
+from journeys.simulation.reactions.replies import Replies
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.subjects import ACCOUNT, SimulatedRun, SimulatedSubject
 from journeys.tasks.board import TaskBoard
@@ -38,6 +38,8 @@ class SubjectRegistry:
         self.users: dict[str, SimulatedSubject] = {}
         self.visitors: dict[str, SimulatedSubject] = {}
         self.accounts: dict[str, SimulatedSubject] = {}
+        self._anonymous_ids: dict[SimulatedSubject, list[str]] = {}
+        """The keys of `visitors` by person, so that a merge does not search all of them."""
 
     def __iter__(self) -> Iterator[SimulatedSubject]:
         """Every person and account once, people first."""
@@ -47,7 +49,7 @@ class SubjectRegistry:
         return self.accounts.get(name) or self.accounts.setdefault(name, SimulatedSubject(name, "account"))
 
     def visitor(self, name: str) -> SimulatedSubject:
-        return self.visitors.get(name) or self.visitors.setdefault(name, SimulatedSubject(name, "user"))
+        return self.visitors.get(name) or self._name_visitor(name, SimulatedSubject(name, "user"))
 
     def subject_of(self, event: RecordedEvent) -> FoundSubject:
         """The person or account that an event is about."""
@@ -62,10 +64,10 @@ class SubjectRegistry:
             return FoundSubject(person or self._new_user(name))
         match link_of(person, before, visitor_is_user=before is not None and before.is_known):
             case "create":
-                person = self.visitors[visitor] = self._new_user(name)
+                person = self._name_visitor(visitor, self._new_user(name))
             case "name_visitor":
                 assert person is not None
-                self.visitors[visitor] = person
+                self._name_visitor(visitor, person)
             case "name_user":
                 assert before is not None
                 person = self.users[name] = before
@@ -75,11 +77,17 @@ class SubjectRegistry:
             case "merge":
                 assert person is not None
                 assert before is not None
-                self.visitors = {key: person if seen is before else seen for key, seen in self.visitors.items()}
+                for anonymous_id in self._anonymous_ids.pop(before, ()):
+                    self._name_visitor(anonymous_id, person)
                 return FoundSubject(person, before)
             case "none":
                 assert person is not None
         return FoundSubject(person)
+
+    def _name_visitor(self, anonymous_id: str, person: SimulatedSubject) -> SimulatedSubject:
+        self.visitors[anonymous_id] = person
+        self._anonymous_ids.setdefault(person, []).append(anonymous_id)
+        return person
 
     def _new_user(self, name: str) -> SimulatedSubject:
         person = self.users[name] = SimulatedSubject(name, "user")
@@ -153,7 +161,6 @@ def merge_gates(gone: InMemoryGate, into: InMemoryGate, at: datetime) -> None:
         mine.keep_statements(place, merged_statements(*of_both, merged.get(place), at), at)
     mine.pending = {**theirs.pending, **mine.pending}
     mine.sent = (*theirs.sent, *mine.sent)
-    mine.suppressed = {**theirs.suppressed, **mine.suppressed}
     runs = {conversation.run for conversation in mine.talks}
     mine.talks = (*mine.talks, *(each for each in theirs.talks if each.run not in runs))
     mine.since = {**theirs.since, **mine.since}
@@ -161,11 +168,11 @@ def merge_gates(gone: InMemoryGate, into: InMemoryGate, at: datetime) -> None:
 
 
 def merge_work(
-    gone: SimulatedSubject, into: SimulatedSubject, board: TaskBoard, reactions: Reactions, into_gate: InMemoryGate
+    gone: SimulatedSubject, into: SimulatedSubject, board: TaskBoard, replies: Replies, into_gate: InMemoryGate
 ) -> None:
     """Give a visitor's tasks and conversations to the user, except a conversation of a run in which the user has one."""
     board.move_scope(gone, into)
-    has = {conversation.run for conversation in reactions.conversations if conversation.gate is into_gate}
-    for conversation in reactions.conversations:
+    has = {conversation.run for conversation in replies.conversations if conversation.gate is into_gate}
+    for conversation in replies.conversations:
         if conversation.gate.person is gone and conversation.run not in has:
             conversation.gate = into_gate

@@ -12,13 +12,12 @@ from typing import Any
 
 from journeys.calendar.timezones import zone_of
 from journeys.consent.changes import ConsentChange
-from journeys.consent.mailbox_history import Mailboxes
 from journeys.consent.precedence import DatedStatement, NewestStatements, granted_in, with_statement
 from journeys.consent.preferences import ChannelTopic, overlaps
-from journeys.consent.rules import SoftBounces
 from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.queue import QueuedMessage
 from journeys.gate.verdicts import Consents, Hold, KillSwitch, OpenConversation, RecipientContext, SentMessage
+from journeys.simulation.mailboxes.history import Mailboxes
 from journeys.simulation.recording import UnusableRecord, read_instant
 from journeys.simulation.subjects import NO_FIELDS, SimulatedSubject
 from journeys.simulation.timeline import Scenario
@@ -26,8 +25,6 @@ from journeys.simulation.timeline import Scenario
 Since = dict[tuple[str, ...], datetime]
 """Since when a fact holds, by the fact: `("consent", "email", "offers")`."""
 
-
-NONE_SUPPRESSED: dict[str, str] = {}
 NO_ACCOUNTS: frozenset[str] = frozenset()
 
 
@@ -73,7 +70,7 @@ def hold_in(data: Mapping[str, Any]) -> Hold | None:
 class RecipientState:
     """What the gate knows of a person beside their fields. `pending` are opt-ins that wait for a confirmation, since when.
 
-    `since` is when these facts began, for explanations.
+    `since` is when these facts began, for explanations; `facts_since` adds those of the person's addresses.
     """
 
     scenario: Scenario
@@ -84,9 +81,6 @@ class RecipientState:
     consents: dict[ChannelTopic, bool] = field(default_factory=dict)
     """What is in force of the newest statements."""
     pending: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    suppressed: dict[tuple[str, str | None], str] = field(default_factory=dict)
-    """Reasons by channel and address; None is the address of a channel by which everybody is assumed to be reached."""
-    soft_bounces: dict[str, list[datetime]] = field(default_factory=dict)
     talks: tuple[OpenConversation, ...] = ()
     sent: tuple[SentMessage, ...] = ()
     since: Since = field(default_factory=dict)
@@ -109,26 +103,6 @@ class RecipientState:
         """Refuse every pending grant of this instant or before that a refusal covers, or that covers it."""
         for other in [other for other, at in self.pending.items() if at <= said_at and overlaps(place, other)]:
             del self.pending[other]
-
-    def suppress(self, channel: str, reason: str, at: datetime, address: str | None = None) -> None:
-        """Send nothing more to an address for a channel, by default the person's own; a suppression in force keeps its reason."""
-        place = (channel, address or self._address(channel))
-        if place not in self.suppressed:
-            self.suppressed = {**self.suppressed, place: reason}
-            self.since["suppressed", channel] = at
-
-    def lift_suppression(self, channel: str) -> None:
-        """Allow messages to the person's address for a channel again."""
-        own = (channel, self._address(channel))
-        self.suppressed = {place: reason for place, reason in self.suppressed.items() if place != own}
-        self.soft_bounces.pop(channel, None)
-
-    def count_soft_bounce(self, channel: str, at: datetime, rules: SoftBounces) -> int:
-        """Count a soft bounce; the number within the rules' time."""
-        begin = at - rules.within.at_most()
-        recent = [bounce for bounce in self.soft_bounces.get(channel, ()) if bounce > begin]
-        self.soft_bounces[channel] = [*recent, at]
-        return len(recent) + 1
 
     def open_conversation(self, conversation: OpenConversation, at: datetime) -> None:
         """The person has replied to a message of a run, or has written again."""
@@ -161,7 +135,9 @@ class RecipientState:
             urgent,
             tuple(queue),
             stops=self.operations.stops,
-            suppressed=self._suppressed() if self.suppressed else NONE_SUPPRESSED,
+            suppressed={
+                channel: each.reason for channel, each in self.mailboxes.suppressions.of_person(person).items()
+            },
             held=tuple([hold for hold in held if hold.until > now]) if held else (),
             talks=tuple([each for each in self.talks if each.until > now]) if self.talks else (),
             zone=self.zone(account.profile if account is not None else NO_FIELDS),
@@ -172,6 +148,11 @@ class RecipientState:
     def _is_urgent(self, subject: SimulatedSubject, now: datetime) -> bool:
         return bool(subject.tickets) and bool(self.scenario.policy.urgent_ticket.open_of(subject.tickets, now))
 
+    def facts_since(self) -> Since:
+        """Since when each fact about the person and their present addresses holds."""
+        suppressed = self.mailboxes.suppressions.of_person(self.person).items()
+        return self.since | {("suppressed", channel): each.at for channel, each in suppressed}
+
     @property
     def consents_now(self) -> Consents:
         """What is in force for the person and at their mailboxes."""
@@ -180,18 +161,6 @@ class RecipientState:
     def zone(self, account: dict[str, object]) -> str:
         """The person's time zone, with the fields of an account."""
         return zone_of(self.person.profile, account, self.scenario.policy.timezone)
-
-    def _address(self, channel: str) -> str | None:
-        name = ADDRESS_FIELDS.get(channel)
-        value = self.person.profile.get(name) if name is not None else None
-        return value if isinstance(value, str) and value else None
-
-    def _suppressed(self) -> dict[str, str]:
-        """The channels whose present address is suppressed, with the reason."""
-        return {
-            channel: reason for (channel, address), reason in self.suppressed.items()
-            if address == self._address(channel)
-        }  # fmt: skip
 
     def _addresses(self) -> dict[str, bool]:
         """Whether the person has an address, by channel."""

@@ -31,7 +31,7 @@ from journeys.simulation.gate import InMemoryGate, MessageInPass, settle_passes
 from journeys.simulation.intake import AcceptedEvent, EventIntake
 from journeys.simulation.lanes import RUN
 from journeys.simulation.messages import MessageQueue
-from journeys.simulation.reactions import Reactions
+from journeys.simulation.reactions.replies import Replies
 from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome
 from journeys.tasks.board import TaskBoard, TaskDeadline, TaskRequest
@@ -44,11 +44,11 @@ class Steps:
         self,
         messages: MessageQueue,
         intake: EventIntake,
-        reactions: Reactions,
+        replies: Replies,
         board: TaskBoard,
         gate_of: Callable[[SimulatedSubject], InMemoryGate],
     ) -> None:
-        self.messages, self.intake, self.reactions, self.board = messages, intake, reactions, board
+        self.messages, self.intake, self.replies, self.board = messages, intake, replies, board
         self.gate_of = gate_of
         self.timeline, self.lanes, self.agenda = messages.timeline, messages.lanes, messages.agenda
 
@@ -146,11 +146,11 @@ class Steps:
                 self._open_task(run, effect, now)
             case ClosedTask():
                 for task in self.board.release(run, effect.action):
-                    self.reactions.note_task(task, "withdrawn", now, run, effect.reason)
+                    self.replies.note_task(task, "withdrawn", now, run, effect.reason)
             case EscalatedTask():
                 escalated, deadlines = self.board.escalate(run, effect)
                 if escalated is not None:
-                    self.reactions.note_task(escalated, "escalated", now, run)
+                    self.replies.note_task(escalated, "escalated", now, run)
                 self._tell_deadlines(deadlines, now)
 
     def _open_task(self, run: SimulatedRun, effect: OpenedTask, now: datetime) -> None:
@@ -160,7 +160,7 @@ class Steps:
         request = TaskRequest(run, effect.action, name, effect.at, f"{run.identity}#{name}")
         opened = self.board.opened
         task, deadlines = self.board.request(request, effect, scope=account or subject, case=run.case, account=account)
-        self.reactions.note_task(task, "opened" if self.board.opened > opened else "joined", now, run)
+        self.replies.note_task(task, "opened" if self.board.opened > opened else "joined", now, run)
         self._tell_deadlines(deadlines, now)
 
     def _tell_deadlines(self, deadlines: Iterable[TaskDeadline], now: datetime) -> None:

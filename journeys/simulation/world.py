@@ -19,7 +19,8 @@ from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.intake import AcceptedEvent, EventIntake
 from journeys.simulation.lanes import MESSAGE, RUN, Agenda, Lanes, Row, occurrence_for
 from journeys.simulation.messages import MessageQueue
-from journeys.simulation.reactions import Reactions
+from journeys.simulation.reactions.consents import ConsentReactions
+from journeys.simulation.reactions.replies import Replies
 from journeys.simulation.recipient import OperatorState, hold_in
 from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.steps import Steps
@@ -42,9 +43,12 @@ class World:
         self.operations = OperatorState()
         self.agenda, self.lanes, self.board = Agenda(), Lanes(scenario), TaskBoard(scenario.roster)
         self.messages = MessageQueue(scenario, self.timeline, self.lanes, self.agenda, self.operations)
-        self.reactions = Reactions(scenario, self.timeline, self.lanes, self.agenda, self.board)
-        self.intake = EventIntake(scenario, self.timeline, self.lanes, self.reactions, self.gates, self.gate_of)
-        self.steps = Steps(self.messages, self.intake, self.reactions, self.board, self.gate_of)
+        self.replies = Replies(scenario, self.timeline, self.lanes, self.agenda, self.board)
+        self.consents = ConsentReactions(scenario, self.lanes, self.messages.mailboxes.suppressions)
+        self.intake = EventIntake(
+            scenario, self.timeline, self.lanes, self.replies, self.consents, self.gates, self.gate_of
+        )
+        self.steps = Steps(self.messages, self.intake, self.replies, self.board, self.gate_of)
         self.now: datetime | None = None
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -78,7 +82,7 @@ class World:
         elif rank == MESSAGE:
             item.gate.settle_due(self.now)
         else:
-            self.reactions.escalate_reply(item, self.now)
+            self.replies.escalate_reply(item, self.now)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class World:
         if kind == "consent":
             gate = self.gate_of(self._subject_of(event, at)[0])
             changes = [recorded_consent(event.data)]
-            self.intake.accept_caused(self.reactions.change_consents(gate, changes, at), at)
+            self.intake.accept_caused(self.consents.change(gate, changes, at), at)
         elif kind == "operator":
             self._operate(event, at)
         else:
@@ -130,7 +134,7 @@ class World:
         self._reach(at)
         self.lanes.begin()
         if task.status == "open":
-            self.reactions.close_task(task, outcome, by, note, at)
+            self.replies.close_task(task, outcome, by, note, at)
         self._deliver_all()
         self.until(at)
 
@@ -161,7 +165,7 @@ class World:
 
     def _merge(self, gone: SimulatedSubject, into: SimulatedSubject, at: datetime) -> frozenset[str]:
         into_gate = self.gate_of(into)
-        people.merge_work(gone, into, self.board, self.reactions, into_gate)
+        people.merge_work(gone, into, self.board, self.replies, into_gate)
         if gone in self.gates:
             people.merge_gates(self.gates.pop(gone), into_gate, at)
         changed = people.merge_people(gone, into)
@@ -174,17 +178,13 @@ class World:
         subject, _ = self._subject_of(event, at)
         data = event.data
         self.operations.apply(event.name, data, at)
+        self.messages.mailboxes.suppressions.apply(event.name, subject, data, at)
         match event.name:
             case "release_stop":
                 for gate in self.gates.values():
                     gate.reevaluate(STOPPED, None)
             case "hold" | "release_hold":
                 self._hold(subject, hold_in(data) if event.name == "hold" else None, at)
-            case "suppress":
-                reason = str(data.get("reason") or "operator")
-                self.gate_of(subject).recipient.suppress(str(data.get("channel") or ""), reason, at)
-            case "lift_suppression":
-                self.gate_of(subject).recipient.lift_suppression(str(data.get("channel") or ""))
             case "cancel_run":
                 self._cancel(subject, data, at)
             case "close_task":
@@ -209,7 +209,7 @@ class World:
         outcome, by, note = (str(data.get(key) or default) for key, default in CLOSING.items())
         for task in self.board.tasks:
             if task.task == data.get("task") and task.scope in (subject, subject.account):
-                self.reactions.close_task(task, outcome, by, note, at)
+                self.replies.close_task(task, outcome, by, note, at)
 
     # -- results ---------------------------------------------------------------------------------------------------
 

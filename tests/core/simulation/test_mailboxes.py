@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from journeys.consent.rules import ConsentRules
+from journeys.consent.rules import ConsentRules, load_consent_rules
 from journeys.simulation.backtest import streams_of
-from tests.core.simulation.worlds import consent, happen, identify, messages, signal, world
+from tests.core.simulation.worlds import consent, happen, identify, messages, operator, signal, world
 
 TEXT = "states: {a: {do: {send: one, via: [email]}, on: {go: {do: {send: two, via: [email]}}}}}"
 CAP = {"caps": [{"name": "mails", "channel": "email", "limit": 1, "window": "P7D"}], "expires_after": "P2D"}
 COOLDOWN = {"cooldowns": [{"name": "apart", "channel": "email", "between": "P1D"}]}
 SHARED = {"shared_mailboxes": ["Office@Example.com"]}
 ADDRESS = "office@example.com"
+BOUNCES = load_consent_rules(
+    {
+        "suppress": {
+            "message_bounced": {"channel": "email", "reason": "bounce"},
+            "message_complained": {"channel": "email", "reason": "complaint"},
+        },
+        "soft_bounces": {"limit": 2, "within": "P5D"},
+    }
+)
 
 
 def sent_to(simulated) -> list[tuple[float, str]]:
@@ -84,3 +93,69 @@ def test_the_backtest_groups_people_of_one_mailbox():
     ]  # fmt: skip
     groups = [sorted({event.who for event in stream}) for _, stream in streams_of(events)]
     assert groups == [["ada", "ben"], ["cy"], ["dan", "eve"]]
+
+
+# -- suppressions ------------------------------------------------------------------------------------------------------
+
+
+def verdict_on_two(*events, other: str = " OFFICE@example.com", rules=None) -> str:
+    """What becomes of the message `two` to ben, who has the mailbox `other`, after these events."""
+    simulated = world(TEXT, rules=rules, consent=BOUNCES)
+    known = identify(0, "ada", email=ADDRESS), identify(0, "ben", email=other), signal(1, "ben", "begin")
+    happen(simulated, *known, *events, signal(8, "ben", "go"), until=9)
+    return messages(simulated)[-1][2]
+
+
+HARD = signal(2, "ada", "message_bounced", kind="hard")
+SUPPRESSED = operator(2, "ada", "suppress", channel="email")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [HARD],
+        [signal(2, "ada", "message_complained")],
+        [signal(2, "cy", "message_bounced", kind="hard", address="Office@EXAMPLE.com ")],
+        [signal(2, "ada", "message_bounced", kind="soft"), signal(3, "ben", "message_bounced", kind="soft")],
+        [SUPPRESSED],
+        [HARD, operator(3, "cy", "lift_suppression", channel="email")],
+    ],
+    ids=[
+        "a bounce", "a complaint", "a bounce of an address in another spelling", "soft bounces of two people", "an operator",
+        "lifted for somebody with another address",
+    ],
+)  # fmt: skip
+def test_C5_a_suppression_holds_at_the_address_for_everybody_who_has_it_however_they_spell_it(events):
+    assert verdict_on_two(*events) == "withheld"
+    assert verdict_on_two(*events, rules=SHARED) == "withheld", "a mailbox shared on purpose may bounce as well"
+    assert verdict_on_two(*events, other="ben@example.com") == "sent"
+
+
+@pytest.mark.parametrize("who", ["ada", "ben"])
+def test_C5_a_suppression_is_lifted_at_the_address_for_whoever_it_is_asked(who):
+    assert verdict_on_two(HARD, operator(3, who, "lift_suppression", channel="email")) == "sent"
+    soft = [signal(at, "ada", "message_bounced", kind="soft") for at in (2, 4)]
+    lifted = operator(3, who, "lift_suppression", channel="email")
+    assert verdict_on_two(soft[0], lifted, soft[1]) == "sent", "the count begins again"
+
+
+def test_C5_a_suppressed_address_stays_suppressed_for_who_gets_it_later():
+    later = identify(5, "ben", email="OFFICE@example.com")
+    assert verdict_on_two(HARD, later, other="ben@example.com") == "withheld"
+
+
+def test_C5_an_address_that_is_only_assumed_is_suppressed_for_one_person_and_for_the_user_they_turn_out_to_be():
+    assert verdict_on_two(SUPPRESSED, other="") == "sent"
+    simulated = world(TEXT, consent=BOUNCES)
+    suppressed = operator(1, "v", "suppress", channel="email")._replace(subject="visitor")
+    seen = signal(0, "v", "begin")._replace(subject="visitor")
+    happen(
+        simulated,
+        identify(0, "ben"),
+        seen,
+        suppressed,
+        identify(2, "ben", visitor="v"),
+        signal(3, "ben", "go"),
+        until=4,
+    )
+    assert messages(simulated)[-1][1:3] == ("ben", "withheld")

@@ -1,6 +1,6 @@
-"""Mailboxes of a simulation: what was said and sent there.
+"""Mailboxes of a simulation: messages, opt-outs and suppressions there.
 
-It counts for everybody who has the address. A person whom the scenario only assumes to have an address has no mailbox: nobody shares it.
+They count for everybody who has the address. A person whom the scenario only assumes to have an address has no mailbox: nobody shares it.
 """
 
 from __future__ import annotations
@@ -9,23 +9,17 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from journeys.consent.mailboxes import concerned, mailboxes_of, with_refusals
 from journeys.consent.precedence import DatedStatement, is_newer
 from journeys.consent.preferences import ChannelTopic
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import Consents, SentMessage
+from journeys.simulation.mailboxes.suppressions import MailboxOwner, Suppressions
 
 Mailbox = tuple[str, str]
 """A channel and an address in one spelling."""
-
-
-class MailboxOwner(Protocol):
-    """A person with an address among their fields."""
-
-    @property
-    def profile(self) -> Mapping[str, Any]: ...
 
 
 class Mailboxes:
@@ -33,6 +27,7 @@ class Mailboxes:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.suppressions = Suppressions()
         self._sent: dict[Mailbox, deque[tuple[MailboxOwner, SentMessage]]] = {}
         self._newest: dict[Mailbox, dict[str, DatedStatement]] = {}
 
@@ -78,7 +73,8 @@ class Mailboxes:
         )
 
     def move(self, gone: MailboxOwner, into: MailboxOwner) -> None:
-        """Count what was sent to a visitor as sent to the user they turned out to be."""
+        """Count what was sent to a visitor, and said of an address of theirs, for the user they turned out to be."""
+        self.suppressions.move(gone, into)
         for messages in self._sent.values():
             for place, (person, sent) in enumerate(messages):
                 if person is gone:

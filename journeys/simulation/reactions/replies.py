@@ -1,26 +1,14 @@
-"""Reactions of people in memory: consent statements, replies, bounces, and the tasks of replies."""
+"""Replies in memory: the messages that they answer, conversations, and tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeys.consent.changes import (
-    CONFIRMED,
-    REPEAT_AFTER,
-    REQUESTED,
-    ConsentChange,
-    decide_change,
-    is_request,
-    opt_out_by_reply,
-)
-from journeys.consent.opt_out_keywords import keyword_of
-from journeys.consent.precedence import StatementEffect
-from journeys.consent.statements import ADDRESS_FIELDS, bounce_in, statements_in
+from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.events.inbound import InboundEvent
-from journeys.gate.consent import has_opted_out, refusals_by_all
 from journeys.gate.status import Status
 from journeys.gate.verdicts import OpenConversation, Reason
 from journeys.language.actions import PRESSING
@@ -32,9 +20,6 @@ from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, Scenario, TaskChange, Timeline
 from journeys.tasks.board import BoardTask, TaskBoard
 from journeys.tasks.requests import reply_owner
-
-CausedSignal = tuple[SimulatedSubject, str, Mapping[str, Any]]
-"""A signal that a change causes: its person, name and data."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,93 +35,43 @@ class Conversation:
     """The owner of its task when it was opened, whom the gate names."""
 
 
-class Reactions:
-    """What people say to messages, and what follows from it in the commit that accepts it."""
+def keyword_in(event: InboundEvent) -> OptKeyword | None:
+    """The opt-out keyword that a reply consists of, or None."""
+    return keyword_of(str(event.data.get("text") or ""))
+
+
+def messages_answered_by(gate: InMemoryGate, data: Mapping[str, Any]) -> list[tuple[SimulatedRun, MessageOutcome]]:
+    """The message that a reply names by its key or its template, else the last one; of a digest, one for each run."""
+    key, template = data.get("message"), data.get("template")
+    by_key = gate.has_sent(key)
+    for run, about in reversed(gate.sent):
+        if about.key != key if by_key else template not in (None, about.message.template):
+            continue
+        if about.kind is not Status.MERGED:
+            return [(run, about)]
+        together = {
+            part_run: (part_run, part)
+            for part_run, part in reversed(gate.sent)
+            if (part.kind, part.at, part.channel) == (about.kind, about.at, about.channel)
+        }
+        return sorted(together.values(), key=lambda part: part[0].number)
+    return []
+
+
+class Replies:
+    """Conversations that replies open, and the tasks of people; each change is made in the commit that accepts it."""
 
     def __init__(self, scenario: Scenario, timeline: Timeline, lanes: Lanes, agenda: Agenda, board: TaskBoard) -> None:
         self.scenario, self.timeline, self.lanes, self.agenda, self.board = scenario, timeline, lanes, agenda, board
         self.conversations: list[Conversation] = []
         self._replies = 0
 
-    # -- consent ---------------------------------------------------------------------------------------------------
-
-    def change_consents(self, gate: InMemoryGate, changes: Sequence[ConsentChange], at: datetime) -> list[CausedSignal]:
-        """Record consent changes; a refusal of a journey's last channel ends its runs (C5). The signals that it causes."""
-        recipient, rules = gate.recipient, self.scenario.consent
-        caused, withdraws = list[CausedSignal](), False
-        for change in changes:
-            place = {"channel": change.channel, "topic": change.topic}
-            statement = change.dated(recipient.newest.get(change.place, {}), at)
-            effect = decide_change(rules, recipient.newest, recipient.consents_now, change, statement)
-            if not is_request(rules, change):
-                recipient.add_statement(change, statement, at)
-            if effect is StatementEffect.WAITS:
-                asked_at = recipient.pending.get(change.place)
-                if asked_at is None or at - asked_at >= REPEAT_AFTER:
-                    recipient.pending[change.place] = at
-                    caused.append((gate.person, REQUESTED, {"wording": change.wording, **place}))
-            elif not change.granted:
-                recipient.drop_pending(change.place, statement.at)
-                withdraws |= effect is StatementEffect.APPLIED
-            elif change.confirmed and recipient.pending.pop(change.place, None) is not None:
-                caused.append((gate.person, CONFIRMED, place))
-        if withdraws:
-            self._act_on_refusal(gate, at)
-        return caused
-
-    def _act_on_refusal(self, gate: InMemoryGate, at: datetime) -> None:
-        """End the runs that have no channel left, and withdraw the messages that may no longer be sent."""
-        policy, consents = self.scenario.policy, gate.recipient.consents_now
-        ended = frozenset(run for run in gate.person.open if has_opted_out(policy, run.chart, consents))
-        for run in gate.person.open:
-            if run in ended:
-                self.lanes.add(gate.person, "opted_out", "", at, {}, None, target=run)
-
-        def refusals(deferred: DeferredMessage) -> tuple[Reason, ...] | None:
-            message = deferred.message
-            return refusals_by_all(policy, message.via, message.topic, message.priority, consents)
-
-        gate.withdraw(refusals, at, ended)
-
-    def consents_in(self, gate: InMemoryGate, event: InboundEvent, at: datetime) -> list[ConsentChange]:
-        """The consent changes of an event: its statements, said at its instant, or a keyword that answers a mail."""
-        statements = statements_in(self.scenario.consent, event)
-        if statements:
-            return [ConsentChange(item.channel, item.topic, item.granted, event.name, at=at) for item in statements]
-        if self._keyword(event) != "stop":
-            return []
-        answered = self.answered(gate, event.data)
-        return [opt_out_by_reply(mail.key) for mail in [item for _, item in answered if item.channel == "email"][:1]]
-
-    # -- bounces ---------------------------------------------------------------------------------------------------
-
-    def suppress(self, gates: Iterable[InMemoryGate], own: InMemoryGate, event: InboundEvent, at: datetime) -> None:
-        """Suppress the address that an event says has bounced or complained: the one it names, else the person's own."""
-        bounced = bounce_in(self.scenario.consent, event)
-        if bounced is None:
-            return
-        concerned = [own]
-        if bounced.address is not None:
-            name = ADDRESS_FIELDS[bounced.channel]
-            concerned = [gate for gate in gates if gate.person.profile.get(name) == bounced.address] or [own]
-        for gate in concerned:
-            rules = self.scenario.consent.soft_bounces
-            enough = bounced.hard or gate.recipient.count_soft_bounce(bounced.channel, at, rules) >= rules.limit
-            if enough:
-                gate.recipient.suppress(bounced.channel, bounced.reason, at, bounced.address)
-
-    # -- replies ---------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _keyword(event: InboundEvent) -> str | None:
-        return keyword_of(str(event.data.get("text") or ""))
-
     def reply(self, gate: InMemoryGate, event: InboundEvent, at: datetime) -> None:
         """Open or continue a conversation with each run that is answered. A keyword opens none."""
-        if self._keyword(event) is not None:
+        if keyword_in(event) is not None:
             return
         quiet = self.scenario.policy.answered.quiet.after(at)
-        for run, about in self.answered(gate, event.data):
+        for run, about in messages_answered_by(gate, event.data):
             open_one = self._conversation(gate, run)
             if open_one is not None and open_one.until <= at:
                 self._forget(open_one)
@@ -156,23 +91,6 @@ class Reactions:
             return (Reason("in_conversation", f"the person has answered {run.chart.key}"),)
 
         gate.withdraw(reasons, at)
-
-    def answered(self, gate: InMemoryGate, data: Mapping[str, Any]) -> list[tuple[SimulatedRun, MessageOutcome]]:
-        """The message that a reply names by its key or its template, else the last one; of a digest, one for each run."""
-        key, template = data.get("message"), data.get("template")
-        by_key = gate.has_sent(key)
-        for run, about in reversed(gate.sent):
-            if about.key != key if by_key else template not in (None, about.message.template):
-                continue
-            if about.kind is not Status.MERGED:
-                return [(run, about)]
-            together = {
-                part_run: (part_run, part)
-                for part_run, part in reversed(gate.sent)
-                if (part.kind, part.at, part.channel) == (about.kind, about.at, about.channel)
-            }
-            return sorted(together.values(), key=lambda part: part[0].number)
-        return []
 
     def _begin(
         self, gate: InMemoryGate, run: SimulatedRun, about: MessageOutcome, at: datetime, until: datetime
@@ -234,7 +152,7 @@ class Reactions:
 
     def close_conversation(self, gate: InMemoryGate, data: Mapping[str, Any], at: datetime) -> bool:
         """Close the conversation that an event names by its run, or by the message; whether there was one."""
-        runs = [run for run, _ in self.answered(gate, data)]
+        runs = [run for run, _ in messages_answered_by(gate, data)]
         named = data.get("run") or None
         for conversation in self.conversations:
             by_name = conversation.run.identity == named
