@@ -61,7 +61,6 @@ class GatePass:
         self.recipient = Recipient(person, accounts or {})
         self.gave_way: dict[str, LedgerEntry] = {}
         """Queued messages that were replaced by one of this pass; the caller enqueues their outcomes."""
-        self._context: RecipientContext | None = None
         self._entries: dict[str, LedgerEntry] = {}
         self._confirmations: dict[str, Confirmation | None] = {}
         self._requests: list[SendRequest] = []
@@ -69,12 +68,7 @@ class GatePass:
         self._lost: set[str] = set()
 
     async def add(self, entry: LedgerEntry) -> None:
-        """Request a decision on a message. The first request reads the person, as of this point of the transaction."""
-        if self._context is None:
-            self._context = await read_context(self.deps, self.connection, self.recipient, self.now)
-        decided = {sent.key for sent in self._context.sent} | {queued.key for queued in self._context.queue}
-        if entry.is_new and entry.key in decided:
-            return  # requested again by a step that was applied before: the decision stays
+        """Request a decision on a message."""
         self._entries[entry.key] = entry
         self._confirmations[entry.key] = await confirmation_of(
             self.deps, self.connection, self.recipient, entry, self.now
@@ -82,15 +76,27 @@ class GatePass:
         self._requests.append(await request_for_entry(self.deps, self.connection, self.recipient, entry))
 
     async def decide(self) -> list[LedgerEntry]:
-        """Decide all messages and write the decisions; those to attempt after the commit."""
-        if self._context is None:
+        """Decide all messages and write the decisions; those to attempt after the commit.
+
+        The person is read now, after the passes of others in this transaction: their messages to one mailbox count.
+        """
+        if not self._requests:
             return []
-        session = GateSession(self.deps.policy, self._context, self.now)
-        plan = session.decide(self._requests, self._prepare)
+        context = await read_context(self.deps, self.connection, self.recipient, self.now)
+        session = GateSession(self.deps.policy, context, self.now)
+        plan = session.decide(self._undecided(context), self._prepare)
         for decision in plan.decisions:
             await self._apply(decision)
         attempts = [await self._begin(parts) for parts in plan.together]
         return [entry for entry in attempts if entry is not None]
+
+    def _undecided(self, context: RecipientContext) -> list[SendRequest]:
+        """The requests without those of a step that was applied before: their decisions stay."""
+        decided = {sent.key for sent in context.sent} | {queued.key for queued in context.queue}
+        return [
+            request for request in self._requests
+            if not (self._entries[request.key].is_new and request.key in decided)
+        ]  # fmt: skip
 
     def outcome(self, entry: LedgerEntry) -> Status | None:
         """The status to report to the message's run; `sent` for a part of a digest that was delivered at once.

@@ -93,8 +93,9 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, content: Prepared, now:
     """Mark a message as being sent, or as sent where no attempt is needed."""
     channel = deps.channels[entry.channel or ""]
     entry.reference, entry.address, entry.body = content.reference, content.address, content.body
-    if entry.channel is not None and is_mailbox(deps.policy, entry.channel, content.address):
-        entry.address_hash = deps.catalogue.consent.addresses.digest(entry.channel, content.address)
+    counts = entry.channel is not None and is_mailbox(deps.policy, entry.channel, content.address)
+    hashes = deps.catalogue.consent.addresses
+    entry.address_hash = hashes.digest(entry.channel or "", content.address) if counts else None
     entry.summary = content.summary or entry.summary
     entry.attempts += 1
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now

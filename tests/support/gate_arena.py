@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from activities.dependencies import Dependencies
@@ -54,6 +54,7 @@ async def open_arena(database_url: str, policy: Policy | None = None) -> AsyncIt
     """Dependencies with this policy and an unreachable relay, and one published journey."""
     database = Database(database_url, pool=AT_ONCE)
     deps = build_dependencies(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
+    deps.catalogue.consent = replace(deps.catalogue.consent, policy=policy or Policy())
     deps = Dependencies(
         database, deps.catalogue, policy or Policy(), configured_channels(Settings(smtp_url="smtp://127.0.0.1:9"))
     )

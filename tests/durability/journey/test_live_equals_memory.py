@@ -161,6 +161,43 @@ MORNING = {
     "consent": [{"default": "granted"}],
     "link_domains": ["example.com"],
 }
+TWO_MAILS = (
+    """
+journey: member
+entry: {on: signed_up}
+topic: onboarding
+start: a
+states:
+  a:
+    do: [{send: education/first-value, name: one, via: [email]}]
+    on: {activated: {do: [{send: education/invite-your-team, name: two, via: [email]}]}, one.withheld: b}
+  b: {final: over}
+""",
+)
+ONE_A_DAY = {
+    "cooldowns": [{"name": "apart", "channel": "email", "between": "P1D"}],
+    "caps": [{"name": "mails", "channel": "email", "limit": 2, "window": "P3D"}],
+    "consent": [{"default": "granted"}],
+    "link_domains": ["example.com"],
+}
+
+
+def at_one_mailbox() -> list[RecordedEvent]:
+    """Three people without an account, all with one mailbox; one of them opts out there while the others' messages wait."""
+    spelled = dict(zip(PEOPLE, ("office@example.com", "Office@example.com", "OFFICE@example.com"), strict=True))
+    known = [
+        RecordedEvent(ORIGIN, who, "profile", "identify", {"email": spelled[who], "first_name": who}) for who in PEOPLE
+    ]
+    no = {"channel": "email", "topic": "onboarding", "granted": False, "by": "person"}
+    return [
+        *known,
+        *(signal(0.01, who, "signed_up") for who in reversed(PEOPLE)),
+        signal(0.5, "bob", "activated"),
+        RecordedEvent(at(2.2), "ada", "consent", "consent", no),
+        signal(4, "cy", "activated"),
+    ]
+
+
 IN_THE_NIGHT = [signal(0.6, "ada", name) for name in ("feature_used", "pricing_viewed", "activated")]
 TEAM = """
 zone: UTC
@@ -197,6 +234,7 @@ CASES = {
         MORNING,
         Responder(replied=1.0, opted_out=0.0, clicked=0.0, closed=0.0, slowest=1),
     ),
+    "people of one mailbox": Case(TWO_MAILS, at_one_mailbox(), ONE_A_DAY),
 }
 DAYS = 6
 
