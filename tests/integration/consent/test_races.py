@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -19,12 +19,13 @@ from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
 from journeys.events.inbound import InboundEvent
 from store.consent.suppressions import suppress
-from store.database import execute, fetch_all, sql
+from store.database import Connection, execute, fetch_all, sql
 from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.people import subjects
 from store.people.subjects import Subject
 from tests.support.gate_arena import AT_ONCE, Arena, add_people, new_message, open_arena, without_gate_part
+from tests.support.live_stack import until
 
 RACES = 10_000
 SEED = 20_260_503
@@ -36,6 +37,8 @@ _OTHERS = sql(
     """INSERT INTO subjects (key, kind, profile) SELECT 'u_o' || substr(key, 3), 'user', profile FROM subjects
        WHERE key LIKE 'u_%'"""
 )
+_BLOCKED = sql("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+SHARED_BY_ALL = "pg_advisory_xact_lock_shared(0)"
 _MESSAGES = sql("SELECT recipient, status FROM messages")
 
 
@@ -45,18 +48,23 @@ async def arena(database_url: str) -> AsyncIterator[Arena]:
         yield arena
 
 
-async def send(arena: Arena, person: str, pause: float, more: float, *, locked: bool) -> None:
-    """As a step does: lock the person, decide at the gate, wait `more` seconds, commit. The control takes no lock."""
+async def send(arena: Arena, person: str, pause: float, more: float) -> None:
+    """As a step does: lock the person, decide at the gate, wait `more` seconds, commit."""
     await asyncio.sleep(pause)
     async with arena.database.transaction() as connection:
-        if locked:
-            subject = (await subjects.lock_subjects(connection, [person]))[person]
-        else:
-            subject = Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
-        gate_pass = evaluation.GatePass(arena.deps, connection, subject, None, datetime.now(UTC))
-        await gate_pass.add(new_message(arena, person))
-        await gate_pass.decide()
+        await _decide(arena, connection, person, locked=True)
         await asyncio.sleep(more)
+
+
+async def _decide(arena: Arena, connection: Connection, person: str, *, locked: bool) -> None:
+    """Decide the person's message. The control takes no lock before the gate's."""
+    if locked:
+        subject = (await subjects.lock_subjects(connection, [person]))[person]
+    else:
+        subject = Subject(person, "user", 0, None, None, {"email": f"u{person[2:]}@people.example"}, None)
+    gate_pass = evaluation.GatePass(arena.deps, connection, subject, None, datetime.now(UTC))
+    await gate_pass.add(new_message(arena, person))
+    await gate_pass.decide()
 
 
 async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str], *, event: bool) -> set[str]:
@@ -101,12 +109,12 @@ async def suppress_address(arena: Arena, person: str, pause: float) -> set[str]:
 
 
 async def races(
-    arena: Arena, count: int, *, locked: bool, suppressing: float | None = None, at_address: tuple[int, ...] = ()
+    arena: Arena, count: int, *, suppressing: float | None = None, at_address: bool = False
 ) -> Counter[str]:
     """How often the message left first, was withheld, and left late: after it was forbidden.
 
-    With `suppressing` the address is suppressed instead; that may begin so many seconds first. In the races whose number has
-    such a remainder by two as `at_address`, somebody else opts out at the address.
+    With `suppressing` the address is suppressed instead; that may begin so many seconds first. With `at_address` it is
+    somebody else at the address who opts out, in every second race.
     """
     chance = random.Random(SEED)
     keys = await add_people(arena, 1, count)
@@ -122,13 +130,11 @@ async def races(
             number = int(person[2:])
             if suppressing is not None:
                 no = suppress_address(arena, person, late)
-            elif number % 2 in at_address:
+            elif at_address and number % 2:
                 no = opt_out_at_address(arena, person, late)
             else:
                 no = opt_out(arena, person, late, place, event=number % 4 == 0)
-            _, status_at_answer[person] = await asyncio.gather(
-                send(arena, person, max(0.0, lead), more, locked=locked), no
-            )
+            _, status_at_answer[person] = await asyncio.gather(send(arena, person, max(0.0, lead), more), no)
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
     async with arena.database.reading() as connection:
@@ -143,35 +149,66 @@ async def races(
 
 @pytest.mark.slow
 async def test_C5_no_message_leaves_after_its_opt_out_is_answered_in_ten_thousand_races(arena: Arena) -> None:
-    counts = await races(arena, RACES, locked=True, at_address=(1,))
+    counts = await races(arena, RACES, at_address=True)
     assert counts["late"] == 0
     assert sum(counts.values()) == RACES
     # If one side always won, there was no race.
     assert min(counts["sending"], counts["withheld"]) > RACES // 20, counts
 
 
-async def test_control_without_the_persons_lock_messages_leave_after_the_opt_out(arena: Arena) -> None:
-    """The control: without the lock the test above would fail."""
-    await without_gate_part(arena, "FOR UPDATE")
-    counts = await races(arena, 600, locked=False)
-    assert counts["late"] > 0, counts
-
-
-async def test_control_without_the_address_lock_messages_leave_after_an_opt_out_at_the_address(arena: Arena) -> None:
-    """The control: the locks of two people do not order a send to one and an opt-out of the other."""
-    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "pg_advisory_xact_lock_shared(0)")
-    counts = await races(arena, 600, locked=True, at_address=(0, 1))
-    assert counts["late"] > 0, counts
-
-
 async def test_C5_no_message_leaves_after_its_address_is_suppressed_in_a_thousand_races(arena: Arena) -> None:
-    counts = await races(arena, 1_000, locked=True, suppressing=0.012)
+    counts = await races(arena, 1_000, suppressing=0.012)
     assert counts["late"] == 0
     assert min(counts["sending"], counts["withheld"]) > 50, counts
 
 
-async def test_control_without_the_address_lock_messages_leave_after_the_suppression(arena: Arena) -> None:
-    """The control: the lock of the person does not order a send and a suppression of their address."""
-    await without_gate_part(arena, "pg_advisory_xact_lock(address_lock(d))", "pg_advisory_xact_lock_shared(0)")
-    counts = await races(arena, 600, locked=True, suppressing=0.012)
-    assert counts["late"] > 0, counts
+# -- the same with a forced order, and its controls --------------------------------------------------------------------
+
+Opposing = Callable[[Arena, str, float], Awaitable[set[str]]]
+
+
+async def opt_out_themselves(arena: Arena, person: str, pause: float) -> set[str]:
+    return await opt_out(arena, person, pause, ("*", "*"), event=False)
+
+
+OPPOSING: dict[str, tuple[Opposing, tuple[str, str]]] = {
+    "an opt-out of the person": (opt_out_themselves, ("FOR UPDATE", "")),
+    "an opt-out at the address": (opt_out_at_address, ("pg_advisory_xact_lock(address_lock(d))", SHARED_BY_ALL)),
+    "a suppression": (suppress_address, ("pg_advisory_xact_lock(address_lock(d))", SHARED_BY_ALL)),
+}
+"""What forbids a message, and the part of the gate's read that orders the two, with its substitute in the control."""
+
+
+async def is_late_in_forced_order(arena: Arena, opposing: Opposing, *, locked: bool) -> bool:
+    """Whether a message leaves late if its gate has decided, and commits only once the other side is answered or blocked."""
+    (person,) = await add_people(arena, 2, 1)  # an even number: an operator suppresses, who takes no lock of a person
+    async with arena.database.transaction() as connection:
+        await execute(connection, _OTHERS)
+    async with arena.database.transaction() as connection:
+        await _decide(arena, connection, person, locked=locked)
+        forbidding = asyncio.create_task(opposing(arena, person, 0))
+        await until(lambda: _answered_or_blocked(arena, forbidding), waiting_for="the other side")
+    at_answer = await forbidding
+    async with arena.database.reading() as connection:
+        ends = {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
+    return "sending" in ends and "sending" not in at_answer
+
+
+async def _answered_or_blocked(arena: Arena, forbidding: asyncio.Task[set[str]]) -> bool:
+    async with arena.database.reading() as connection:
+        return forbidding.done() or bool(await fetch_all(connection, _BLOCKED))
+
+
+@pytest.mark.parametrize("name", sorted(OPPOSING))
+async def test_C5_what_forbids_a_message_is_answered_only_after_the_gate_that_has_decided_commits(
+    arena: Arena, name: str
+) -> None:
+    assert not await is_late_in_forced_order(arena, OPPOSING[name][0], locked=True)
+
+
+@pytest.mark.parametrize("name", sorted(OPPOSING))
+async def test_control_without_its_lock_a_message_leaves_after_it_was_forbidden(arena: Arena, name: str) -> None:
+    """The controls: the test above, and with it the races, would fail without the lock of the person, or of the address."""
+    opposing, (part, instead) = OPPOSING[name]
+    await without_gate_part(arena, part, instead)
+    assert await is_late_in_forced_order(arena, opposing, locked=part != "FOR UPDATE")
