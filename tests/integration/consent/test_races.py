@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,7 @@ async def test_C5_no_message_leaves_after_its_address_is_suppressed_in_a_thousan
 
 # -- the same with a forced order, and its controls --------------------------------------------------------------------
 
-Opposing = Callable[[Arena, str, float], Awaitable[set[str]]]
+Opposing = Callable[[Arena, str, float], Coroutine[Any, Any, set[str]]]
 
 
 async def opt_out_themselves(arena: Arena, person: str, pause: float) -> set[str]:
