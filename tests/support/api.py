@@ -63,8 +63,8 @@ class FakeRunCommands:
         await self.state(run)
         self.commands.append((run, update, wish))
 
-    async def abandon(self, run: str, why: str) -> None:
-        self.commands.append((run, "terminate", {"why": why}))
+    async def abandon(self, run: str) -> None:
+        self.commands.append((run, "terminate", {}))
 
     async def answers(self) -> bool:
         return self.up
