@@ -51,6 +51,7 @@ from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
 from api.people.endpoints import PeopleRoutes
+from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
@@ -115,12 +116,7 @@ def build_app(parts: Parts) -> AsgiApp:
     RunRoutes(parts.database, parts.engine).routes(routes)
     signals = SignalRoutes(intake, check, permissions, screening)
     signals.routes(routes)
-    PeopleRoutes(parts.database).routes(routes)
-    ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
-    UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
-    PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
-    DoubleOptInRoutes(parts.database, catalogue).routes(routes)
-    SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
+    _people_routes(routes, parts, catalogue)
     TaskRoutes(parts.database, parts.roster, metrics).routes(routes)
     AssignmentRoutes(parts.database, parts.roster, metrics).routes(routes)
     HoldRoutes(parts.database).routes(routes)
@@ -158,6 +154,18 @@ def build_app(parts: Parts) -> AsgiApp:
     )
     app.router.routes.extend(routes.made)
     return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
+
+
+def _people_routes(routes: Routes, parts: Parts, catalogue: DefinitionRegistry) -> None:
+    """Routes of people, of their consent, and of the pages that their links lead to."""
+    seconds = parts.limits.patience_seconds
+    PeopleRoutes(parts.database).routes(routes)
+    ExportRoutes(parts.database, parts.consent.addresses).routes(routes)
+    ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
+    UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
+    PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
+    DoubleOptInRoutes(parts.database, catalogue).routes(routes)
+    SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
 
 
 def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:

@@ -1,4 +1,4 @@
-"""IP addresses of events that were accepted before are removed; the consent log is append-only.
+"""IP addresses of earlier events are removed; the consent log is append-only.
 
 Revision ID: 0029
 Revises: 0027

@@ -70,6 +70,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/runs/{run:run}/resume", "POST /v1/stops", "POST /v1/stops/{id}/release", "POST /v1/suppressions",
         "POST /v1/suppressions/{id}/lift", "POST /v1/tasks/{id}/assign", "POST /v1/tasks/{id}/close",
         "POST /v1/tasks/{id}/notes", "POST /v1/tasks/{id}/snooze", "POST /v1/templates/{name:template}/test-send",
+        "GET /v1/users/{id:id}/export",
         "POST /v1/users/{id:id}/front-token", "POST /v1/users/{id:id}/hold", "POST /v1/users/{id:id}/plays",
         "POST /v1/users/{id:id}/preference-link",
     },
