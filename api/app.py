@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from temporalio.converter import PayloadCodec
 
 from api.access.endpoints import KeyRoutes
 from api.consent.double_opt_in import DoubleOptInRoutes
@@ -46,6 +47,7 @@ from api.inbound.webhooks import WebhookRoutes
 from api.inbox.browser import BrowserRoutes
 from api.inbox.clicks import ClickRoutes
 from api.inbox.endpoints import InboxRoutes
+from api.operations.codec import CodecRoutes
 from api.operations.health import HealthRoutes
 from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.messages import MessageRoutes
@@ -77,6 +79,7 @@ class Parts:
 
     database: Database
     engine: RunCommands
+    codec: PayloadCodec
     keys: BootstrapKeys
     plan: TrackingPlan
     policy: Policy
@@ -87,6 +90,7 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    codec_origins: Sequence[str] = ()
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
@@ -141,6 +145,7 @@ def build_app(parts: Parts) -> AsgiApp:
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
+    CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
     HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

@@ -85,6 +85,11 @@ def split_keys(keys: SecretStr) -> tuple[str, ...]:
     return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
 
 
+def split_origins(origins: str) -> tuple[str, ...]:
+    """The origins of a comma-separated setting, as browsers send them: without a final slash."""
+    return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
+
+
 def exposure(environment: str, api_host: str, **urls: str | None) -> str:
     """Why others may reach this deployment, naming the setting that says so; empty if only this machine does."""
     if environment == "production":

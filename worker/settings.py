@@ -109,6 +109,9 @@ class Settings(BaseSettings):
         SecretStr(DEV_PAYLOAD_KEY),
         description="Keys of payloads in Temporal, id=secret, separated by commas: the first encrypts, all decrypt. The embedded server has its own.",
     )
+    codec_origins: str = Field(
+        "", description="Origins (https://temporal.example.com) whose pages may call /v1/codec, separated by commas."
+    )
     local_provider: bool = Field(
         True,
         description="`up` starts a local provider for SMS, chat, tickets and webinars if no provider is configured.",
