@@ -53,7 +53,7 @@ class Encryption(PayloadCodec):
         return [self._encrypt(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Raises PayloadNotDecrypted. A workflow task that meets one is retried until the key is there."""
+        """Raises PayloadNotDecrypted."""
         return [self._decrypt(payload) for payload in payloads]
 
     def _encrypt(self, payload: Payload) -> Payload:
