@@ -60,7 +60,7 @@ class Named:
 
     def names(self, table: str, column: Column[Any]) -> list[Any]:
         """The values with which this column names the person; empty if it names nobody."""
-        if table in {"api_keys", "clocks"}:  # digests of keys, and targets of clocks
+        if table in {"api_keys", "message_ids", "clocks"}:  # digests of other things, and targets of clocks
             return []
         exact: dict[tuple[str, str], list[Any]] = {
             ("subjects", "key"): self.keys,

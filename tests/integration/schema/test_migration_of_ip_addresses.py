@@ -1,4 +1,4 @@
-"""Migration 0029 removes the IP addresses of events that were accepted before, and nothing else."""
+"""Migration 0030 removes the IP addresses of events that were accepted before, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BEFORE = """
 
 
 async def test_addresses_of_earlier_events_are_removed(empty_database_url: str) -> None:
-    await migrate_to(empty_database_url, "0027")
+    await migrate_to(empty_database_url, "0029")
     connection = await asyncpg.connect(plain_url(empty_database_url))
     await connection.execute(_BEFORE)
     await migrate_to(empty_database_url, "head")

@@ -1,15 +1,15 @@
 """IP addresses of earlier events are removed; the consent log is append-only.
 
-Revision ID: 0029
-Revises: 0027
+Revision ID: 0030
+Revises: 0029
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0029"
-down_revision = "0027"
+revision = "0030"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
