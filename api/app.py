@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from temporalio.converter import PayloadCodec
 
 from api.access.endpoints import KeyRoutes
 from api.consent.double_opt_in import DoubleOptInRoutes
@@ -46,11 +47,13 @@ from api.inbound.webhooks import WebhookRoutes
 from api.inbox.browser import BrowserRoutes
 from api.inbox.clicks import ClickRoutes
 from api.inbox.endpoints import InboxRoutes
+from api.operations.codec import CodecRoutes
 from api.operations.health import HealthRoutes
 from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
 from api.people.endpoints import PeopleRoutes
+from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
@@ -76,6 +79,7 @@ class Parts:
 
     database: Database
     engine: RunCommands
+    codec: PayloadCodec
     keys: BootstrapKeys
     plan: TrackingPlan
     policy: Policy
@@ -86,6 +90,7 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    codec_origins: Sequence[str] = ()
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
@@ -115,12 +120,7 @@ def build_app(parts: Parts) -> AsgiApp:
     RunRoutes(parts.database, parts.engine).routes(routes)
     signals = SignalRoutes(intake, check, permissions, screening)
     signals.routes(routes)
-    PeopleRoutes(parts.database).routes(routes)
-    ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
-    UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
-    PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
-    DoubleOptInRoutes(parts.database, catalogue).routes(routes)
-    SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
+    _people_routes(routes, parts, catalogue)
     TaskRoutes(parts.database, parts.roster, metrics).routes(routes)
     AssignmentRoutes(parts.database, parts.roster, metrics).routes(routes)
     HoldRoutes(parts.database).routes(routes)
@@ -145,6 +145,7 @@ def build_app(parts: Parts) -> AsgiApp:
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
+    CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
     HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(
@@ -158,6 +159,18 @@ def build_app(parts: Parts) -> AsgiApp:
     )
     app.router.routes.extend(routes.made)
     return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
+
+
+def _people_routes(routes: Routes, parts: Parts, catalogue: DefinitionRegistry) -> None:
+    """Routes of people, of their consent, and of the pages that their links lead to."""
+    seconds = parts.limits.patience_seconds
+    PeopleRoutes(parts.database).routes(routes)
+    ExportRoutes(parts.database, parts.consent.addresses).routes(routes)
+    ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
+    UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
+    PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
+    DoubleOptInRoutes(parts.database, catalogue).routes(routes)
+    SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
 
 
 def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from activities.channels.email.relay_settings import SmtpRelay
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
+from worker.payload_keys import read_payload_keys
 
 MIN_API_KEY: Final = 24
 """Characters of a write or operator key where others reach the API."""
@@ -84,6 +85,11 @@ def split_keys(keys: SecretStr) -> tuple[str, ...]:
     return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
 
 
+def split_origins(origins: str) -> tuple[str, ...]:
+    """The origins of a comma-separated setting, as browsers send them: without a final slash."""
+    return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
+
+
 def exposure(environment: str, api_host: str, **urls: str | None) -> str:
     """Why others may reach this deployment, naming the setting that says so; empty if only this machine does."""
     if environment == "production":
@@ -130,3 +136,24 @@ def is_loopback(host: str) -> bool:
     except OSError:
         return False
     return bool(addresses) and all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for text in addresses)
+
+
+def payload_keys(keys: SecretStr) -> SecretStr:
+    """Comma-separated keys of Temporal's payloads, each with its id."""
+    read_payload_keys(split_keys(keys))
+    return keys
+
+
+def as_text(value: object) -> str:
+    """A setting as a process's environment has it."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def fault_sentence(prefix: str, error: Mapping[str, Any]) -> str:
+    """One error of pydantic as a sentence that names the variable. It has no secret: a URL may hold a password."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
+    return f"{prefix}{name.upper()}: {message}{got}"

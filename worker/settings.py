@@ -5,7 +5,6 @@ A part of the stack whose address is set is used; a part without an address is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +16,7 @@ from journeys.tokens.address_hash import AddressHash
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
 from worker import setting_values as values
+from worker.payload_keys import DEV_PAYLOAD_KEY
 
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
@@ -105,6 +105,13 @@ class Settings(BaseSettings):
         SecretStr(DEV_LINK_KEY),
         description="Keys of address hashes, separated by commas: add new ones in front, never remove one.",
     )
+    payload_keys: SecretStr = Field(
+        SecretStr(DEV_PAYLOAD_KEY),
+        description="Keys of payloads in Temporal, id=secret, separated by commas: the first encrypts, all decrypt. The embedded server has its own.",
+    )
+    codec_origins: str = Field(
+        "", description="Origins (https://temporal.example.com) whose pages may call /v1/codec, separated by commas."
+    )
     local_provider: bool = Field(
         True,
         description="`up` starts a local provider for SMS, chat, tickets and webinars if no provider is configured.",
@@ -171,6 +178,11 @@ class Settings(BaseSettings):
     def _are_signing_keys(cls, keys: SecretStr) -> SecretStr:
         return values.signing_keys(keys, DEV_LINK_KEY)
 
+    @field_validator("payload_keys")
+    @classmethod
+    def _are_payload_keys(cls, keys: SecretStr) -> SecretStr:
+        return values.payload_keys(keys)
+
     @model_validator(mode="after")
     def _own_keys_where_others_reach_it(self) -> Self:
         reason = values.exposure(self.environment, self.api_host, public_url=self.public_url, link_base=self.link_base)
@@ -193,6 +205,7 @@ class Settings(BaseSettings):
             "operator_key": DEV_OPERATOR_KEY,
             "link_keys": DEV_LINK_KEY,
             "address_keys": DEV_LINK_KEY,
+            "payload_keys": DEV_PAYLOAD_KEY,
         }
         return tuple(name for name, key in development.items() if key in values.split_keys(getattr(self, name)))
 
@@ -225,7 +238,7 @@ class Settings(BaseSettings):
     def environ(self, **replaced: str | Path | int | None) -> dict[str, str]:
         """These settings as the environment of a child process, some of them replaced."""
         settings = {**dict(self), **replaced}
-        return {PREFIX + name.upper(): _as_text(value) for name, value in settings.items() if value is not None}
+        return {PREFIX + name.upper(): values.as_text(value) for name, value in settings.items() if value is not None}
 
 
 def load_settings(**given: Any) -> Settings:
@@ -233,18 +246,4 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(_fault(details) for details in error.errors())) from error
-
-
-def _as_text(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-
-def _fault(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    name = str(error["loc"][0])
-    # A URL may hold a password, and errors end up in logs.
-    got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
-    return f"{PREFIX}{name.upper()}: {message}{got}"
+        raise SettingsError("\n".join(values.fault_sentence(PREFIX, details) for details in error.errors())) from error

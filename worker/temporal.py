@@ -1,9 +1,13 @@
-"""Data converter of every Temporal client: pydantic JSON, compressed with zlib from 2 KB."""
+"""Data converter of every Temporal client: pydantic JSON, compressed, then encrypted.
+
+Payloads are compressed with zlib from 2 KB. Failures are encoded too: their messages and stack traces.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter
@@ -13,6 +17,9 @@ from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     PayloadCodec,
 )
+
+from worker.payload_encryption import Encryption
+from worker.payload_keys import PayloadKey
 
 ENCODING = b"binary/zlib"
 MIN_BYTES = 2048
@@ -46,6 +53,20 @@ class Compression(PayloadCodec):
         return Payload.FromString(data)
 
 
+class EncryptedCompression(PayloadCodec):
+    """Compresses, then encrypts with the first key; payloads that are neither are read as they are."""
+
+    def __init__(self, keys: Sequence[PayloadKey]) -> None:
+        self._compression, self._encryption = Compression(), Encryption(keys)
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return await self._encryption.encode(await self._compression.encode(payloads))
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Raises PayloadNotDecrypted."""
+        return await self._compression.decode(await self._encryption.decode(payloads))
+
+
 _ONCE = PydanticPayloadConverter()
 
 
@@ -56,8 +77,14 @@ class Converter(CompositePayloadConverter):
         super().__init__(*_ONCE.converters.values())
 
 
-CONVERTER = DataConverter(
+DECRYPTED = DataConverter(
     payload_converter_class=Converter,
     payload_codec=Compression(),
     failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
 )
+"""Converter of decrypted histories: recorded ones and those of a replay."""
+
+
+def data_converter(codec: PayloadCodec) -> DataConverter:
+    """The converter of clients and workers of one deployment."""
+    return replace(DECRYPTED, payload_codec=codec)

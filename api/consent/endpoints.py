@@ -33,6 +33,7 @@ from journeys.access.callers import ApiKey, CallerKind, Scope
 from journeys.access.rules import StatedConsent, refusal_of
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy, StatementEffect
+from journeys.events.network_addresses import IP, with_ip_hash
 from journeys.events.segment import said_at
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
@@ -140,9 +141,9 @@ class ConsentRoutes:
     def _change_of(self, caller: ApiKey, consent: ConsentIn, now: datetime, *, virtual: bool) -> ConsentChange:
         """The statement as of `now`; without a timestamp it is said when it is recorded."""
         at = consent.timestamp and said_at(consent.timestamp, consent.sent_at, now, virtual=virtual)
-        proof = {**consent.proof, "by": caller.acts_for(consent.proof.get("by"))}
-        if consent.ip is not None:
-            proof["ip_hash"] = self._catalogue.consent.addresses.digest("ip", consent.ip)
+        addresses = {IP: consent.ip} if consent.ip is not None else {}
+        given = with_ip_hash({**consent.proof, **addresses}, self._catalogue.consent.addresses)
+        proof = {**given, "by": caller.acts_for(consent.proof.get("by"))}
         if consent.reason is not None:
             proof["reason"] = consent.reason
         by_operator = caller.kind is CallerKind.OPERATOR and consent.reason is not None

@@ -26,3 +26,31 @@ class SubjectView(BaseModel):
     clock: str | None
     created_at: datetime
     updated_at: datetime
+
+
+class SentMessageView(BaseModel):
+    """A message that has left, or may have. `digest` is the key of the digest in which it went out."""
+
+    id: int
+    sent_at: datetime
+    status: str
+    channel: str | None
+    address: str | None
+    template: str
+    digest: str | None
+    subject: str | None
+    text: str | None
+
+
+class PersonExportView(BaseModel):
+    """Everything known of a person.
+
+    `tables` has, by table, every row about the person and the visitors merged into them, with all columns; `without` says of
+    all other tables what they contain.
+    """
+
+    key: str
+    exported_at: datetime
+    sent: list[SentMessageView]
+    tables: dict[str, list[dict[str, Any]]]
+    without: dict[str, str]

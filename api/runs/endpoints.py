@@ -136,7 +136,7 @@ class RunRoutes:
                 self._database, partial(close_run, identity=run, outcome="cancelled", why=why)
             ):
                 raise
-            await self._engine.abandon(run, why)
+            await self._engine.abandon(run)
         return json_response(await self._row(run))
 
     async def _command(self, run: str, update: str, request: OperatorRequest, caller: RequestKey) -> Response:

@@ -24,6 +24,8 @@ from journeys.protocol import wire
 RPC_TIMEOUT = timedelta(seconds=5)
 TERMINATE_TIMEOUT = timedelta(seconds=1)
 """It follows an update that was waited for, within the 10 s of one request."""
+CLOSED_BY_OPERATOR = "an operator has closed this run; its timeline says who and why"
+"""Temporal keeps reasons in clear, so an operator's own words are not among them."""
 UNDECIDED = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED})
 """Answers that say that no workflow decides now. Others, such as a denied permission, say nothing of the workflow."""
 CONNECT_SECONDS = 3.0
@@ -48,7 +50,7 @@ class RunCommands(Protocol):
         """Pause, resume or cancel a run; returns when the run has decided it. Raises NotDecided."""
         ...
 
-    async def abandon(self, run: str, why: str) -> None:
+    async def abandon(self, run: str) -> None:
         """Terminate the workflow of a run whose row is closed. Never raises: the workflow's next step ends it too."""
         ...
 
@@ -94,9 +96,9 @@ class TemporalRunCommands:
         except RPCError as error:
             raise _refusal(error) from error
 
-    async def abandon(self, run: str, why: str) -> None:
+    async def abandon(self, run: str) -> None:
         with contextlib.suppress(ProblemError, RPCError):
-            await (await self._handle(run)).terminate(reason=why, rpc_timeout=TERMINATE_TIMEOUT)
+            await (await self._handle(run)).terminate(reason=CLOSED_BY_OPERATOR, rpc_timeout=TERMINATE_TIMEOUT)
 
     async def answers(self) -> bool:
         try:

@@ -14,7 +14,6 @@ from benchmarks.measure import ResultRow, Target, compared
 from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 from worker.sandbox import sandbox
-from worker.temporal import CONVERTER
 from workflows.journey import JourneyWorkflow
 
 DAYS = 9
@@ -32,7 +31,9 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
         for _ in range(DAYS):
             await side.signal_all()
     mine, theirs = await ours.histories(), await bare.histories()
-    our_replayer = Replayer(workflows=[JourneyWorkflow], data_converter=CONVERTER, workflow_runner=sandbox())
+    our_replayer = Replayer(
+        workflows=[JourneyWorkflow], data_converter=rig.client.data_converter, workflow_runner=sandbox()
+    )
     their_replayer = Replayer(workflows=[BareDaily])
     costs_of_sides: tuple[list[float], list[float]] = ([], [])
     for number in range(scale.rounds + 1):

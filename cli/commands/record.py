@@ -10,6 +10,7 @@ import typer
 from worker.composition.clients import connect_temporal
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
+from worker.testing.decryption import fetch_decrypted
 from worker.testing.replay import write_history
 
 
@@ -19,11 +20,12 @@ def command(
     run_id: Annotated[str | None, typer.Option(help="Temporal run id; by default the latest.")] = None,
     address: Annotated[str | None, typer.Option(help="host:port of the cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
 ) -> None:
-    """Record a history. It contains the run's events: record test people only, and count it in `expected_counts`."""
+    """Record a history, decrypted. It contains the run's events: record test people only, and count it in `expected_counts`."""
     run_until_done(_record(workflow, to, run_id, address))
     typer.echo(f"{to} written; add it to expected_counts")
 
 
 async def _record(workflow: str, to: Path, run_id: str | None, address: str | None) -> None:
     client = await connect_temporal(load_settings(temporal_address=address))
-    write_history(await client.get_workflow_handle(workflow, run_id=run_id).fetch_history(), to)
+    handle = client.get_workflow_handle(workflow, run_id=run_id)
+    write_history(await fetch_decrypted(handle, client.data_converter.payload_codec), to)

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowHistory
 
-from worker.composition.clients import connect_temporal
+from worker.composition.clients import connect_temporal, payload_codec
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
+from worker.testing.decryption import decrypted
 from worker.testing.replay import ReplayVerdict, histories_of, history_files, read_history, replay
 
 EVERY_RUN = "WorkflowType IN ('JourneyWorkflow', 'OutreachWorkflow')"
@@ -53,10 +54,12 @@ async def _replay_all(
 async def _histories(
     files: list[Path], address: str | None, query: str, most: int
 ) -> AsyncIterator[tuple[str, WorkflowHistory]]:
+    settings = load_settings(temporal_address=address)
+    codec = payload_codec(settings)
     for path in history_files(files):
-        yield f"{path.parent.name}/{path.name}", read_history(path)
+        yield f"{path.parent.name}/{path.name}", await decrypted(read_history(path), codec)
     if address is not None or not files:
-        client = await connect_temporal(load_settings(temporal_address=address))
+        client = await connect_temporal(settings)
         async for history in histories_of(client, query, most):
             yield f"{history.workflow_id}@{history.run_id}", history
 

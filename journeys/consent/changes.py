@@ -19,6 +19,7 @@ from journeys.consent.precedence import (
 from journeys.consent.preferences import ChannelTopic, overlaps
 from journeys.consent.rules import ConsentRules, ConsentRuleSet
 from journeys.events.inbound import StoredEvent
+from journeys.events.network_addresses import IP_HASH, ip_hash
 from journeys.gate.verdicts import ANY, Consents
 
 REQUESTED: Final = "consent_requested"
@@ -114,9 +115,9 @@ def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
     if not stated:
         return []
     proof = {"event": event.message_id, "by": item.source}
-    address = (event.context or {}).get("ip")
-    if isinstance(address, str) and address:
-        proof["ip_hash"] = book.addresses.digest("ip", address)
+    address = ip_hash(event.context)
+    if address is not None:
+        proof[IP_HASH] = address
     source, shown = f"{event.kind}:{event.name}", statements.wording(event)
     at = item.occurred_at if event.timestamp is not None else None
     return [

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent, StoredEvent
+from journeys.events.network_addresses import event_with_ip_hash
 from journeys.protocol.wire import SOURCE_SELF
 from store.consent import from_events
 from store.consent.requests import SOURCE_CONSENT
@@ -89,6 +90,7 @@ async def _accept(
 ) -> IngestResult:
     received_at = current_instant()
     await catalogue.current(connection)
+    received = [event_with_ip_hash(event, catalogue.consent.addresses) for event in received]
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
     opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
     events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]

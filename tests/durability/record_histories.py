@@ -18,6 +18,7 @@ from tests.support.skipped_time import SkippedTime, skipped_time
 from worker.event_loop import run_until_done
 from worker.pytest_plugin import fresh_database, session_servers
 from worker.settings import ROOT
+from worker.testing.decryption import fetch_decrypted
 from worker.testing.replay import write_history
 
 HISTORIES = ROOT / "tests" / "histories"
@@ -98,7 +99,8 @@ async def record(postgres: str, temporal: str) -> None:
                 await stage.publish(ROOT / "catalog" / "journeys" / f"{journey}.yaml")
                 await live(stage)
                 for number, handle in enumerate(await chain(stage, journey), 1):
-                    write_history(await handle.fetch_history(), HISTORIES / journey / f"{case}-{number}.json.gz")
+                    history = await fetch_decrypted(handle, stage.client.data_converter.payload_codec)
+                    write_history(history, HISTORIES / journey / f"{case}-{number}.json.gz")
     names = sorted(path.parent.name for path in HISTORIES.rglob("*.json.gz"))
     counts = {name: names.count(name) for name in names}
     (HISTORIES / "expected_counts").write_text("".join(f"{name} {count}\n" for name, count in counts.items()))

@@ -33,10 +33,13 @@ from store.database import Database
 from store.timeouts import limit_statement_time
 from tests.support.canaries import KEYS_OF_TESTS, keep_metrics
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
+from worker.composition.clients import payload_codec
 from worker.composition.dependencies import dependencies
 from worker.settings import ROOT, Settings
 
 WRITE, OPERATE = KEYS_OF_TESTS["write key"], KEYS_OF_TESTS["operator key"]
+UI = "https://temporal.example.com"
+"""The origin of Temporal's UI."""
 CATALOG = ROOT / "catalog"
 CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
 
@@ -63,8 +66,8 @@ class FakeRunCommands:
         await self.state(run)
         self.commands.append((run, update, wish))
 
-    async def abandon(self, run: str, why: str) -> None:
-        self.commands.append((run, "terminate", {"why": why}))
+    async def abandon(self, run: str) -> None:
+        self.commands.append((run, "terminate", {}))
 
     async def answers(self) -> bool:
         return self.up
@@ -91,6 +94,8 @@ def application(
         Parts(
             database=database,
             engine=engine or FakeRunCommands(),
+            codec=payload_codec(Settings()),
+            codec_origins=(UI,),
             keys=BootstrapKeys(write=WRITE, operator=OPERATE),
             plan=tracking or tracking_plan(catalog),
             policy=policy(catalog),

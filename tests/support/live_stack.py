@@ -25,6 +25,7 @@ from store.definitions import publishing
 from store.events import ingest
 from store.people.test_clocks import ClockStatus, TestClock
 from worker.composition import worker as composition
+from worker.composition.clients import connect_temporal
 from worker.composition.dependencies import dependencies
 from worker.composition.loops import Loop, clock_driver
 from worker.loops.fan_out import fan_out_accounts
@@ -34,7 +35,6 @@ from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.temporal import CONVERTER
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 30.0
@@ -153,6 +153,7 @@ async def live_stack(
     driving: bool = False,
     faults: MailFaults = MailFaults(),
     near: bool = True,
+    connect: Callable[[Settings], Awaitable[Client]] = connect_temporal,
 ) -> AsyncIterator[LiveStack]:
     """A worker with its relay, the driver of test clocks if wanted, and its mail sink, for as long as the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
@@ -167,7 +168,7 @@ async def live_stack(
             smtp_near=near,
             graceful_shutdown_seconds=5,
         )
-        client = await Client.connect(temporal_address, data_converter=CONVERTER)
+        client = await connect(settings)
         database = Database(database_url)
         deps = dependencies(settings, database)
         stop = asyncio.Event()

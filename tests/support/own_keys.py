@@ -7,5 +7,6 @@ OWN_KEYS: dict[str, Any] = {
     "operator_key": "o" * 24,
     "link_keys": "k" * 32,
     "address_keys": "a" * 32,
+    "payload_keys": f"own={'p' * 32}",
 }
 OWN_ENVIRONMENT: dict[str, str] = {f"TENURE_{name.upper()}": key for name, key in OWN_KEYS.items()}

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client
 from temporalio.worker import Worker
 
 from store.database import Database
 from tests.support.live_stack import LiveStack
 from worker.composition import worker as composition
+from worker.composition.clients import connect_temporal
 from worker.composition.dependencies import dependencies
 from worker.loops.fan_out import fan_out_accounts
 from worker.relay.relay import OutboxRelay
@@ -24,7 +24,6 @@ from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.temporal import CONVERTER
 from worker.testing.rehearsal import Rehearsal
 
 
@@ -49,7 +48,7 @@ async def stack_without_workers(
             graceful_shutdown_seconds=5,
             **options,
         )
-        client = await Client.connect(temporal_address, data_converter=CONVERTER)
+        client = await connect_temporal(settings)
         database = Database(database_url)
         yield LiveStack(database, client, dependencies(settings, database), settings, Maildir(folder / "mail"))
         await database.close()

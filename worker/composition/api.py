@@ -31,12 +31,13 @@ from store.timeouts import limit_statement_time
 from worker import event_loop
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.channels import content_preview
-from worker.composition.clients import connect_temporal, open_database
+from worker.composition.clients import connect_temporal, open_database, payload_codec
 from worker.composition.dependencies import dependencies
 from worker.composition.feed import feed_signing
 from worker.composition.providers import webhook_secrets
 from worker.logs.configuration import configure_logging
 from worker.provider_settings import load_providers
+from worker.setting_values import split_origins
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -49,6 +50,8 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
         Parts(
             database=database,
             engine=TemporalRunCommands(partial(connect_temporal, settings)),
+            codec=payload_codec(settings),
+            codec_origins=split_origins(settings.codec_origins),
             keys=BootstrapKeys(
                 write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
             ),

@@ -19,7 +19,7 @@ MAX_TEXT: Final = 4_000
 _MAX_ITEMS, _MAX_DEPTH = 50, 4
 _SECRET: Final = "<secret>"  # noqa: S105 -- stands for one
 _SECRET_NAME: Final = re.compile(
-    r"(?:^|_)(?:passwords?|passwd|secrets?|tokens?|authorization|cookie|credentials?|(?:api|write|operator|link|signing)_keys?)(?:$|_)"
+    r"(?:^|_)(?:passwords?|passwd|secrets?|tokens?|authorization|cookie|credentials?|(?:api|write|operator|link|signing|address|payload)_keys?)(?:$|_)"
 )
 # Every repetition is bounded, so that no text makes a search quadratic.
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import fasteners
 
+from worker.payload_keys import with_embedded_key
 from worker.provider_settings import is_configured, load_providers
 from worker.settings import Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
@@ -124,6 +125,7 @@ class Stack(Supervision):
             worker_port=worker_port,
             worker_host=LOOPBACK,
             public_url=self.settings.public_url or f"http://{LOOPBACK}:{api_port}",
+            payload_keys=self._payload_keys(),
         )
         self.environ = {**resolved, **provider_environ, **self._extra_environ}
         api_url = f"http://{reachable_host(self.settings.api_host)}:{api_port}"
@@ -175,6 +177,11 @@ class Stack(Supervision):
         )
         await self.start_component("temporal", server)
         return server.address
+
+    def _payload_keys(self) -> str:
+        keys = self.settings.payload_keys.get_secret_value()
+        is_open = self.settings.temporal_address is None and "payload_keys" in self.settings.dev_keys
+        return with_embedded_key(self.home, keys) if is_open else keys
 
     def _mail(self, maildir: Path, port: int) -> ModuleComponent:
         async def ready() -> bool:
@@ -234,9 +241,7 @@ def _must_answer(variable: str, address: str) -> None:
     """Report a wrong address before anything is started: components that are not ours are not waited for."""
     parsed = urlsplit(address if "://" in address else f"//{address}")
     if not is_listening(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
-        raise StackError(
-            f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct the address."
-        )
+        raise StackError(f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct it.")
 
 
 def _already_running(home: Path) -> str:

@@ -27,7 +27,8 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from worker.sandbox import sandbox
-from worker.temporal import CONVERTER
+from worker.temporal import DECRYPTED
+from worker.testing.decryption import fetch_decrypted
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
 
@@ -49,7 +50,7 @@ class ReplayVerdict:
 
 
 def read_history(path: Path) -> WorkflowHistory:
-    """A history from `.json` or `.json.gz`, as `temporal workflow show --output json` and `cli record` write them."""
+    """A history as it is in a `.json` or `.json.gz`, as `temporal workflow show --output json` and `cli record` write them."""
     raw = path.read_bytes()
     text = gzip.decompress(raw) if path.name.endswith(".gz") else raw
     return WorkflowHistory.from_json(path.name.partition(".")[0], json.loads(text))
@@ -72,21 +73,22 @@ def write_history(history: WorkflowHistory, path: Path) -> None:
 
 
 async def histories_of(client: Client, query: str, most: int) -> AsyncIterator[WorkflowHistory]:
-    """Histories of a cluster, at most `most`, by a visibility query."""
+    """Decrypted histories of a cluster, at most `most`, by a visibility query. Raises PayloadNotDecrypted."""
     async for execution in client.list_workflows(query, limit=most):
-        yield await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
+        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+        yield await fetch_decrypted(handle, client.data_converter.payload_codec)
 
 
 # -- replay --------------------------------------------------------------------------------------------------------------
 
 
 async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) -> ReplayVerdict:
-    """Replay one history. Raises nothing: every difference is a fault of the result."""
+    """Replay one history, decrypted. Raises nothing: every difference is a fault of the result."""
     started = history.events[0].workflow_execution_started_event_attributes
     result = ReplayVerdict(name, started.workflow_type.name, len(history.events))
     recording = _Recording(sandbox())
     replayer = Replayer(
-        workflows=[JourneyWorkflow, OutreachWorkflow], workflow_runner=recording, data_converter=CONVERTER
+        workflows=[JourneyWorkflow, OutreachWorkflow], workflow_runner=recording, data_converter=DECRYPTED
     )
     outcome = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     if outcome.replay_failure is not None:
@@ -219,7 +221,7 @@ async def _of_activity(then: Any, now: Any) -> AsyncIterator[str]:
 
 
 async def _values(payloads: Iterable[Payload]) -> list[Any]:
-    codec = CONVERTER.payload_codec
+    codec = DECRYPTED.payload_codec
     whole = list(payloads)
     decoded = await codec.decode(whole) if codec is not None else whole
     return [json.loads(item.data) if item.metadata.get("encoding") == b"json/plain" else item.data for item in decoded]

@@ -19,6 +19,7 @@ from worker.stack.free_ports import free_ports
 ROOT = Path(__file__).resolve().parents[3]
 OURS = ("migrate", "worker", "api")
 KEYS = {f"TENURE_{name}": secrets.token_hex(16) for name in ("WRITE_KEY", "OPERATOR_KEY", "LINK_KEYS", "ADDRESS_KEYS")}
+KEYS["TENURE_PAYLOAD_KEYS"] = f"2026-11={secrets.token_hex(16)}"
 
 
 def compose(environ):

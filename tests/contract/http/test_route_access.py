@@ -25,7 +25,7 @@ from tests.support.routes import sample_path
 NOWHERE = "postgresql://nowhere/none"
 ROUTES: dict[Scope, set[str]] = {
     Scope.ANYONE: {
-        "GET /livez", "GET /metrics", "GET /openapi.json", "GET /readyz", "OPTIONS /v1/front/inbox",
+        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /metrics", "GET /openapi.json", "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
         "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen",
     },
@@ -62,6 +62,7 @@ ROUTES: dict[Scope, set[str]] = {
     },
     Scope.OPERATE: {
         "DELETE /v1/accounts/{id:id}/hold", "DELETE /v1/users/{id:id}/hold", "POST /v1/accounts/{id:id}/hold",
+        "POST /v1/codec/decode", "POST /v1/codec/encode",
         "POST /v1/accounts/{id:id}/plays", "POST /v1/conversations/{id}/close", "POST /v1/dead-letters/{id}/discard",
         "POST /v1/feed/push/retry", "POST /v1/inbound-mails", "POST /v1/inbound-texts", "POST /v1/inbox/{id}/acted",
         "POST /v1/inbox/{id}/answered", "POST /v1/inbox/{id}/dismissed", "POST /v1/inbox/{id}/seen",
@@ -70,6 +71,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/runs/{run:run}/resume", "POST /v1/stops", "POST /v1/stops/{id}/release", "POST /v1/suppressions",
         "POST /v1/suppressions/{id}/lift", "POST /v1/tasks/{id}/assign", "POST /v1/tasks/{id}/close",
         "POST /v1/tasks/{id}/notes", "POST /v1/tasks/{id}/snooze", "POST /v1/templates/{name:template}/test-send",
+        "GET /v1/users/{id:id}/export",
         "POST /v1/users/{id:id}/front-token", "POST /v1/users/{id:id}/hold", "POST /v1/users/{id:id}/plays",
         "POST /v1/users/{id:id}/preference-link",
     },

@@ -34,6 +34,7 @@ from store.events import ingest
 from tests.support.api import CATALOG, FakeRunCommands, client
 from tests.support.asgi_calls import MeasuringCaller
 from worker.composition.catalog import consent_rules, policy, tracking_plan
+from worker.composition.clients import payload_codec
 from worker.composition.dependencies import dependencies
 from worker.settings import Settings
 
@@ -56,6 +57,7 @@ def application(database_url: str, secrets: WebhookSecrets):
         Parts(
             database=database,
             engine=FakeRunCommands(),
+            codec=payload_codec(Settings()),
             keys=BootstrapKeys(write="w", operator="o"),
             plan=tracking_plan(CATALOG),
             policy=rules,

@@ -30,7 +30,7 @@ def test_without_settings_all_servers_are_embedded_and_listen_on_loopback():
     settings = load_settings()
     assert (settings.database_url, settings.temporal_address, settings.smtp_url) == (None, None, None)
     assert settings.api_host == "127.0.0.1"
-    assert settings.dev_keys == ("write_key", "operator_key", "link_keys", "address_keys")
+    assert settings.dev_keys == ("write_key", "operator_key", "link_keys", "address_keys", "payload_keys")
 
 
 def test_an_environment_variable_is_read_and_an_argument_overrides_it(monkeypatch):
@@ -63,7 +63,7 @@ def test_the_development_key_among_other_link_keys_is_refused():
 
 
 @pytest.mark.parametrize("exposed", EXPOSED, ids="+".join)
-@pytest.mark.parametrize("key", ["write_key", "operator_key", "link_keys", "address_keys"])
+@pytest.mark.parametrize("key", ["write_key", "operator_key", "link_keys", "address_keys", "payload_keys"])
 def test_a_development_key_is_refused_in_production_and_behind_a_public_address(exposed, key):
     with pytest.raises(SettingsError, match=f"set TENURE_{key.upper()} to"):
         load_settings(**{**OWN, key: None}, **exposed)

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.testing.decryption import fetch_decrypted
 from worker.testing.replay import replay
 
 JOURNEY = """
@@ -86,7 +87,8 @@ async def _query_constantly(stack: LiveStack, run: str) -> None:
 async def _histories(stack: LiveStack, runs: list[str]) -> AsyncIterator[WorkflowHistory]:
     for run in runs:
         async for execution in stack.client.list_workflows(f"WorkflowId = '{run}'"):
-            yield await stack.client.get_workflow_handle(run, run_id=execution.run_id).fetch_history()
+            handle = stack.client.get_workflow_handle(run, run_id=execution.run_id)
+            yield await fetch_decrypted(handle, stack.client.data_converter.payload_codec)
 
 
 def _late_results(history: WorkflowHistory) -> int:

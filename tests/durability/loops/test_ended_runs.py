@@ -23,7 +23,6 @@ from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
 from worker.loops.reconciliation import AT_ONCE, Reconciler, SweepResult
 from worker.relay.signals import WorkflowSignals
-from worker.temporal import CONVERTER
 
 JOURNEY = """
 journey: far
@@ -199,7 +198,7 @@ async def test_A2_a_cancel_closes_a_row_only_if_no_workflow_decides_and_within_t
     stack: LiveStack, database_url: str, status: RPCStatusCode, answer: int, is_open: bool
 ) -> None:
     refusing = Refusing(status)
-    temporal = Client(stack.client.service_client, data_converter=CONVERTER, interceptors=[refusing])
+    temporal = Client(stack.client.service_client, data_converter=stack.client.data_converter, interceptors=[refusing])
 
     async def connected() -> Client:
         return temporal

@@ -31,6 +31,7 @@ from store.tasks.escalation import escalate_late
 from tests.support.api import OPERATE, FakeRunCommands
 from tests.support.live_stack import LiveStack, live_stack
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
+from worker.composition.clients import payload_codec
 from worker.loops.escalations import escalate_answers
 from worker.settings import ROOT
 
@@ -104,6 +105,7 @@ async def api(stack: LiveStack, catalog: Path) -> AsyncIterator[httpx.AsyncClien
     parts = Parts(
         database=stack.database,
         engine=FakeRunCommands(),
+        codec=payload_codec(stack.settings),
         keys=BootstrapKeys(write="w", operator=OPERATE),
         plan=tracking_plan(stack.settings.catalog),
         policy=policy(catalog),
