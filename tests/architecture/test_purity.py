@@ -98,7 +98,7 @@ def shared_state(source: str) -> set[str]:
     tree = ast.parse(source)
     bodies = [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
     kept = [node for body in bodies for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    faults = [node for node in kept if node.value is not None and _is_mutable(node.value)]
+    faults: list[ast.stmt] = [node for node in kept if node.value is not None and _is_mutable(node.value)]
     faults += [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
     return {f"{node.lineno}: {ast.unparse(node)}" for node in faults}
 

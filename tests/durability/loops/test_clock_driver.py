@@ -160,8 +160,11 @@ async def test_a_new_driver_does_not_wait_for_the_worker_that_has_a_run_cached(s
 async def _queue_kinds(stack: LiveStack, run: str) -> list[int]:
     """The kind of the queue of each workflow task of a run."""
     history = await stack.client.get_workflow_handle(run).fetch_history()
-    scheduled = "workflow_task_scheduled_event_attributes"
-    return [getattr(event, scheduled).task_queue.kind for event in history.events if event.HasField(scheduled)]
+    return [
+        event.workflow_task_scheduled_event_attributes.task_queue.kind
+        for event in history.events
+        if event.HasField("workflow_task_scheduled_event_attributes")
+    ]
 
 
 async def _clock(stack: LiveStack) -> TestClock:
