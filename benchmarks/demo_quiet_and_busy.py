@@ -1,4 +1,4 @@
-"""Demonstration twice, alone and beside spinning processes: `python -m benchmarks.demo_quiet_and_busy`.
+"""Demonstration twice, alone and on a busy machine: `python -m benchmarks.demo_quiet_and_busy`.
 
 Its output must be equal apart from durations, process ids and log lines. Arguments are those of `python -m cli demo`.
 """
