@@ -30,7 +30,14 @@ class Activities:
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """All activities, for `Worker(activities=…)`."""
-        return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due, self.read_clock]
+        return [
+            self.load_definition,
+            self.read_undecided,
+            self.apply_step,
+            self.accept_plain,
+            self.settle_due,
+            self.read_clock,
+        ]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
     async def load_definition(self, request: wire.LoadInput) -> wire.LoadResult:
@@ -41,6 +48,13 @@ class Activities:
                 chart = await self.deps.catalogue.chart(connection, request.definition)
                 loaded.behind = await undelivered(connection, chart, request.run, request.seqs)
         return loaded
+
+    @activity.defn(name=wire.READ_UNDECIDED)
+    async def read_undecided(self, request: wire.LoadInput) -> list[wire.Envelope]:
+        """What was accepted for a run after the `seqs` of the request, in order."""
+        async with self.deps.database.reading() as connection:
+            chart = await self.deps.catalogue.chart(connection, request.definition)
+            return await undelivered(connection, chart, request.run, request.seqs)
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:

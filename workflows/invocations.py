@@ -74,6 +74,12 @@ async def load_definition(start: wire.RunInput, seqs: dict[str, int]) -> wire.Lo
     return await run_local(wire.LOAD_DEFINITION, wire.LoadInput(start.definition, start.run, seqs), wire.LoadResult)
 
 
+async def read_undecided(start: wire.RunInput, seqs: dict[str, int]) -> list[wire.Envelope]:
+    """What was accepted for the run after `seqs`, in order, delivered or not."""
+    request = wire.LoadInput(start.definition, start.run, dict(seqs))
+    return await run_local(wire.READ_UNDECIDED, request, list[wire.Envelope])
+
+
 async def accept_plain(
     start: wire.RunInput, identity: str, name: str, data: dict[str, Any], seqs: Mapping[str, int]
 ) -> list[wire.Envelope]:

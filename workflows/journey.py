@@ -47,6 +47,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.inbox import Inbox, OperatorCommand, OperatorOccurrence, TimerFired
     from workflows.operator_commands import OperatorCommands
     from workflows.postponement import put_behind_accepted
+    from workflows.skipped_rows import SkippedRows
     from workflows.timer import DurableTimer
 
 
@@ -63,6 +64,7 @@ class JourneyWorkflow(OperatorCommands):
         self.inbox = Inbox(start)
         self.meter = limits.HistoryMeter(tasks=1 if carried else 0)
         self.timer = DurableTimer(start, self.inbox.add_timer, self.meter)
+        self.skipped = SkippedRows(start, self.meter)
         self.started = workflow.now()
         self.unsaved: list[Occurrence] = []  # decided since the last wait, and in no step yet
         self.lines: list[LogLine] = []  # their explanations
@@ -132,22 +134,22 @@ class JourneyWorkflow(OperatorCommands):
             return None
         try:
             if arrival.name == wire.SIGNAL_EVENT:
-                return decidable_occurrence(self.state, arrival.envelope())
-            if arrival.name == wire.SIGNAL_TICK and self.start.clock is not None:
+                if not self.skipped.may_precede(envelope := arrival.envelope(), self.state):
+                    return decidable_occurrence(self.state, envelope)
+                self.inbox.put_first(wire.SIGNAL_EVENT, await self.skipped.read(envelope, self.state))
+            elif arrival.name == wire.SIGNAL_TICK and self.start.clock is not None:
                 due = read_tick(arrival.data())
                 return TimerDue(due) if due == self.state.next_due() else None
-            if arrival.name.startswith(RESERVED_PREFIX) or arrival.name not in chart.signals:
+            elif arrival.name.startswith(RESERVED_PREFIX) or arrival.name not in chart.signals:
                 raise Unreadable(f"{arrival.name} is not known to {chart.key}")
-            await self._accept_plain(arrival.name, arrival.data())
+            else:
+                await self._accept_plain(arrival.name, arrival.data())
         except (Unreadable, invocations.RefusedByActivity) as fault:
             await self._dead_letter(chart, arrival.tombstone(fault))
         return None
 
     async def _dead_letter(self, chart: Chart, tombstone: dict[str, Any]) -> None:
-        """Store a dead letter with a step of its own; a step that is adopted instead does not contain it.
-
-        The step parks an occurrence of a newer version instead.
-        """
+        """Store a dead letter, or park an occurrence of a newer version, by a step; one that is adopted does not contain it."""
         while isinstance(await self._save_or_adopt(chart, tombstones=[tombstone]), AlreadyCommitted):
             pass
 

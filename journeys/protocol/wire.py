@@ -30,6 +30,7 @@ QUERY_STATE: Final = "state"
 QUERY_EXPLAIN: Final = "explain"
 
 LOAD_DEFINITION: Final = "tenure.load_definition"
+READ_UNDECIDED: Final = "tenure.read_undecided"
 APPLY_STEP: Final = "tenure.apply_step"
 ACCEPT_PLAIN: Final = "tenure.accept_plain"
 SETTLE_DUE: Final = "tenure.settle_due"
@@ -61,7 +62,7 @@ def outreach_id(subject_key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LoadInput:
-    """A run's first request; `seqs` are those that it has decided, by lane, if it continues from another workflow."""
+    """A run's first request, or one for its undecided rows; `seqs` are those that it has decided, by lane."""
 
     definition: str
     run: str = ""

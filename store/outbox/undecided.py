@@ -7,7 +7,7 @@ that has ended by its accepted events and timers does not block a new one while 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, not_, or_, select
@@ -42,6 +42,7 @@ _AFTER = sql(
     .order_by(outbox.c.seq)
     .limit(500)
 )
+_KEPT = sql(select(outbox.c.id).where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq")))
 _MEMORY = sql(
     select(
         runs.c.memory,
@@ -75,7 +76,7 @@ async def undecided(
 ) -> list[Envelope]:
     """The run's view of its lane's rows after `seqs`, delivered or not, in order.
 
-    Its own lane is preceded by the one that it began in.
+    Its own lane is preceded by the one that it began in. Fields of pruned rows come before the first kept one.
     """
     envelopes: list[Envelope] = []
     for lane in listener.lanes:
@@ -83,8 +84,10 @@ async def undecided(
         # A page with rows of other runs only must not hide the rows after it.
         while page := await rows_after(connection, lane, reached, listener.first(lane) - 1, listener.run):
             of_page = list(_envelopes(chart, listener, page))
-            envelopes += of_page
             if of_page:
+                if lane in seqs and await _is_pruned(connection, lane, seqs[lane] + 1):
+                    envelopes += _fields_before(of_page[0])
+                envelopes += of_page
                 break
             reached = page[-1].seq
     return envelopes
@@ -114,6 +117,22 @@ def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow
 def lane_row_of(row: OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
     return LaneRow(row.recipient, row.seq, row.kind, row.name, row.event_id, row.at, row.data, row.facts, row.target)
+
+
+async def _is_pruned(connection: Connection, lane: str, seq: int) -> bool:
+    """Whether a row of a lane that has later rows is pruned. Rows are pruned in the order of their delivery."""
+    return await fetch_one(connection, _KEPT, recipient=lane, seq=seq) is None
+
+
+def _fields_before(first: Envelope) -> list[Envelope]:
+    """Fields that changed in pruned rows, as the first kept row has them; nothing if that row changes some itself.
+
+    They changed longer ago than rows are kept: before anything that waits, so `decide` takes the run's last instant.
+    """
+    if first.kind == "facts" or not first.facts:
+        return []
+    at = datetime.min.replace(tzinfo=UTC).isoformat()
+    return [Envelope(f"fields-{first.seq}", first.lane, first.seq - 1, at, kind="facts", facts=first.facts)]
 
 
 def fields_since(

@@ -1,4 +1,7 @@
-"""`journeys/` is deterministic: it reads no clock, random number, environment or network."""
+"""`journeys/` and `workflows/` are deterministic: they read no clock, random number, environment or network.
+
+The worker imports them once for all runs, past the sandbox (record 0028).
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,10 @@ WITH_A_ZONE = {"astimezone", "fromtimestamp"}
 """Those of `CLOCK_READS` that are pure when a zone is given."""
 BUILT_IN = {"__import__", "breakpoint", "eval", "exec", "id", "input", "open", "print"}
 """Impure built-in functions."""
+OF_WORKFLOWS = {"asyncio", "workflow.now("}
+"""Temporal makes these deterministic in a workflow: its own event loop, and the clock of the history."""
+MUTABLE = {"Counter", "OrderedDict", "bytearray", "defaultdict", "deque", "dict", "list", "set"}
+"""Functions that make a value which runs would share, if a module or a class keeps it."""
 
 
 def impurities(source: str) -> set[str]:
@@ -66,6 +73,8 @@ def _impurities(tree: ast.AST) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names, level=0):
                 imported = {module, *(f"{module}.{alias.name}" for alias in names)}
                 yield from sorted(name for name in imported if _is_impure(name))
+            case ast.Call(func=ast.Attribute(value=ast.Name("workflow"), attr="now")):
+                yield "workflow.now("
             case ast.Call(func=ast.Attribute(attr=name), args=args, keywords=keywords) if name in CLOCK_READS:
                 zones = len(args) + len(keywords) - (name == "fromtimestamp")
                 if name not in WITH_A_ZONE or not zones:
@@ -84,8 +93,32 @@ def _is_impure(name: str) -> bool:
     return any(".".join(parts[:count]) in IMPURE_MODULES for count in range(1, len(parts) + 1))
 
 
+def shared_state(source: str) -> set[str]:
+    """Mutable values that a module or a class keeps for all runs, and `global` statements, by line."""
+    tree = ast.parse(source)
+    bodies = [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
+    kept = [node for body in bodies for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    faults: list[ast.stmt] = [node for node in kept if node.value is not None and _is_mutable(node.value)]
+    faults += [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
+    return {f"{node.lineno}: {ast.unparse(node)}" for node in faults}
+
+
+def _is_mutable(value: ast.expr) -> bool:
+    match value:
+        case ast.List() | ast.Dict() | ast.Set() | ast.ListComp() | ast.DictComp() | ast.SetComp():
+            return True
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name in MUTABLE
+        case _:
+            return False
+
+
 def _journeys() -> list[Path]:
     return sorted((ROOT / "journeys").rglob("*.py"))
+
+
+def _workflows() -> list[Path]:
+    return sorted((ROOT / "workflows").rglob("*.py"))
 
 
 def test_the_modules_of_journeys_are_found():
@@ -94,6 +127,35 @@ def test_the_modules_of_journeys_are_found():
 
 def test_journeys_read_no_clock_random_number_environment_or_network():
     assert {path: names for path in _journeys() if (names := impurities(path.read_text("utf-8")))} == {}
+
+
+def test_workflows_read_the_clock_and_wait_only_through_temporal():
+    assert len(_workflows()) > 8
+    impure = {path: impurities(path.read_text("utf-8")) - OF_WORKFLOWS for path in _workflows()}
+    assert {path: names for path, names in impure.items() if names} == {}
+
+
+def test_workflows_share_no_state_between_runs():
+    assert {path: state for path in _workflows() if (state := shared_state(path.read_text("utf-8")))} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "seen = {}",
+        "seen: set[str] = set()",
+        "seen = collections.deque()",
+        "class Run:\n    seen: list[str] = []",
+        "def note():\n    global seen\n    seen = 1",
+    ],
+)
+def test_state_that_runs_would_share_is_detected(source):
+    assert len(shared_state(source)) == 1
+
+
+def test_values_of_a_run_and_constants_are_not_shared_state():
+    constant = "LONGEST: Final = timedelta(days=1)\nNAMES = ('a', 'b')"
+    assert shared_state(f"{constant}\nclass Run:\n    def __init__(self):\n        self.seen = []") == set()
 
 
 def test_journeys_import_only_the_standard_library_and_allowed_packages():
@@ -116,6 +178,7 @@ def _imported(module: Path) -> Iterator[str]:
         ("at = datetime.now(UTC)", ".now("),
         ("at = datetime.datetime.now()", ".now("),
         ("at = clock.now()", ".now("),
+        ("at = workflow.now()", "workflow.now("),
         ("day = date.today()", ".today("),
         ("at = datetime.utcnow()", ".utcnow("),
         ("at = datetime.fromtimestamp(seconds)", ".fromtimestamp("),

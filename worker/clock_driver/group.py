@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from journeys.protocol import wire
 from journeys.protocol.routing import envelopes_for
 from journeys.tasks.assignment import Roster
 from store.clocks import progress
@@ -33,6 +34,7 @@ from store.people.subjects import account_in
 from store.people.test_clocks import TestClock
 from store.runs.lanes import listener_in, listeners_of
 from store.tasks.escalation import escalate_late
+from worker.clock_driver.other_caches import OtherCaches
 from worker.clock_driver.waits import Waits
 from worker.loops.reminders import ReminderResult, Reminders
 from worker.relay.ended_runs import EndedRuns
@@ -52,6 +54,7 @@ class DriverParts:
     database: Database
     catalogue: DefinitionRegistry
     signals: WorkflowSignals
+    caches: OtherCaches
     reminders: Reminders
     roster: Roster
     chain: tuple[str, ...]
@@ -118,6 +121,7 @@ class GroupSettlement:
 
         async def send() -> None:
             now = await self._read(progress.read_listener, run["id"])
+            await self.parts.caches.free(run["id"], begun=now["resumes"])
             await self._unless_ended(run["id"], self.parts.signals.send_events(now, chart.spec.subject, envelopes))
 
         decided = partial(self._read, progress.has_decided, run["id"], row.recipient, row.seq)
@@ -134,6 +138,7 @@ class GroupSettlement:
             return not await self._read(progress.waits_for, run["id"], due)
 
         async def send() -> None:
+            await self.parts.caches.free(run["id"])
             await self._unless_ended(run["id"], self.parts.signals.send_tick(run, subject, due))
 
         await self.waits.until(
@@ -170,7 +175,10 @@ class GroupSettlement:
         await self._wake_until(person, settled, message)
 
     async def _wake_until(self, person: str, done: Callable[[], Awaitable[bool]], message: int | None = None) -> None:
-        wake = partial(self.parts.signals.wake_outreach, person, message)
+        async def wake() -> None:
+            await self.parts.caches.free(wire.outreach_id(person))
+            await self.parts.signals.wake_outreach(person, message)
+
         explain = partial(self._read, progress.describe_unended, person, self.clock.now)
         await self.waits.until(f"messages for {person}", done, wake, explain)
 

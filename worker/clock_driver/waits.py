@@ -11,8 +11,9 @@ from temporalio.service import RPCError
 
 log = structlog.get_logger()
 
-RESEND_SECONDS: Final = 2.0
-"""A signal without an effect is sent again after this time: it may be lost, and repeating it is harmless."""
+FIRST_RESEND_SECONDS, LAST_RESEND_SECONDS = 0.25, 2.0
+"""A signal without an effect is sent again after these times, each twice the one before. Repeating it is harmless, and one that
+reaches a run as it continues as new is lost."""
 STUCK_SECONDS: Final = 30.0
 """A wait of this length is reported."""
 FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.004, 0.1
@@ -38,15 +39,16 @@ class Waits:
     ) -> None:
         """Send again and again until it is done. After `STUCK_SECONDS` the clock is stuck, with the error of `explain`."""
         clock = asyncio.get_running_loop().time
-        began, sent_at, pause = clock(), None, FIRST_LOOK_SECONDS
+        began = send_at = clock()
+        pause, resend = FIRST_LOOK_SECONDS, FIRST_RESEND_SECONDS
         while not await done():
-            if sent_at is None or clock() - sent_at >= RESEND_SECONDS:
+            if clock() >= send_at:
                 await self._send(name, send)
-                sent_at = clock()
+                send_at, resend = clock() + resend, min(2 * resend, LAST_RESEND_SECONDS)
             if clock() - began >= self._stuck_seconds and name not in self._stuck:
                 await self._note(name, await explain())
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_LOOK_SECONDS)
+            pause = min(pause * 1.3, LAST_LOOK_SECONDS)
         if name in self._stuck:
             await self._note(name, None)
 

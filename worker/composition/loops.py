@@ -15,6 +15,7 @@ from store.database import Database
 from store.process_clock import keep_measured
 from worker.clock_driver.group import DriverParts
 from worker.clock_driver.loop import ClockDriver
+from worker.clock_driver.other_caches import OtherCaches
 from worker.composition.audiences import audience_loop
 from worker.composition.catalog import tracking_plan
 from worker.composition.crm import crm_sync
@@ -56,9 +57,16 @@ def clock_driver(
     database: Database, client: Client, deps: Dependencies, task_queue: str, send: ReminderSender
 ) -> ClockDriver:
     """The loop that drives test clocks; owners of tasks are reminded by `send`."""
-    signals = WorkflowSignals(client, task_queue)
-    chain, ended = tuple(deps.policy.answered.escalate), EndedRuns(database, client)
-    parts = DriverParts(database, deps.catalogue, signals, Reminders(database, send), deps.roster, chain, ended)
+    parts = DriverParts(
+        database,
+        deps.catalogue,
+        WorkflowSignals(client, task_queue),
+        OtherCaches(client),
+        Reminders(database, send),
+        deps.roster,
+        tuple(deps.policy.answered.escalate),
+        EndedRuns(database, client),
+    )
     return ClockDriver(parts)
 
 

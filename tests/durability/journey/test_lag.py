@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.testing.replay import replay
 
 JOURNEY = """
 journey: lagging
@@ -81,3 +82,44 @@ async def test_a_late_event_cannot_change_the_decision_of_a_timer(
         an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
         await stack.accept(stack.track("ada", "setup_completed", an_hour_ago))
         assert await stack.until("SELECT outcome FROM runs") == "too_late"
+
+
+FIELDS = """
+journey: fielded
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: waiting
+states:
+  waiting:
+    on: {asked: {to: unexpected}}
+    after:
+      PT2S:
+        - {to: paying, when: profile.plan == "paid"}
+        - {to: trying}
+  paying: {}
+  trying: {}
+  unexpected: {}
+"""
+
+
+async def test_an_overdue_timer_before_a_signal_is_decided_on_the_fields_of_its_own_instant(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    """A change of fields alone is not signalled, and the later signal has the fields of its own place."""
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        await stack.publish(FIELDS, {"profile.plan": "string"})
+        async with running_relay(stack):
+            async with worker(stack):
+                await stack.accept(stack.identify("ada", plan="trial"), stack.track("ada", "signed_up"))
+                await stack.until("SELECT state FROM runs WHERE state = 'waiting'")
+            due = (await stack.rows("SELECT next_due_at FROM runs"))[0]["next_due_at"]
+            await stack.accept(stack.identify("ada", plan="paid"))
+            await stack.until("SELECT clock_timestamp()", lambda now: now > due)
+            await stack.accept(stack.identify("ada", plan="cancelled"), stack.track("ada", "asked"))
+            await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+            async with worker(stack):
+                state = await stack.until("SELECT state FROM runs", lambda state: state != "waiting")
+        run = (await stack.rows("SELECT id FROM runs"))[0]["id"]
+        history = await stack.client.get_workflow_handle(run).fetch_history()
+    assert state == "paying"
+    assert (await replay(run, history, strict=True)).faults == []

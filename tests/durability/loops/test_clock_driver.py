@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.api.enums.v1 import TaskQueueKind
 
 from journeys.protocol import wire
 from store.database import execute, sql
@@ -142,6 +143,28 @@ async def test_a_blocked_run_holds_the_clock_but_not_other_people_and_is_named_u
         ready = await stack.ready("demo")
         assert (ready.now, ready.error) == (ORIGIN + timedelta(days=5), None)
         assert await _life(stack, "ada") == await _life(stack, "bob")
+
+
+async def test_a_new_driver_does_not_wait_for_the_worker_that_has_a_run_cached(stack: LiveStack) -> None:
+    """That worker may be dead. From then on the run stays with the worker that had it last."""
+    assert await drive_clock(_driver(stack).parts, "demo")
+    run, second = (await stack.rows(RUN, who="ada"))[0]["id"], _driver(stack)
+    began = len(await _queue_kinds(stack, run))
+    for day in (1, 2, 3):
+        await stack.advance("demo", ORIGIN + timedelta(days=day))
+        assert await drive_clock(second.parts, "demo")
+    kinds = (await _queue_kinds(stack, run))[began:]
+    assert kinds == [TaskQueueKind.TASK_QUEUE_KIND_NORMAL, *[TaskQueueKind.TASK_QUEUE_KIND_STICKY] * 2]
+
+
+async def _queue_kinds(stack: LiveStack, run: str) -> list[int]:
+    """The kind of the queue of each workflow task of a run."""
+    history = await stack.client.get_workflow_handle(run).fetch_history()
+    return [
+        event.workflow_task_scheduled_event_attributes.task_queue.kind
+        for event in history.events
+        if event.HasField("workflow_task_scheduled_event_attributes")
+    ]
 
 
 async def _clock(stack: LiveStack) -> TestClock:

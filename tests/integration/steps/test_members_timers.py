@@ -178,6 +178,24 @@ async def test_fields_of_an_account_whose_row_is_pruned_are_known_to_a_timer(lan
     assert await lanes.apply(await lanes.timer_step("ada", after, datetime.now(UTC))) == Applied()
 
 
+async def test_fields_whose_row_is_pruned_are_known_before_a_later_signal(lanes: Lanes) -> None:
+    """An overdue deadline before the signal has them, not only the signal itself."""
+    await begun(lanes, retained=0)
+    state = await lanes.decided("ada")
+    await lanes.account(plan="free")
+    await lanes.fan_out()
+    await lanes.execute("DELETE FROM outbox WHERE copy_of IS NOT NULL OR for_members IS NOT NULL")
+    await lanes.track("ada", "contract_ended")
+    outcome = await lanes.apply(await lanes.timer_step("ada", state, datetime.now(UTC)))
+    assert isinstance(outcome, Behind)
+    fields, signal = outcome.occurrences
+    assert (fields.kind, signal.kind) == ("facts", "signal")
+    assert fields.facts == signal.facts == {"profile": {}, "account": {"plan": "free"}}
+    after = decide(await chart(lanes), state, occurrence_of(fields)).state
+    assert (after.last_at, after.facts["account.plan"]) == (state.last_at, "free")
+    assert await lanes.heard("ada", after.seqs) == [signal]
+
+
 async def chart(lanes: Lanes) -> Chart:
     async with lanes.database.reading() as connection:
         return await lanes.catalogue.chart(connection, (await lanes.run("ada"))["definition"])
