@@ -13,7 +13,7 @@ EXCEPTIONS = {
     "activities/channels/allow_list.py": "wraps channels that the composition root has made",
     "benchmarks/contenders/handwritten_worker.py": "a contender: plain Temporal, without our data converter",
     "benchmarks/stack/rig.py": "a contender's client: plain Temporal, without our data converter",
-    "worker/stack/temporal_server.py": "checks that the embedded server is up",
+    "worker/stack/temporal/server.py": "checks that the embedded server is up",
 }
 
 
