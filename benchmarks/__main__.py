@@ -29,7 +29,7 @@ from benchmarks.rows import (
     state_reads,
     whole_backtest,
 )
-from benchmarks.scale import FULL, QUICK, RunScale
+from benchmarks.run_scale import FULL, QUICK, RunScale
 from benchmarks.stack.rig import Rig
 from worker.event_loop import run_until_done
 from worker.stack.temporal.store import StoreName

@@ -19,7 +19,7 @@ from benchmarks.contenders.load import in_turn
 from benchmarks.contenders.long_lived import OursSteady, daily
 from benchmarks.contenders.signal_all import SignalAll
 from benchmarks.measure import ResultRow, Target, compared, interleaved, target_on
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 from store.database import execute, sql
 

@@ -7,7 +7,7 @@ import time
 
 from benchmarks.contenders.load import SIGNALS, Bare, Ours, Side, address, in_turn
 from benchmarks.measure import ResultRow, compared, interleaved, target_on
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 USERS = 32

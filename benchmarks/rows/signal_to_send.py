@@ -8,7 +8,7 @@ import time
 from benchmarks.contenders.load import SIGNALS, Bare, Ours, Side, address
 from benchmarks.measure import ResultRow, Target, compared, quantile
 from benchmarks.rows.journeys_per_second import journey_rate
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 BETWEEN_SIGNALS = 0.7
