@@ -79,7 +79,8 @@ _WHO_WAITED = sql(
 )
 _MAKE_DUE = made_due(messages.c.decided_at, any_of(messages.c.recipient, "people"))
 _over, _usual = bindparam("over", type_=Interval), bindparam("usual", type_=Interval)
-_lately_from = func.clock_timestamp() - _over
+# The statement's instant in conditions, since an index does not compare with `clock_timestamp`, which is volatile.
+_lately_from = func.statement_timestamp() - _over
 _of_journey = select(func.count().label("number")).where(
     messages.c.journey == journeys.c.key, messages.c.clock.is_(None)
 )
