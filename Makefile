@@ -32,7 +32,7 @@ up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 
 # Storms kill by the clock: nothing runs beside them. Of some tests (ARGS="tests/core/gate") either half may be empty.
 test: setup ## Run all tests on real servers, which are started for it — python -m pytest
-	@$(RUN) -m worker.stack.temporal_binary >/dev/null # built now, where its progress is seen
+	@$(RUN) -m worker.stack.temporal.binary >/dev/null # built now, where its progress is seen
 	@few=$(if $(strip $(ARGS)),yes,no); none=0; \
 	run() { \
 		$(RUN) -m pytest -q "$$@" $(ARGS) && return 0 || code=$$?; \
@@ -54,11 +54,11 @@ types: setup ## Check types, strictly — mypy
 	@$(BIN)/mypy
 
 bench: setup ## Measure against plain Temporal; writes benchmarks/results — python -m benchmarks
-	@$(RUN) -m worker.stack.temporal_binary >/dev/null
+	@$(RUN) -m worker.stack.temporal.binary >/dev/null
 	@$(RUN) -m benchmarks $(ARGS)
 
 chaos: setup ## Kill everything at random for minutes, and count in the sink — python -m benchmarks.chaos
-	@$(RUN) -m worker.stack.temporal_binary >/dev/null
+	@$(RUN) -m worker.stack.temporal.binary >/dev/null
 	@$(RUN) -m benchmarks.chaos $(ARGS)
 
 image: ## Build the container image — docker build -t tenure .

@@ -1,4 +1,4 @@
-"""Entry point of the benchmarks: `python -m benchmarks [--only NAME] [--quick]`."""
+"""Entry point of the benchmarks: `python -m benchmarks [--temporal STORE] [--only NAME] [--quick]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import structlog
 from rich.console import Console
@@ -28,9 +29,10 @@ from benchmarks.rows import (
     state_reads,
     whole_backtest,
 )
-from benchmarks.scale import FULL, QUICK, RunScale
+from benchmarks.run_scale import FULL, QUICK, RunScale
 from benchmarks.stack.rig import Rig
 from worker.event_loop import run_until_done
+from worker.stack.temporal.store import StoreName
 
 Measure = Callable[[Rig, RunScale], Awaitable[list[ResultRow]]]
 
@@ -51,10 +53,10 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-async def main(names: list[str], scale: RunScale, console: Console) -> list[ResultRow]:
+async def main(names: list[str], scale: RunScale, console: Console, store: StoreName) -> list[ResultRow]:
     """Measure one after the other on one rig, and print each row as soon as it is known."""
     results: list[ResultRow] = []
-    async with Rig() as rig:
+    async with Rig(store=store) as rig:
         for name in names:
             began = time.monotonic()
             async with asyncio.timeout(MOST_SECONDS):
@@ -71,14 +73,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=sorted(MEASURES), action="append", help="measure only this one; may be repeated"
     )
+    parser.add_argument(
+        "--temporal", choices=get_args(StoreName), default="sqlite", help="store of the Temporal server"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, within three minutes")
     return parser.parse_args()
 
 
-def _write(rows: list[ResultRow]) -> None:
-    """Write the rows. Rows that were not measured this time are kept."""
-    known = {result["name"]: result for result in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
-    known |= {row.name: row.json() for row in rows}
+def _write(rows: list[ResultRow], store: StoreName) -> None:
+    """Write the rows. Rows that were not measured this time, or on the other store, are kept."""
+    known = (
+        {(result["name"], result["store"]): result for result in json.loads(RESULTS.read_text())}
+        if RESULTS.exists()
+        else {}
+    )
+    known |= {(row.name, store): row.json(store) for row in rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(list(known.values()), indent=1) + "\n")
 
@@ -87,9 +96,10 @@ if __name__ == "__main__":
     options = _arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     screen = Console()
-    measured = run_until_done(main(options.only or list(MEASURES), QUICK if options.quick else FULL, screen), fast=True)
+    work = main(options.only or list(MEASURES), QUICK if options.quick else FULL, screen, options.temporal)
+    measured = run_until_done(work, fast=True)
     if not options.quick:
-        _write(measured)
+        _write(measured, options.temporal)
     screen.print(result_table(measured))
-    screen.print(conditions(), style="dim")
+    screen.print(conditions(options.temporal), style="dim")
     sys.exit(0)

@@ -156,7 +156,7 @@ def main() -> None:
     console = Console()
     rows = run_until_done(measure_fan_out(options.members, options.rounds, console), fast=True)
     console.print(result_table(rows))
-    console.print(conditions(), style="dim")
+    console.print(conditions("sqlite"), style="dim")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
+from worker.stack.temporal.store import StoreName
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -35,13 +37,20 @@ class ResultRow:
     unit: str
     target: Target | None = None
 
-    def json(self) -> dict[str, str | float]:
+    def json(self, store: StoreName) -> dict[str, str | float]:
+        """The row as the results keep it, with the store of Temporal that it was measured on."""
         return {
             "name": self.name,
+            "store": store,
             "ratio": round(self.ratio, 3),
             "low": round(self.low, 3),
             "high": round(self.high, 3),
         }
+
+
+def target_on(store: StoreName, *, sqlite: float, postgres: float, at_least: bool = False) -> Target:
+    """The target of a row that depends on Temporal's store."""
+    return Target(postgres if store == "postgres" else sqlite, at_least)
 
 
 T = TypeVar("T")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from rich.table import Table
 
 from benchmarks.measure import ResultRow
-from worker.stack.temporal_binary import SERVER_VERSION
+from worker.stack.temporal.build import SERVER_VERSION
+from worker.stack.temporal.store import StoreName
+
+_STORES: Mapping[StoreName, str] = {
+    "sqlite": "a SQLite file, one shard",
+    "postgres": "a PostgreSQL of its own with fsync on, four shards",
+}
 
 
 def result_table(rows: list[ResultRow]) -> Table:
@@ -35,12 +42,12 @@ def result_table(rows: list[ResultRow]) -> Table:
     return table
 
 
-def conditions() -> str:
+def conditions(store: StoreName) -> str:
     """Versions, cores and load: absolute figures mean nothing without them."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return (
-        f"Python {platform.python_version()}, temporalio {version('temporalio')}, Temporal server {SERVER_VERSION} on a "
-        f"SQLite file, one shard; PostgreSQL with fsync on; {os.cpu_count()} cores shared by all, load {load:.1f}"
+        f"Python {platform.python_version()}, temporalio {version('temporalio')}, Temporal server {SERVER_VERSION} on "
+        f"{_STORES[store]}; our PostgreSQL with fsync on; {os.cpu_count()} cores shared by all, load {load:.1f}"
     )
 
 

@@ -17,12 +17,14 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    literal,
     or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.elements import NamedColumn
 
+_AFTER_ALL = literal(2**63 - 1, BigInteger)
 PAST = text("'-infinity'")
 """An instant before all others."""
 
@@ -52,6 +54,11 @@ def when_given(
     """A comparison with a parameter; true for every row if the parameter is null."""
     value = bindparam(name, type_=like.type)
     return or_(value.is_(None), compare(like, value))
+
+
+def before_given(like: ColumnElement[int]) -> ColumnElement[bool]:
+    """The rows below the parameter `before`, or all if it is null: a condition that an index can start at."""
+    return like < func.coalesce(bindparam("before", type_=BigInteger), _AFTER_ALL)
 
 
 def trace_of(like: ColumnElement[Any]) -> ColumnElement[str]:

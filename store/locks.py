@@ -7,7 +7,7 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass; `lock_members_behind` waits for nobody |
 | 2 | test clocks | the row, shared, by what is accepted from outside while the clock stands; alone by who advances or moves it, and nothing else | `hold_clocks` (`store/people/test_clocks.py`), `store/clocks/control.py` |
 | 3 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
-| 4 | turns of owners | `Lock.ROUTING`, alone | `choose_owner` (`store/tasks/assignment.py`) |
+| 4 | turns of owners | `Lock.ROUTING` with the hash of a team, alone; several teams of a step at once, in the order of their names | `lock_turns` (`store/tasks/assignment.py`) |
 | 5 | kill switches | `Lock.STOPS`, shared by the gate; alone by who engages one, and nothing after it | `gate_read`, `store/messages/kill_switches.py` |
 | 6 | addresses | one advisory lock for each hash, all of a transaction at once, in the order of the hashes | `gate_read`, `lock_addresses`, `lock_mailboxes` (`store/consent/suppressions.py`) |
 
@@ -43,7 +43,7 @@ class Lock(IntEnum):
     CATALOGUE = 7_239_002
     PUBLISH = 7_239_003
     SWEEP = 7_239_004
-    ROUTING = 7_239_009
+    ROUTING = 7_239_009  # with the hash of a team as second number
     FEED = 7_239_011
     MIRRORS = 7_239_014
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
@@ -58,6 +58,9 @@ _IF_FREE = sql(select(func.pg_try_advisory_xact_lock(_lock).label("taken")))
 _TAKE = sql(select(func.pg_try_advisory_lock(_lock).label("taken")))
 _RELEASE = sql(select(func.pg_advisory_unlock(_lock).label("held")))
 _CHECK = sql(select(literal(1)))
+_PART_UNTIL_COMMIT = sql(
+    select(func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), func.hashtext(bindparam("part", type_=Text))))
+)
 _of_clock = (bindparam("lock", type_=Integer), func.hashtext(bindparam("clock", type_=Text)))
 _TAKE_CLOCK = sql(select(func.pg_try_advisory_lock(*_of_clock).label("taken")))
 _RELEASE_CLOCK = sql(select(func.pg_advisory_unlock(*_of_clock).label("held")))
@@ -67,6 +70,11 @@ _LIMIT_SILENCE = sql(select(func.set_config("idle_session_timeout", bindparam("m
 async def lock_until_commit(connection: Connection, lock: Lock) -> None:
     """Wait for a lock, and hold it until the transaction ends."""
     await fetch_one(connection, _UNTIL_COMMIT, lock=int(lock))
+
+
+async def lock_part_until_commit(connection: Connection, lock: Lock, part: str) -> None:
+    """Wait for the lock of one part of the work, and hold it until the transaction ends."""
+    await fetch_one(connection, _PART_UNTIL_COMMIT, lock=int(lock), part=part)
 
 
 async def share_until_commit(connection: Connection, lock: Lock) -> None:

@@ -11,11 +11,13 @@ MAINTENANCE = "postgres"
 """The database that every server has."""
 
 
-async def accepts_connections(host: str, user: str, password: str, *, seconds: float = 5) -> bool:
+async def accepts_connections(
+    host: str, user: str, password: str, *, port: int | None = None, seconds: float = 5
+) -> bool:
     """Whether a server answers on `host` (a name, an address or a socket folder) within `seconds`."""
     try:
         connection = await asyncpg.connect(
-            user=user, password=password, database=MAINTENANCE, host=host, timeout=seconds
+            user=user, password=password, database=MAINTENANCE, host=host, port=port, timeout=seconds
         )
     except (OSError, asyncpg.PostgresError, TimeoutError):
         return False

@@ -20,7 +20,7 @@ import pytest_asyncio
 from store.migrate import migrate
 from store.servers import create_database
 from worker.stack.postgres import PostgresServer
-from worker.stack.temporal_server import TemporalServer
+from worker.stack.temporal.server import TemporalServer
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import rehearsal
 

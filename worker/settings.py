@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     temporal_port: int = Field(
         0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 picks a free one."
     )
+    temporal_store: Literal["sqlite", "postgres"] = Field(
+        "sqlite", description="Where the embedded Temporal server keeps its runs: files, or a PostgreSQL of its own."
+    )
     task_queue: str = Field("tenure", description="Name of the worker's task queue.")
     worker_deployment: str | None = Field(
         None, description="Name of the worker deployment. With a build id, runs are pinned to their build."
@@ -58,10 +61,7 @@ class Settings(BaseSettings):
         30.0, ge=0, description="Time that a stopping worker gives its activities."
     )
     worker_port: int = Field(
-        0,
-        ge=0,
-        le=65_535,
-        description="Port of the worker's health checks and metrics on `worker_host`; 0 switches them off.",
+        0, ge=0, le=65_535, description="Port of the worker's health and metrics on `worker_host`; 0 switches them off."
     )
     worker_host: str = Field("127.0.0.1", description="Address that the worker's health port listens on.")
 

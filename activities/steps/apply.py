@@ -124,9 +124,9 @@ class StepTransaction:
             self.applied.outcome = await committed_before(connection, step, self.state)
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
-        # What is not a message comes first, whatever the order in the journey: the gate reads its queue before it decides
-        # the messages, and what this step withdraws is not in it any more. Tasks take the lock of turns, which comes before that
-        # of addresses (`store/locks.py`).
+        # What is not a message comes first, whatever the order in the journey: the gate reads its queue before it decides the
+        # messages, and what this step withdraws is not in it any more. Tasks lock turns before addresses (`store/locks.py`).
+        await task_requests.lock_teams(connection, row, self.effects, self.deps.roster)
         for effect in self.effects:
             await self._do(effect, row, now)
         sends = [effect for effect in self.effects if isinstance(effect, SendMessage)]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.http.problems import FaultView
+from store.reads.definitions import MOST_COUNTED
+
+OpenRuns = Annotated[
+    int, Field(ge=0, le=MOST_COUNTED, description=f"Open runs; {MOST_COUNTED:,} means that many or more.")
+]
 
 
 class JourneyView(BaseModel):
@@ -18,7 +24,7 @@ class JourneyView(BaseModel):
     live: bool
     published_at: datetime
     published_by: str
-    open_runs: int
+    open_runs: OpenRuns
 
 
 class VersionView(BaseModel):
@@ -29,7 +35,7 @@ class VersionView(BaseModel):
     published_at: datetime
     published_by: str
     current: bool | None
-    open_runs: int
+    open_runs: OpenRuns
 
 
 class PublishedView(BaseModel):

@@ -7,7 +7,7 @@ from statistics import mean
 
 from benchmarks.contenders.long_lived import BareSteady, OursSteady, daily
 from benchmarks.measure import ResultRow, Target
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 CACHED = 2

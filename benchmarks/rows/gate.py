@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from benchmarks.measure import ResultRow, Target, compared
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 from journeys.decision.effects import SendMessage
 from store.database import execute, fetch_all, fetch_one, sql

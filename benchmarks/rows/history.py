@@ -8,7 +8,7 @@ from benchmarks.contenders.load import SIGNALS, Bare, Ours
 from benchmarks.contenders.long_lived import events_of, tips
 from benchmarks.measure import ResultRow, Target
 from benchmarks.rows.journeys_per_second import journey_rate
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 PAUSE = 0.3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.contenders.long_lived import BareSteady, OursSteady, tips
 from benchmarks.measure import ResultRow, Target, compared
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 WARM = 30

@@ -11,7 +11,7 @@ from temporalio.worker import Replayer
 from benchmarks.contenders.handwritten import BareDaily
 from benchmarks.contenders.long_lived import daily
 from benchmarks.measure import ResultRow, Target, compared
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 from worker.sandbox import sandbox
 from workflows.journey import JourneyWorkflow

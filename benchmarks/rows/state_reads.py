@@ -11,7 +11,7 @@ from benchmarks.contenders.handwritten import BareDaily
 from benchmarks.contenders.load import in_turn
 from benchmarks.contenders.long_lived import daily
 from benchmarks.measure import ResultRow, Target, compared, interleaved
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 
 READERS = 8

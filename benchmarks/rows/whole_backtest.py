@@ -7,7 +7,7 @@ import sys
 import time
 
 from benchmarks.measure import ResultRow, Target
-from benchmarks.scale import RunScale
+from benchmarks.run_scale import RunScale
 from benchmarks.stack.rig import Rig
 from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file
 from worker.settings import ROOT

@@ -24,7 +24,8 @@ from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.free_ports import free_ports, is_listening
 from worker.stack.postgres import PostgresServer
-from worker.stack.temporal_server import TemporalServer
+from worker.stack.temporal.server import TemporalServer
+from worker.stack.temporal.store import PostgresStore, StoreName, temporal_postgres
 
 CATALOG = ROOT / "benchmarks" / "catalog"
 
@@ -37,10 +38,20 @@ class Rig:
     bare_client: Client
     web: HttpLoad
 
-    def __init__(self, api: Sequence[str] = ("api",)) -> None:
+    def __init__(self, api: Sequence[str] = ("api",), store: StoreName = "sqlite") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tenure-bench-"))
         self.postgres = PostgresServer(self.home / "postgres", log=self.home / "logs" / "postgres.log")
-        self.temporal = TemporalServer(self.home / "temporal", log=self.home / "logs" / "temporal.log")
+        self.store: StoreName = store
+        self.temporal_postgres = (
+            temporal_postgres(self.home / "temporal-postgres", log=self.home / "logs" / "temporal-postgres.log")
+            if store == "postgres"
+            else None
+        )
+        self.temporal = TemporalServer(
+            self.home / "temporal",
+            store=PostgresStore(self.temporal_postgres) if self.temporal_postgres else None,
+            log=self.home / "logs" / "temporal.log",
+        )
         self.receipts = Receipts(self.home / "receipts.sock")
         self.api_module = api
         self.environ: dict[str, str] = {}
@@ -64,6 +75,8 @@ class Rig:
     async def _start(self) -> None:
         enter = self.running.enter_async_context
         await enter(self.postgres)
+        if self.temporal_postgres is not None:
+            await enter(self.temporal_postgres)
         await enter(self.temporal)
         await enter(self.receipts)
         self.mail_port, self.api_port, self.worker_port = free_ports(3)
@@ -150,8 +163,9 @@ class Rig:
         return _used(self.process(name))
 
     def all_cpu_seconds(self) -> float:
-        """The same of every process of the rig, servers included: the whole cost of a journey."""
-        servers = [psutil.Process(pid) for pid in (self.postgres.pid, self.temporal.pid) if pid]
+        """The same of every process of the rig, servers and Temporal's database included: the whole cost of a journey."""
+        pids = (self.postgres.pid, self.temporal.pid, self.temporal_postgres and self.temporal_postgres.pid)
+        servers = [psutil.Process(pid) for pid in pids if pid]
         backends = [child for server in servers for child in server.children(recursive=True)]
         return sum(map(_used, [*servers, *backends])) + sum(map(self.cpu_seconds, self.parts))
 

@@ -23,9 +23,10 @@ from journeys.simulation.timeline import Scenario
 from worker.event_loop import run_until_done
 from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
+from worker.stack.address_checks import StackError
 from worker.stack.process import ProcessFailedError
-from worker.stack.supervisor import Stack, StackError
-from worker.stack.temporal_binary import NoTemporalError
+from worker.stack.supervisor import Stack
+from worker.stack.temporal.build import NoTemporalError
 
 NOTICED, RETURNED = 36_580, 15_558
 """Silences of more than 60 days in the file until 1998-06-30, and those that end in a purchase. A test counts them without `decide`."""

@@ -16,10 +16,11 @@ from cli.shipped_catalog import publish_shipped
 from worker.event_loop import run_until_done
 from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
+from worker.stack.address_checks import StackError
 from worker.stack.endpoints import Endpoints
 from worker.stack.process import ProcessFailedError
-from worker.stack.supervisor import Stack, StackError
-from worker.stack.temporal_binary import NoTemporalError
+from worker.stack.supervisor import Stack
+from worker.stack.temporal.build import NoTemporalError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 console = Console()
@@ -33,6 +34,9 @@ def command(
     temporal_port: Annotated[
         int | None, typer.Option(help="Port of Temporal, 0 for any [TENURE_TEMPORAL_PORT]")
     ] = None,
+    temporal_store: Annotated[
+        str | None, typer.Option(help="Store of Temporal: sqlite or postgres [TENURE_TEMPORAL_STORE, sqlite]")
+    ] = None,
     mail_port: Annotated[int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT]")] = None,
 ) -> None:
     """Start everything in the foreground and print the addresses. Ctrl-C stops it.
@@ -42,7 +46,12 @@ def command(
     """
     try:
         settings = load_settings(
-            home=home, api_host=api_host, api_port=api_port, temporal_port=temporal_port, mail_port=mail_port
+            home=home,
+            api_host=api_host,
+            api_port=api_port,
+            temporal_port=temporal_port,
+            temporal_store=temporal_store,
+            mail_port=mail_port,
         )
         configure_logging(settings.log_format)
         run_until_done(run_stack(settings))

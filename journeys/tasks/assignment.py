@@ -49,6 +49,12 @@ class Roster:
         """Whether a name is a person or a team; a task of any other owner is not routed."""
         return name in self.team.people or name in self.team.teams
 
+    def team_of(self, named: str) -> str:
+        """The team whose turns and loads decide a task of this owner; the name itself if there is none."""
+        if named in self.team.teams or named not in self.team.people:
+            return named
+        return _team_of(self, named) or named
+
     def hours(self, owner: str) -> WorkingHours:
         """The working hours of a person; of a team or an unknown name, those of the company."""
         person = self.team.people.get(owner, TeamMember())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy import bindparam, literal_column, select
 
 from journeys.consent.precedence import StatementEffect
 from store.database import Connection, fetch_all, sql
-from store.expressions import any_of, when_given
+from store.expressions import any_of, before_given
 from store.rows import RowDict
 from store.schema import consent_log
 
@@ -31,7 +30,7 @@ _log = (
         consent_log.c.unreadable,
         consent_log.c.recorded_at,
     )
-    .where(when_given("before", consent_log.c.id, operator.lt))
+    .where(before_given(consent_log.c.id))
     .order_by(consent_log.c.id.desc())
     .limit(bindparam("limit"))
 )

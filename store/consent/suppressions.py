@@ -10,7 +10,6 @@ order.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from journeys.consent.mailboxes import mailboxes_of
 from journeys.consent.rules import ConsentRuleSet, SoftBounces
 from journeys.tokens.address_hash import AddressHash
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, unnest, when_given
+from store.expressions import any_of, before_given, unnest, when_given
 from store.schema import soft_bounces, suppressions
 from store.schema.base import Timestamp
 
@@ -74,7 +73,7 @@ _LIST = sql(
     .where(
         when_given("channel", suppressions.c.channel),
         when_given("in_force", _in_force),
-        when_given("before", suppressions.c.id, operator.lt),
+        before_given(suppressions.c.id),
     )
     .order_by(suppressions.c.id.desc())
     .limit(bindparam("limit"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, or_, select, true
+from sqlalchemy import and_, bindparam, or_, select, true
 
 from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
@@ -23,7 +23,17 @@ from store.schema import catalogue, definitions, journeys, runs
 
 _EDITION = sql(select(catalogue.c.edition))
 _current = journeys.c.hash == definitions.c.hash
-_open_run = exists().where(runs.c.definition == definitions.c.hash, runs.c.status == "open")
+_next_open = (
+    select(runs.c.definition)
+    .where(runs.c.definition >= definitions.c.hash, runs.c.status == "open")
+    .order_by(runs.c.definition)
+    .limit(1)
+    .correlate(definitions)
+    .scalar_subquery()
+)
+_open_run = (
+    _next_open == definitions.c.hash
+)  # one probe of the index; EXISTS may read all runs for a definition without any
 _IN_USE = sql(
     select(definitions.c.hash, definitions.c.artifact, and_(journeys.c.live.is_(true()), _current).label("live"))
     .outerjoin_from(definitions, journeys, journeys.c.key == definitions.c.journey)

@@ -33,7 +33,7 @@ _next = (
     .where(
         _waiting.c.mirror == bindparam("mirror"),
         _waiting.c.version > _waiting.c.pushed,
-        _waiting.c.next_at <= func.clock_timestamp(),
+        _waiting.c.next_at <= func.statement_timestamp(),
     )
     .order_by(_waiting.c.next_at, _waiting.c.task_id)
     .limit(1)

@@ -6,7 +6,6 @@ after that commit sees it. A hold ends by itself: nothing has to run at its end.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from journeys.access.callers import VIA
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, when_given
+from store.expressions import any_of, before_given, when_given
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people.subjects import lock_subjects
@@ -78,7 +77,7 @@ _LIST = sql(
     _holds.where(
         when_given("subject", holds.c.subject_key),
         when_given("by", holds.c.by, _is_by),
-        when_given("before", holds.c.id, operator.lt),
+        before_given(holds.c.id),
         when_given("standing", _is_active),
     )
     .order_by(holds.c.id.desc())

@@ -7,7 +7,6 @@ a switch, when and why, and who released it.
 
 from __future__ import annotations
 
-import operator
 from functools import partial
 from typing import Final, Literal
 
@@ -17,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.gate.policy import SurgeBrake
 from journeys.gate.status import Status
 from store.database import Connection, Database, fetch_all, fetch_one, sql
-from store.expressions import any_of, when_given
+from store.expressions import any_of, before_given
 from store.locks import Lock, lock_until_commit
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
@@ -53,7 +52,7 @@ _ENGAGE = sql(
 _ENGAGED = sql(select(*_stop).where(stops.c.scope == bindparam("scope"), stops.c.name == bindparam("name"), _in_force))
 _LIST = sql(
     select(*_stop)
-    .where(or_(bindparam("all", type_=Boolean), _in_force), when_given("before", stops.c.id, operator.lt))
+    .where(or_(bindparam("all", type_=Boolean), _in_force), before_given(stops.c.id))
     .order_by(stops.c.id.desc())
     .limit(bindparam("limit"))
 )
@@ -80,7 +79,8 @@ _WHO_WAITED = sql(
 )
 _MAKE_DUE = made_due(messages.c.decided_at, any_of(messages.c.recipient, "people"))
 _over, _usual = bindparam("over", type_=Interval), bindparam("usual", type_=Interval)
-_lately_from = func.clock_timestamp() - _over
+# The statement's instant in conditions, since an index does not compare with `clock_timestamp`, which is volatile.
+_lately_from = func.statement_timestamp() - _over
 _of_journey = select(func.count().label("number")).where(
     messages.c.journey == journeys.c.key, messages.c.clock.is_(None)
 )

@@ -28,7 +28,7 @@ _OVERDUE = sql(
     _open.where(
         runs.c.clock.is_(None),
         not_(runs.c.paused),
-        runs.c.next_due_at < func.clock_timestamp() - bindparam("late", type_=Interval),
+        runs.c.next_due_at < func.statement_timestamp() - bindparam("late", type_=Interval),
         tuple_(runs.c.next_due_at, runs.c.id) > tuple_(bindparam("due", type_=Timestamp), bindparam("id", type_=Text)),
     )
     .order_by(runs.c.next_due_at, runs.c.id)
@@ -62,8 +62,8 @@ _FORGOTTEN = sql(
         messages.c.clock.is_(None),  # on a test clock its driver wakes them
         messages.c.recipient > bindparam("past"),
         or_(
-            and_(messages.c.status == "sending", messages.c.lease_until < func.clock_timestamp() - _late),
-            and_(messages.c.status == "deferred", messages.c.due_at < func.clock_timestamp() - _late),
+            and_(messages.c.status == "sending", messages.c.lease_until < func.statement_timestamp() - _late),
+            and_(messages.c.status == "deferred", messages.c.due_at < func.statement_timestamp() - _late),
         ),
     )
     .order_by(messages.c.recipient)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, not_, or_, select
+from sqlalchemy import any_, bindparam, delete, exists, func, not_, or_, select
 
 from store.database import Connection, execute, sql
 from store.retention.periods import SLICE, Slice
@@ -26,7 +26,7 @@ _expired = (
     .with_for_update(skip_locked=True)
     .cte("expired")
 )
-_PRUNE = sql(delete(outbox).where(outbox.c.id.in_(select(_expired.c.id))))
+_PRUNE = sql(delete(outbox).where(outbox.c.id == any_(func.array(select(_expired.c.id).scalar_subquery()))))
 
 
 async def prune_delivered(connection: Connection, before: datetime) -> Slice:

@@ -7,6 +7,7 @@ A test clock stands still until it is advanced (record 0016). The store has thre
 | `received_at` | real, read once when a batch arrives | rows of events; the latest instant accepted from a sender |
 | `now_for`, `now_from_outside`, `now_by_clock` | by the subject's clock | consents, holds, tasks, messages |
 | `clock_timestamp()` | real, the database's | leases, rests and instants that several processes compare |
+| `statement_timestamp()` | the same | conditions that start at an index, which a volatile function cannot |
 
 Input from outside (events, consents, closed tasks) is accepted while the clock stands, and refused while it advances.
 """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from datetime import datetime
 
 from sqlalchemy import and_, bindparam, or_, select
 
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.expressions import any_of, array_of, when_given
+from store.expressions import any_of, array_of, before_given, when_given
 from store.people.test_clocks import now_by_clock
 from store.rows import RowDict
 from store.schema import clocks, conversations, subjects
@@ -39,7 +38,7 @@ _LIST = sql(
     .where(
         or_(array_of("keys", conversations.c.recipient).is_(None), any_of(conversations.c.recipient, "keys")),
         when_given("standing", _open),
-        when_given("before", conversations.c.id, operator.lt),
+        before_given(conversations.c.id),
     )
     .order_by(conversations.c.id.desc())
     .limit(bindparam("limit"))

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, FromClause, bindparam, func, literal, literal_column, select
 
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.expressions import when_given
+from store.expressions import before_given
 from store.locks import Lock, lock_until_commit
 from store.rows import RowDict
 from store.schema import definitions, journeys, runs
 
+MOST_COUNTED: Final = 10_000
+"""Open runs are counted up to this number: the lists cost the same with a million of them."""
+_of = definitions.alias("of")
 
-def _open_runs(*conditions: ColumnElement[bool]) -> ColumnElement[Any]:
-    return select(func.count()).where(*conditions, runs.c.status == "open").scalar_subquery().label("open_runs")
+
+def _open_runs(of: ColumnElement[bool], table: FromClause) -> ColumnElement[Any]:
+    """Open runs of the definitions `of` a row of `table`, counted in their index."""
+    counted = (
+        select(literal(1))
+        .join_from(_of, runs, runs.c.definition == _of.c.hash)
+        .where(of, runs.c.status == "open")
+        .limit(literal_column(str(MOST_COUNTED)))
+        .correlate(table)
+        .subquery("counted")
+    )
+    return select(func.count()).select_from(counted).scalar_subquery().label("open_runs")
 
 
 _current = select(
@@ -25,7 +37,7 @@ _current = select(
     journeys.c.live,
     definitions.c.published_at,
     definitions.c.published_by,
-    _open_runs(runs.c.journey == journeys.c.key),
+    _open_runs(_of.c.journey == journeys.c.key, journeys),
 ).join_from(journeys, definitions, definitions.c.hash == journeys.c.hash)
 _LIST = sql(_current.where(journeys.c.key > bindparam("after")).order_by(journeys.c.key).limit(bindparam("limit")))
 _GET = sql(_current.add_columns(definitions.c.artifact, definitions.c.source).where(journeys.c.key == bindparam("key")))
@@ -36,10 +48,10 @@ _VERSIONS = sql(
         definitions.c.published_at,
         definitions.c.published_by,
         (journeys.c.hash == definitions.c.hash).label("current"),
-        _open_runs(runs.c.journey == definitions.c.journey, runs.c.definition == definitions.c.hash),
+        _open_runs(_of.c.hash == definitions.c.hash, definitions),
     )
     .outerjoin_from(definitions, journeys, journeys.c.key == definitions.c.journey)
-    .where(definitions.c.journey == bindparam("key"), when_given("before", definitions.c.version, operator.lt))
+    .where(definitions.c.journey == bindparam("key"), before_given(definitions.c.version))
     .order_by(definitions.c.version.desc())
     .limit(bindparam("limit"))
 )

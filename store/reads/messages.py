@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 
+from journeys.gate.status import Status
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.expressions import any_of, trace_of, when_given
+from store.expressions import any_of, before_given, trace_of, when_given
 from store.rows import RowDict, loaded
 from store.schema import messages
 
@@ -40,13 +40,12 @@ _messages = select(
     messages.c.merged_into,
     trace_of(messages.c.trace),
 )
-_page = (
-    _messages.where(when_given("status", messages.c.status), when_given("before", messages.c.id, operator.lt))
-    .order_by(messages.c.id.desc())
-    .limit(bindparam("limit"))
-)
-_OF_RECIPIENT = sql(_page.where(any_of(messages.c.recipient, "keys")))
-_LIST = sql(_page.where(when_given("run", messages.c.run)))
+_page = _messages.where(before_given(messages.c.id)).order_by(messages.c.id.desc()).limit(bindparam("limit"))
+_of_status = _page.where(when_given("status", messages.c.status))
+_OF_RECIPIENT = sql(_of_status.where(any_of(messages.c.recipient, "keys")))
+_OF_RUN = sql(_of_status.where(messages.c.run == bindparam("run")))
+_LIST = sql(_page)
+_WITH_STATUS = {status: sql(_page.where(messages.c.status == literal_column(f"'{status}'"))) for status in Status}
 _GET = sql(_messages.where(messages.c.id == bindparam("id")))
 _BY_KEY = sql(_messages.where(messages.c.key == bindparam("key")))
 _PARTS = sql(_messages.where(messages.c.merged_into == bindparam("key")).order_by(messages.c.id))
@@ -70,11 +69,15 @@ async def list_messages(
     limit: int,
 ) -> list[RowDict]:
     """The ledger, newest first: of one person, of one run, or of all."""
-    values: dict[str, Any] = {"status": status, "before": before, "limit": limit}
+    page: dict[str, Any] = {"before": before, "limit": limit}
     if keys is not None:
-        rows = await fetch_all(connection, _OF_RECIPIENT, keys=keys, **values)
+        rows = await fetch_all(connection, _OF_RECIPIENT, keys=keys, status=status, **page)
+    elif run is not None:
+        rows = await fetch_all(connection, _OF_RUN, run=run, status=status, **page)
+    elif status is not None:
+        rows = await fetch_all(connection, _WITH_STATUS[Status(status)], **page)
     else:
-        rows = await fetch_all(connection, _LIST, run=run, **values)
+        rows = await fetch_all(connection, _LIST, **page)
     return [_message(row) for row in rows]
 
 

@@ -77,7 +77,7 @@ Index(
     "consent_log_listed",
     consent_log.c.effect,
     consent_log.c.id,
-    postgresql_where=consent_log.c.effect.in_(("late", "protected", "stale")),
+    postgresql_where=consent_log.c.effect != "applied",
 )
 Index("consent_log_unreadable", consent_log.c.id, postgresql_where=consent_log.c.unreadable.is_not(None))
 

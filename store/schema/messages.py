@@ -102,7 +102,10 @@ Index(
 )
 Index("messages_due", messages.c.recipient, messages.c.due_at, postgresql_where=_unsettled)
 Index(
-    "messages_troubled", messages.c.status, messages.c.id, postgresql_where=messages.c.status.in_(("failed", "unknown"))
+    "messages_by_status",
+    messages.c.status,
+    messages.c.id,
+    postgresql_where=messages.c.status.not_in(("sending", "sent")),  # the first are few, the second are most
 )
 Index("messages_parts", messages.c.merged_into, postgresql_where=messages.c.merged_into.is_not(None))
 Index(

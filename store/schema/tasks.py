@@ -76,6 +76,10 @@ Index("tasks_to_remind", tasks.c.remind_at, postgresql_where=and_(_open, tasks.c
 Index("tasks_on_clock", tasks.c.clock, postgresql_where=and_(_open, tasks.c.clock.is_not(None)))
 Index("tasks_of_account", tasks.c.account_key, tasks.c.id, postgresql_where=tasks.c.account_key.is_not(None))
 
+Index("tasks_of_subject", tasks.c.subject_key)
+Index("tasks_of_scope", tasks.c.scope_key, postgresql_where=tasks.c.scope_key.is_not(None))
+Index("tasks_load", tasks.c.owner, postgresql_where=and_(_open, tasks.c.clock.is_(None)))
+
 task_asks = Table(
     "task_asks",
     metadata,

@@ -1,14 +1,14 @@
 """Assignment of tasks: owners, turns, handovers, and deadlines for runs.
 
-Turns and loads are read and changed under one lock, so that two tasks at once go to two people.
+Turns and loads are read and changed under the lock of a team, so that two tasks at once go to two people of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,15 +16,26 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
 from journeys.tasks.requests import deadline_of
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.locks import Lock, lock_until_commit
+from store.locks import Lock, lock_part_until_commit
 from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.schema import runs, task_asks, tasks, turns
 from store.tasks import log as task_log
 
-_loads = select(tasks.c.owner, func.count().label("n")).where(tasks.c.status == "open").group_by(tasks.c.owner)
-_LOADS = sql(_loads.where(tasks.c.clock.is_(None)))
-_LOADS_ON_CLOCK = sql(_loads.where(tasks.c.clock == bindparam("clock"), tasks.c.scope_key == bindparam("scope")))
+MOST_COUNTED: Final = 1_000
+"""Open tasks of one person are counted up to this number or the largest capacity."""
+_LOADS = sql(
+    """
+    SELECT person.name AS owner, (SELECT count(*) FROM
+      (SELECT 1 FROM tasks WHERE owner = person.name AND status = 'open' AND clock IS NULL LIMIT :most) AS counted) AS n
+    FROM unnest(CAST(:people AS text[])) AS person(name)
+    """
+)
+_LOADS_ON_CLOCK = sql(
+    select(tasks.c.owner, func.count().label("n"))
+    .where(tasks.c.status == "open", tasks.c.clock == bindparam("clock"), tasks.c.scope_key == bindparam("scope"))
+    .group_by(tasks.c.owner)
+)
 _TURN = sql(select(turns.c.person).where(turns.c.team == bindparam("team"), turns.c.scope == bindparam("scope")))
 _turn = insert(turns).values(team=bindparam("team"), scope=bindparam("scope"), person=bindparam("person"))
 _TAKE_TURN = sql(
@@ -78,19 +89,34 @@ async def choose_owner(
     """
     if not roster.knows(named):
         return assign_task(roster, AssignmentRequest(task, named, at), {})
-    await lock_until_commit(connection, Lock.ROUTING)
+    await lock_turns(connection, roster, [named], clock=clock, scope=scope)
     counted = scope if clock is not None else ""
     turn = await fetch_one(connection, _TURN, team=named, scope=counted)
     ask = AssignmentRequest(task, named, at, await _owner_of(connection, roster, account))
-    assigned = assign_task(roster, ask, await _loads_of(connection, clock, scope), turn["person"] if turn else None)
+    assigned = assign_task(
+        roster, ask, await _loads_of(connection, roster, clock, scope), turn["person"] if turn else None
+    )
     if assigned.by_turn:
         await execute(connection, _TAKE_TURN, team=named, scope=counted, person=assigned.owner)
     return assigned
 
 
-async def _loads_of(connection: Connection, clock: str | None, scope: str) -> dict[str, int]:
+async def lock_turns(
+    connection: Connection, roster: Roster, named: Iterable[str], *, clock: str | None, scope: str
+) -> None:
+    """Lock the teams that decide tasks of these owners until the commit, in the order of their names.
+
+    Tasks of different teams are assigned at once. A person in two teams may then get one from each, beyond their capacity.
+    """
+    for team in sorted({roster.team_of(name) for name in named if roster.knows(name)}):
+        await lock_part_until_commit(connection, Lock.ROUTING, team if clock is None else f"{team}/{scope}")
+
+
+async def _loads_of(connection: Connection, roster: Roster, clock: str | None, scope: str) -> dict[str, int]:
     if clock is None:
-        rows = await fetch_all(connection, _LOADS)
+        people = roster.team.people
+        most = max(MOST_COUNTED, *(person.capacity for person in people.values()))
+        rows = await fetch_all(connection, _LOADS, people=list(people), most=most)
     else:
         rows = await fetch_all(connection, _LOADS_ON_CLOCK, clock=clock, scope=scope)
     return {row["owner"]: row["n"] for row in rows}

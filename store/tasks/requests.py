@@ -102,6 +102,14 @@ async def lanes_to_lock_for_tasks(connection: Connection, run_row: Run, effects:
     return keys
 
 
+async def lock_teams(connection: Connection, run_row: Run, effects: Sequence[Effect], roster: Roster) -> None:
+    """Lock the teams of a step that assigns several tasks, so that two such steps do not wait for each other."""
+    named = [effect.owner for effect in effects if isinstance(effect, OpenedTask | EscalatedTask)]
+    if len(named) > 1:
+        scope = run_row.account_key or run_row.lane
+        await assignment.lock_turns(connection, roster, named, clock=run_row.clock, scope=scope)
+
+
 async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:
     """Apply an effect on tasks. The subjects of `lanes_to_lock_for_tasks` are locked."""
     match effect:

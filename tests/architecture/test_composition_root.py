@@ -12,8 +12,9 @@ MADE = {"Database", "HttpClient", "OutboxRelay", "Reconciler", "Client.connect"}
 EXCEPTIONS = {
     "activities/channels/allow_list.py": "wraps channels that the composition root has made",
     "benchmarks/contenders/handwritten_worker.py": "a contender: plain Temporal, without our data converter",
+    "benchmarks/scale.py": "measures the store alone, without a process of ours",
     "benchmarks/stack/rig.py": "a contender's client: plain Temporal, without our data converter",
-    "worker/stack/temporal_server.py": "checks that the embedded server is up",
+    "worker/stack/temporal/server.py": "checks that the embedded server is up",
 }
 
 

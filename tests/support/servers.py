@@ -16,7 +16,7 @@ import psutil
 
 from worker.event_loop import run_until_done
 from worker.stack.postgres import PostgresServer
-from worker.stack.temporal_server import TemporalServer
+from worker.stack.temporal.server import TemporalServer
 
 FILE = "servers.json"
 

@@ -47,6 +47,7 @@ class Endpoints(BaseModel):
             ("API", self.api_url, self.pids.get("api")),
             ("worker", self.worker_url, self.pids.get("worker")),
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
+            *([("Temporal's PostgreSQL", "", store)] if (store := self.pids.get("temporal-postgres")) else []),
             ("PostgreSQL", shown_url(self.database_url), self.pids.get("postgres")),
             ("mail", mail, self.pids.get("mail")),
             *([("provider", self._record(), self.pids.get("provider"))] if self.provider_url else []),

@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL from the wheel, on a unix socket, as a child process."""
+"""Embedded PostgreSQL from the wheel, as a child process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Self
 from urllib.parse import quote
 
 from store.servers import accepts_connections, create_database
-from worker.stack.postgres_data import SUPERUSER, PostgresData
+from worker.stack.free_ports import LOOPBACK
+from worker.stack.postgres_data import ITERATIONS, STANDARD_ITERATIONS, SUPERUSER, PostgresData
 from worker.stack.process import ChildCommand, ChildProcess, wait_until_ready
 
 MAX_CONNECTIONS = 250
@@ -28,13 +29,20 @@ class PostgresServer:
     """
 
     def __init__(
-        self, data: Path, *, log: Path | None = None, durable: bool = True, pid_file: Path | None = None
+        self,
+        data: Path,
+        *,
+        log: Path | None = None,
+        durable: bool = True,
+        pid_file: Path | None = None,
+        port: int | None = None,
     ) -> None:
-        """`durable=False` turns fsync off, for tests."""
+        """`durable=False` turns fsync off, for tests. With `port` the server also listens on the loopback."""
         self.data = data.expanduser().resolve()
         self._log = log or self.data.with_name(f"{self.data.name}.log")
         self._durable = durable
-        self._password = ""
+        self.port = port
+        self.password = ""
         self._socket_folder: Path | None = None
         self._process = ChildProcess("postgres", self._command, pid_file=pid_file)
 
@@ -64,7 +72,9 @@ class PostgresServer:
 
     def url(self, database: str = "tenure") -> str:
         """A SQLAlchemy URL for asyncpg, with the password."""
-        user = f"{SUPERUSER}:{quote(self._password)}"
+        user = f"{SUPERUSER}:{quote(self.password)}"
+        if self.port is not None:
+            return f"postgresql+asyncpg://{user}@{LOOPBACK}:{self.port}/{quote(database)}"
         return f"postgresql+asyncpg://{user}@/{quote(database)}?host={quote(str(self.socket_folder))}"
 
     @property
@@ -96,13 +106,19 @@ class PostgresServer:
         wheel = Wheel(self.data)
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user
-        folder = PostgresData(self.data, wheel.bin_path, _identity(self._user))
+        iterations = STANDARD_ITERATIONS if self.port else ITERATIONS  # a port is for other programs
+        folder = PostgresData(self.data, wheel.bin_path, _identity(self._user), iterations)
         with _PREPARING:
-            self._password = folder.prepare()
+            self.password = folder.prepare()
             self._socket_folder = folder.socket_folder()
 
     def _command(self) -> ChildCommand:
-        options = {"listen_addresses": "", "max_connections": str(MAX_CONNECTIONS), "shared_buffers": "128MB"}
+        options = {
+            "listen_addresses": LOOPBACK if self.port else "",
+            "max_connections": str(MAX_CONNECTIONS),
+            "shared_buffers": "128MB",
+        }
+        options |= {"port": str(self.port)} if self.port else {}
         # The values of a row stay out of the log.
         options |= {"log_error_verbosity": "terse", "log_min_error_statement": "panic"}
         options |= {} if self._durable else {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -113,7 +129,8 @@ class PostgresServer:
         return ChildCommand(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
 
     async def _accepts(self) -> bool:
-        return await accepts_connections(str(self.socket_folder), SUPERUSER, self._password)
+        host = LOOPBACK if self.port else str(self.socket_folder)
+        return await accepts_connections(host, SUPERUSER, self.password, port=self.port)
 
 
 def _identity(user: str | None) -> tuple[str, int, int] | None:

@@ -18,9 +18,11 @@ from typing import Final
 SUPERUSER: Final = "postgres"
 _MAX_SOCKET_FOLDER: Final = 80
 """Bytes; the path of a unix socket has about 104, and PostgreSQL adds a name."""
-_HBA: Final = "local all all scram-sha-256\n"
-_ITERATIONS: Final = "scram_iterations=1"
-"""The password is 256 random bits: iterations would only slow down every connection."""
+_HBA: Final = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+ITERATIONS: Final = 1
+"""Of SCRAM. The password is 256 random bits: more would only slow down every connection."""
+STANDARD_ITERATIONS: Final = 4_096
+"""The least that other drivers accept (RFC 7677 §4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class PostgresData:
     path: Path
     programs: Path
     user: tuple[str, int, int] | None
+    iterations: int = ITERATIONS
 
     @property
     def password_file(self) -> Path:
@@ -75,18 +78,19 @@ class PostgresData:
 
     def _set_password(self) -> None:
         """The file takes its name last: after an interrupted start another password is set."""
+        iterations = f"scram_iterations={self.iterations}"
         password, draft = secrets.token_urlsafe(32), self.password_file.with_suffix(".draft")
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(password)
         if (self.path / "PG_VERSION").exists():
-            statement = f"SET {_ITERATIONS}; ALTER USER {SUPERUSER} PASSWORD '{password}'\n"
+            statement = f"SET {iterations}; ALTER USER {SUPERUSER} PASSWORD '{password}'\n"
             self._run("postgres", "--single", "-D", str(self.path), "postgres", given=statement)
         else:
             self._give(draft)
             self._run(
                 "initdb", "--auth=scram-sha-256", f"--pwfile={draft}", "--encoding=utf8", "-U", SUPERUSER,
-                "-c", _ITERATIONS, "-D", str(self.path),
+                "-c", iterations, "-D", str(self.path),
             )  # fmt: skip
             os.chown(draft, os.getuid(), os.getgid())
         draft.replace(self.password_file)

@@ -13,7 +13,7 @@ import structlog
 
 from worker.stack.components import Component
 from worker.stack.process import POLL_SECONDS, ProcessFailedError
-from worker.stack.temporal_binary import ProgressReport, print_progress
+from worker.stack.temporal.build import ProgressReport, print_progress
 
 log = structlog.get_logger()
 

@@ -8,31 +8,28 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 import fasteners
 
 from worker.payload_keys import with_embedded_key
 from worker.provider_settings import is_configured, load_providers
 from worker.settings import Settings
+from worker.stack.address_checks import StackError, already_running, must_answer, must_be_free, must_keep_its_store
 from worker.stack.components import ModuleComponent, http_ok, run_once
-from worker.stack.endpoints import FILE, Endpoints, read_endpoints
+from worker.stack.endpoints import FILE, Endpoints
 from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening, reachable_host
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
 from worker.stack.providers.environment import TOKEN, local_environ
 from worker.stack.restart import Supervision, concurrently
-from worker.stack.temporal_binary import ProgressReport, print_progress
-from worker.stack.temporal_server import TemporalServer
+from worker.stack.temporal.build import ProgressReport, print_progress
+from worker.stack.temporal.server import TemporalServer
+from worker.stack.temporal.store import PostgresStore, TemporalStore, find_programs, temporal_postgres
 
 DATABASE = "tenure"
 LOCK = ".lock"
 MODULES: Mapping[str, Sequence[str]] = {"migrate": ["store.migrate"], "worker": ["worker"], "api": ["api"]}
 """Arguments of `python -m` for each of our own processes."""
-
-
-class StackError(RuntimeError):
-    """The stack cannot be started with these settings. The operator's turn: the message says what to change."""
 
 
 class Stack(Supervision):
@@ -80,7 +77,7 @@ class Stack(Supervision):
         (self.home / LOCK).touch()
         (self.home / LOCK).chmod(0o600)  # nobody else may hold it
         if not self._lock.acquire(blocking=False):
-            raise StackError(_already_running(self.home))
+            raise StackError(already_running(self.home))
         try:
             # A killed supervisor leaves its children running, and they hold the ports and the data folder.
             await asyncio.to_thread(end_leftovers, list((self.home / "run").glob("*.pid")))
@@ -111,7 +108,7 @@ class Stack(Supervision):
         maildir = self.home / "mail"
         smtp_url, smtp_lookup = self.settings.smtp_url, self.settings.smtp_lookup
         if smtp_url is not None:
-            _must_answer("TENURE_SMTP_URL", smtp_url)
+            must_answer("TENURE_SMTP_URL", smtp_url)
         else:
             smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
             await self.start_component("mail", self._mail(maildir, mail_port))
@@ -163,11 +160,13 @@ class Stack(Supervision):
 
     async def _temporal(self) -> str:
         if (address := self.settings.temporal_address) is not None:
-            _must_answer("TENURE_TEMPORAL_ADDRESS", address)
+            must_answer("TENURE_TEMPORAL_ADDRESS", address)
             return address
-        _must_be_free("TENURE_TEMPORAL_PORT", self.settings.temporal_port)
+        must_be_free("TENURE_TEMPORAL_PORT", self.settings.temporal_port)
+        must_keep_its_store(self.home, self.settings.temporal_store)
         server = TemporalServer(
             self.home / "temporal",
+            store=await self._temporal_store(),
             port=self.settings.temporal_port,
             binary=self.settings.temporal_bin,
             log=self.home / "logs" / "temporal.log",
@@ -182,6 +181,19 @@ class Stack(Supervision):
         keys = self.settings.payload_keys.get_secret_value()
         is_open = self.settings.temporal_address is None and "payload_keys" in self.settings.dev_keys
         return with_embedded_key(self.home, keys) if is_open else keys
+
+    async def _temporal_store(self) -> TemporalStore | None:
+        """The store of the setting; a PostgreSQL of Temporal's own is a component of its own."""
+        if self.settings.temporal_store == "sqlite":
+            return None
+        await find_programs(self.settings.temporal_bin, self._say)
+        database = temporal_postgres(
+            self.home / "temporal-postgres",
+            log=self.home / "logs" / "temporal-postgres.log",
+            pid_file=self.home / "run" / "temporal-postgres.pid",
+        )
+        await self.start_component("temporal-postgres", database)
+        return PostgresStore(database)
 
     def _mail(self, maildir: Path, port: int) -> ModuleComponent:
         async def ready() -> bool:
@@ -229,22 +241,3 @@ class Stack(Supervision):
         if not is_free(port, host):
             raise StackError(f"{host}:{port} is taken. Give --api-port another port, or 0 for any free one.")
         return port
-
-
-def _must_be_free(variable: str, port: int) -> None:
-    """Report a taken port now, not after the server's start has timed out. Zero is any free port."""
-    if port and not is_free(port):
-        raise StackError(f"{variable}={port} is taken. Give it another port, or 0 for any free one.")
-
-
-def _must_answer(variable: str, address: str) -> None:
-    """Report a wrong address before anything is started: components that are not ours are not waited for."""
-    parsed = urlsplit(address if "://" in address else f"//{address}")
-    if not is_listening(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
-        raise StackError(f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct it.")
-
-
-def _already_running(home: Path) -> str:
-    known = read_endpoints(home)
-    info = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
-    return f"A stack already runs in {home}{info}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."

@@ -5,8 +5,9 @@ import stat
 
 import pytest
 
-from worker.stack import temporal_binary
-from worker.stack.temporal_binary import NoTemporalError, cache_folder, find_temporal, inspect
+from worker.stack.temporal import binary as temporal_binary
+from worker.stack.temporal.binary import find_server, find_temporal, inspect
+from worker.stack.temporal.build import NoTemporalError, cache_folder
 
 NEW = "temporal version 1.8.0 (Server 1.32.0, UI 2.50.0)"
 OLD = "temporal version 1.5.1 (Server 1.29.1, UI 2.42.1)"
@@ -96,6 +97,21 @@ async def test_without_any_server_the_error_lists_the_attempts_and_the_remedies(
         "TENURE_TEMPORAL_ADDRESS=",
     ):
         assert words in str(error.value)
+
+
+async def test_temporal_on_postgresql_does_not_use_a_cli(machine):
+    program(machine / "temporal", NEW)
+    program(cache_folder() / "temporal", NEW)
+    with pytest.raises(NoTemporalError, match=r"(?s)needs the plain server.*no command `go` on PATH"):
+        await find_server(say=lambda _: None)
+    program(cache_folder() / "server", PLAIN)
+    assert (await find_server(say=lambda _: None)).kind == "server"
+
+
+@pytest.mark.parametrize("prints", [NEW, "temporal version 1.33.0"])
+async def test_a_named_server_of_another_version_than_the_schema_tool_is_refused(machine, tmp_path, prints):
+    with pytest.raises(NoTemporalError, match=r"needs the plain server 1\.32\.2; without the setting it is built"):
+        await find_server(program(tmp_path / "mine", prints), say=lambda _: None)
 
 
 @pytest.mark.parametrize("answer", ["hello", ""])

@@ -19,13 +19,14 @@ from temporalio.client import Client
 
 from store.servers import create_database
 from worker.settings import load_settings
+from worker.stack.address_checks import StackError
 from worker.stack.components import http_ok
 from worker.stack.endpoints import read_endpoints
 from worker.stack.free_ports import LOOPBACK, free_ports, is_listening
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import ProcessFailedError
-from worker.stack.supervisor import Stack, StackError
-from worker.stack.temporal_server import TemporalServer
+from worker.stack.supervisor import Stack
+from worker.stack.temporal.server import TemporalServer
 
 ROOT = Path(__file__).resolve().parents[3]
 STAND_INS = {

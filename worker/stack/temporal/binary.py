@@ -1,35 +1,40 @@
 """Temporal server binary: configured, found, cached, downloaded or built with Go.
 
-`python -m worker.stack.temporal_binary` resolves one in this order and prints its path.
+`python -m worker.stack.temporal.binary` resolves one in this order and prints its path.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import fasteners
 import httpx
 
-SERVER_VERSION = "1.32.2"
+from worker.stack.temporal.build import (
+    SERVER,
+    SERVER_VERSION,
+    BuildError,
+    NoTemporalError,
+    ProgressReport,
+    build,
+    cache_folder,
+    one_at_a_time,
+    print_progress,
+    watched,
+)
+
 MINIMUM = (1, 32)
-GO_PACKAGE = f"go.temporal.io/server/cmd/server@v{SERVER_VERSION}"
 DOWNLOAD_SITE = "https://temporal.download/"
 PROBE_SECONDS = 15.0
 DOWNLOAD_SECONDS = 300.0
-BUILD_SECONDS = 1_800.0
-
-ProgressReport = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,20 +44,6 @@ class TemporalBinary:
     path: Path
     kind: Literal["cli", "server"]
     version: str
-
-
-class NoTemporalError(RuntimeError):
-    """No Temporal server was found, downloaded or built. The operator's turn: install one, or set its address."""
-
-
-def print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def cache_folder() -> Path:
-    """The user's cache: a server built once serves every clone of the project."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tenure" / f"temporal-server-{SERVER_VERSION}"
 
 
 async def find_temporal(named: Path | None = None, *, say: ProgressReport = print_progress) -> TemporalBinary:
@@ -67,7 +58,7 @@ async def find_temporal(named: Path | None = None, *, say: ProgressReport = prin
         if binary := step(reasons):
             return binary
     cache_folder().mkdir(parents=True, exist_ok=True)
-    async with _one_at_a_time(say):
+    async with one_at_a_time(say):
         if binary := _cached([]):  # another process has just installed it
             return binary
         steps: tuple[Callable[[list[str], ProgressReport], Awaitable[TemporalBinary | None]], ...] = (
@@ -78,6 +69,34 @@ async def find_temporal(named: Path | None = None, *, say: ProgressReport = prin
             if binary := await slow_step(reasons, say):
                 return binary
     raise NoTemporalError(_what_to_do(reasons))
+
+
+async def find_server(named: Path | None = None, *, say: ProgressReport = print_progress) -> TemporalBinary:
+    """The plain server of exactly SERVER_VERSION: named by a setting, cached or built with Go.
+
+    The CLI keeps its runs in SQLite only. Raises NoTemporalError with the reason of each attempt.
+    """
+    if named is not None:
+        return _same_version(_named(named))
+    reasons: list[str] = []
+    if (cached := _cached_server(reasons)) is not None:
+        return cached
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    async with one_at_a_time(say):
+        server = _cached_server([]) or await _built(reasons, say)
+    if server is None:
+        raise NoTemporalError("Temporal on PostgreSQL needs the plain server. Tried:\n" + "\n".join(reasons))
+    return server
+
+
+def _same_version(binary: TemporalBinary) -> TemporalBinary:
+    """The binary, if its schema is the one that the schema tool installs. Raises NoTemporalError."""
+    if (binary.kind, binary.version) != ("server", SERVER_VERSION):
+        raise NoTemporalError(
+            f"TENURE_TEMPORAL_BIN={binary.path} is the {binary.kind} with server {binary.version}. Temporal on PostgreSQL "
+            f"needs the plain server {SERVER_VERSION}; without the setting it is built."
+        )
+    return binary
 
 
 def inspect(path: Path) -> TemporalBinary:
@@ -114,10 +133,14 @@ def _on_path(reasons: list[str]) -> TemporalBinary | None:
 
 
 def _cached(reasons: list[str]) -> TemporalBinary | None:
-    for path in (cache_folder() / "server", cache_folder() / "temporal"):
-        if path.exists() and (binary := _usable(path, "cache", reasons)):
-            return binary
-    return None
+    if binary := _cached_server(reasons):
+        return binary
+    path = cache_folder() / "temporal"
+    return _usable(path, "cache", reasons) if path.exists() else None
+
+
+def _cached_server(reasons: list[str]) -> TemporalBinary | None:
+    return _usable(SERVER.path, "cache", reasons) if SERVER.path.exists() else None
 
 
 def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
@@ -143,8 +166,8 @@ async def _downloaded(reasons: list[str], say: ProgressReport) -> TemporalBinary
 async def _run_download(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
     folder = cache_folder() / "download"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "worker.stack.temporal_download", str(folder)]
-    code, output = await _watched(command, "temporal: downloading", DOWNLOAD_SECONDS, say)
+    command = [sys.executable, "-m", "worker.stack.temporal.download", str(folder)]
+    code, output = await watched(command, "temporal: downloading", DOWNLOAD_SECONDS, say)
     files = [path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK)]
     if not files:
         reasons.append(f"download: failed ({code}): {output[-200:]}")
@@ -155,56 +178,12 @@ async def _run_download(reasons: list[str], say: ProgressReport) -> TemporalBina
 
 
 async def _built(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
-    if (go := shutil.which("go")) is None:
-        reasons.append("build: no command `go` on PATH (1.21 or newer is needed)")
-        return None
-    say(f"temporal: building server {SERVER_VERSION} with Go (once, 4 to 7 minutes on 2 cores)")
-    target = cache_folder() / "build"
-    env = {"GOBIN": str(target), "GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=mod"}
-    code, output = await _watched([go, "install", GO_PACKAGE], "temporal: building", BUILD_SECONDS, say, env)
-    if code != 0:
-        reasons.append(f"build: `go install {GO_PACKAGE}` failed ({code}): {output[-300:].strip()}")
-        return None
-    # Renamed when complete: an interrupted build is never mistaken for a server.
-    finished = (target / "server").replace(cache_folder() / "server")
-    shutil.rmtree(target, ignore_errors=True)
-    return _usable(finished, "build", reasons)
-
-
-async def _watched(
-    command: list[str], title: str, limit: float, say: ProgressReport, env: dict[str, str] | None = None
-) -> tuple[int | str, str]:
-    """Run a long command with a line of progress every ten seconds; returns its exit code and its output."""
-    started = time.monotonic()
-    log = cache_folder() / "install.log"
-    root = Path(__file__).parents[2]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(env or {})}, cwd=root)  # noqa: ASYNC220
-        try:
-            while process.poll() is None and time.monotonic() - started < limit:
-                await asyncio.sleep(0.2)
-                elapsed = time.monotonic() - started
-                if int(elapsed * 5) % 50 == 49:
-                    say(f"{title} … {elapsed:.0f} s")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    code: int | str = process.returncode if time.monotonic() - started < limit else f"stopped after {limit:.0f} s"
-    return code, log.read_text(errors="replace")
-
-
-@contextlib.asynccontextmanager
-async def _one_at_a_time(say: ProgressReport) -> AsyncIterator[None]:
-    lock = fasteners.InterProcessLock(cache_folder() / ".lock")
-    if not lock.acquire(blocking=False):
-        say("temporal: waiting for another process that installs the server")
-        while not lock.acquire(blocking=False):  # polled, because a waiting thread could not be cancelled
-            await asyncio.sleep(0.5)
     try:
-        yield
-    finally:
-        lock.release()
+        path = await build(SERVER, say)
+    except BuildError as error:
+        reasons.append(str(error))
+        return None
+    return _usable(path, "build", reasons)
 
 
 def _what_to_do(reasons: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Embedded Temporal server on a durable SQLite file, restarted on the same ports."""
+"""Embedded Temporal server on a durable store, restarted on the same ports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from worker.stack.free_ports import LOOPBACK, free_ports
 from worker.stack.process import ChildCommand, ChildProcess, ProcessFailedError, wait_until_ready
-from worker.stack.temporal_binary import ProgressReport, TemporalBinary, find_temporal, print_progress
+from worker.stack.temporal.binary import TemporalBinary
+from worker.stack.temporal.build import ProgressReport, print_progress
+from worker.stack.temporal.store import SqliteStore, TemporalStore
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=3)
@@ -43,12 +45,16 @@ TIME_SKIPPING: Mapping[str, Any] = {
 
 
 class TemporalServer:
-    """A server whose database and configuration are in `folder`. `time_skipping` gives each workflow its own clock."""
+    """A server whose configuration is in `folder`, and its runs in `store`: without one, in SQLite files beside it.
+
+    `time_skipping` gives each workflow its own clock.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
+        store: TemporalStore | None = None,
         port: int = 0,
         binary: Path | None = None,
         log: Path | None = None,
@@ -58,6 +64,7 @@ class TemporalServer:
         choose: Callable[[int], list[int]] = free_ports,
     ) -> None:
         self.folder = folder.expanduser().resolve()
+        self._store = store or SqliteStore(self.folder)
         self._port = self._asked_port = port
         self._named = binary
         self._log = log or self.folder / "temporal.log"
@@ -81,9 +88,10 @@ class TemporalServer:
         return f"{LOOPBACK}:{self._port}"
 
     async def start(self) -> None:
-        """Start, or restart on the same ports and file, and wait until the namespace can be used."""
+        """Start, or restart on the same ports and store, and wait until the namespace can be used."""
         if self._binary is None:
-            self._binary = await find_temporal(self._named, say=self._say)
+            self._binary = await self._store.find_binary(self._named, self._say)
+            await self._store.prepare(self._say)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._other_ports:
             await self._start_first()
@@ -138,6 +146,7 @@ class TemporalServer:
 
     def _server_arguments(self) -> list[str]:
         dynamic, config = self.folder / "dynamic.yaml", self.folder / "server.yaml"
+        config.touch(mode=0o600)  # it may hold the password of a database
         dynamic.write_text(yaml.safe_dump({key: [{"value": value}] for key, value in self._dynamic.items()}))
         config.write_text(yaml.safe_dump(self._server_config(dynamic), sort_keys=False))
         return ["--config-file", str(config), "--allow-no-auth", "start"]
@@ -155,8 +164,8 @@ class TemporalServer:
             "persistence": {
                 "defaultStore": "main",
                 "visibilityStore": "visibility",
-                "numHistoryShards": 1,
-                "datastores": {"main": self._sqlite("temporal.db"), "visibility": self._sqlite("visibility.db")},
+                "numHistoryShards": self._store.shards,
+                "datastores": self._store.datastores(),
             },
             "global": {"membership": {"maxJoinDuration": "30s", "broadcastAddress": LOOPBACK}},
             "services": ports,
@@ -169,22 +178,6 @@ class TemporalServer:
             },
             "dcRedirectionPolicy": {"policy": "noop"},
             "dynamicConfigClient": {"filepath": str(dynamic), "pollInterval": "60s"},
-        }
-
-    def _sqlite(self, name: str) -> dict[str, Any]:
-        # `synchronous: 1` in WAL mode survives a killed process; a power cut may cost the last commits.
-        attributes = {"mode": "rwc", "cache": "private", "setup": True, "journal_mode": "wal", "synchronous": 1}
-        return {
-            "sql": {
-                "pluginName": "sqlite",
-                "databaseName": str(self.folder / name),
-                "connectAddr": "localhost",
-                "connectProtocol": "tcp",
-                "connectAttributes": attributes,
-                "maxConns": 1,
-                "maxIdleConns": 1,
-                "maxConnLifetime": "1h",
-            }
         }
 
     async def _serves(self) -> bool:

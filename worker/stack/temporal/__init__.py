@@ -1,0 +1,1 @@
+"""Embedded Temporal server: programs, stores and process."""
