@@ -109,7 +109,7 @@ def build_app(parts: Parts) -> AsgiApp:
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     keys, permissions, quotas = _access(parts)
     reader, screening = Reader(parts.limits, check, permissions), EventScreening(intake, permissions, quotas)
-    routes = Routes(keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
+    routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)

@@ -106,6 +106,12 @@ def request_key(request: Request) -> ApiKey:
     return key
 
 
+def key_of(request: Request) -> ApiKey | None:
+    """The key that a request came with; None on a route that reads no key."""
+    key: ApiKey | None = request.scope.get(_KEY)
+    return key
+
+
 RequestKey = Annotated[ApiKey, Depends(request_key)]
 
 

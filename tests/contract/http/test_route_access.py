@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from api.http.auth import KEYLESS, BootstrapKeys, KeyRegistry
+from api.http.limits import Limits
 from api.http.routes import Routes, ScopedRoute
 from journeys.access.callers import NOBODY, Scope
 from journeys.access.rules import RouteCall, refusal_of
@@ -112,7 +113,7 @@ def test_every_route_has_a_row_and_no_row_is_without_a_route():
 def test_a_route_without_a_scope_cannot_be_made():
     registry = KeyRegistry(Database(NOWHERE), BootstrapKeys(write="w", operator="o"), in_production=False)
     with pytest.raises(TypeError, match="scope"):
-        Routes(registry, seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
+        Routes(registry, Limits()).add("GET", "/x", lambda: None, summary="", tag="")
 
 
 @pytest.mark.parametrize("name", KEYED)
