@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from api.http.arrivals import ArrivingPart, Arrivals
+from api.http.arrivals import Arrivals, ArrivingPart
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of an incomplete head after which the connection ends. A complete one may have `api.http.asgi.MAX_HEADERS`."""

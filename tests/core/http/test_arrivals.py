@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from api.http.arrivals import LEAST, ArrivingPart, Arrivals, Owner
+from api.http.arrivals import LEAST, Arrivals, ArrivingPart, Owner
 
 SLOW, HONEST = ("", "203.0.113.1"), ("website", "198.51.100.1")
 
