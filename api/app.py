@@ -48,6 +48,7 @@ from api.inbox.clicks import ClickRoutes
 from api.inbox.endpoints import InboxRoutes
 from api.operations.health import HealthRoutes
 from api.operations.kill_switches import KillSwitchRoutes
+from api.operations.listener import operations_app
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
 from api.people.endpoints import PeopleRoutes
@@ -145,8 +146,9 @@ def build_app(parts: Parts) -> AsgiApp:
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
-    HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
-    Description().routes(routes)
+    health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
+    for part in (health, description):
+        part.routes(routes)
     app = FastAPI(
         title="Tenure",
         openapi_url=None,
@@ -157,7 +159,7 @@ def build_app(parts: Parts) -> AsgiApp:
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
-    return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
+    return AsgiApp(app, routes.made, metrics, inboxes.end_streams, operations_app(health, description))
 
 
 def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
