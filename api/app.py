@@ -70,6 +70,8 @@ from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.process_clock import keep_measured, measure_clock
 
+Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -149,17 +151,21 @@ def build_app(parts: Parts) -> AsgiApp:
     health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
     for part in (health, description):
         part.routes(routes)
-    app = FastAPI(
+    app = _framework(_lifespan(intake, quotas, mails))
+    app.router.routes.extend(routes.made)
+    return AsgiApp(app, routes.made, metrics, inboxes.end_streams, operations_app(health, description))
+
+
+def _framework(lifespan: Lifespan) -> FastAPI:
+    return FastAPI(
         title="Tenure",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(intake, quotas, mails),
+        lifespan=lifespan,
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
-    app.router.routes.extend(routes.made)
-    return AsgiApp(app, routes.made, metrics, inboxes.end_streams, operations_app(health, description))
 
 
 def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
@@ -182,9 +188,7 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
     return owner_of
 
 
-def _lifespan(
-    intake: Intake, quotas: QuotaKeeper, mails: MailRoutes
-) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(intake: Intake, quotas: QuotaKeeper, mails: MailRoutes) -> Lifespan:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):  # during an outage the requests themselves fail
