@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Literal
 
 import fasteners
-import httpx
+
+from worker.stack.temporal_download import CLI_VERSION, DownloadError, download
 
 SERVER_VERSION = "1.32.2"
 MINIMUM = (1, 32)
 GO_PACKAGE = f"go.temporal.io/server/cmd/server@v{SERVER_VERSION}"
-DOWNLOAD_SITE = "https://temporal.download/"
-PROBE_SECONDS = 15.0
 DOWNLOAD_SECONDS = 300.0
 BUILD_SECONDS = 1_800.0
 
@@ -56,7 +55,7 @@ def cache_folder() -> Path:
 
 
 async def find_temporal(named: Path | None = None, *, say: ProgressReport = print_progress) -> TemporalBinary:
-    """The first that works of: named by a setting, on PATH, cached, downloaded by the SDK, built with Go.
+    """The first that works of: named by a setting, on PATH, cached, downloaded, built with Go.
 
     Raises NoTemporalError with the reason of each attempt.
     """
@@ -129,29 +128,13 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
 
 
 async def _downloaded(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
-    """Let the SDK download the CLI. It does so only by starting it, which a child process does once."""
+    say(f"temporal: downloading the Temporal CLI {CLI_VERSION} (45 MB, once)")
     try:
-        async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
-            await asyncio.wait_for(client.head(DOWNLOAD_SITE), PROBE_SECONDS)
-    except (httpx.HTTPError, TimeoutError):
-        reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached")
+        path = await asyncio.wait_for(download(cache_folder()), DOWNLOAD_SECONDS)
+    except (DownloadError, OSError, TimeoutError) as error:
+        reasons.append(f"download: {error or type(error).__name__}")
         return None
-    say("temporal: downloading the Temporal CLI (about 100 MB, once)")
-    return await _run_download(reasons, say)
-
-
-async def _run_download(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
-    folder = cache_folder() / "download"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "worker.stack.temporal_download", str(folder)]
-    code, output = await _watched(command, "temporal: downloading", DOWNLOAD_SECONDS, say)
-    files = [path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK)]
-    if not files:
-        reasons.append(f"download: failed ({code}): {output[-200:]}")
-        return None
-    target = files[0].replace(cache_folder() / "temporal")
-    shutil.rmtree(folder, ignore_errors=True)
-    return _usable(target, "download", reasons)
+    return _usable(path, "download", reasons)
 
 
 async def _built(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
