@@ -132,7 +132,7 @@ async def _downloaded(reasons: list[str], say: ProgressReport) -> TemporalBinary
     try:
         path = await asyncio.wait_for(download(cache_folder()), DOWNLOAD_SECONDS)
     except (DownloadError, OSError, TimeoutError) as error:
-        reasons.append(f"download: {error or type(error).__name__}")
+        reasons.append(f"download: {str(error) or type(error).__name__}")
         return None
     return _usable(path, "download", reasons)
 

@@ -1,4 +1,4 @@
-"""Download of the Temporal CLI: one version, compared with our SHA-256 before it is unpacked.
+"""Download of the Temporal CLI, compared with our SHA-256 before it is unpacked.
 
 The archives of GitHub releases can be replaced. An archive with another checksum is deleted and never run.
 """
