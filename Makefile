@@ -12,7 +12,7 @@ TEST_WORKERS ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long lint types bench chaos image
+.PHONY: help setup demo up test test-long lint types bench chaos image sbom audit
 
 help: ## Show this list
 	@echo 'Customer-retention journeys that survive anything.'
@@ -61,6 +61,13 @@ chaos: setup ## Kill everything at random for minutes, and count in the sink —
 	@$(RUN) -m worker.stack.temporal.binary >/dev/null
 	@$(RUN) -m benchmarks.chaos $(ARGS)
 
+sbom: setup ## Write sbom.cdx.json (CycloneDX) from uv.lock — uv export
+	@env -u VIRTUAL_ENV $$(command -v uv || echo $(BIN)/uv) export --quiet --frozen --no-dev --format cyclonedx1.5 -o sbom.cdx.json
+
+# An audit that could not be made (3) is said, and fails nothing: it is not the change's fault.
+audit: setup ## Compare uv.lock with the stored advisories, offline — python .ci/audit.py
+	@$(RUN) .ci/audit.py $(ARGS) || [ $$? -eq 3 ]
+
 image: ## Build the container image — docker build -t tenure .
 	@docker build -t tenure .
 
@@ -75,7 +82,7 @@ $(STAMP): uv.lock pyproject.toml
 		$(PYTHON) -m venv $(VENV) || { \
 			echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
 		echo "setup: installing uv into $(VENV)"; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/uv.txt; \
 	fi; \
 	echo "setup: installing the packages of uv.lock"; \
 	env -u VIRTUAL_ENV $$uv sync --frozen --inexact --compile-bytecode; \

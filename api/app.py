@@ -50,6 +50,7 @@ from api.inbox.endpoints import InboxRoutes
 from api.operations.codec import CodecRoutes
 from api.operations.health import HealthRoutes
 from api.operations.kill_switches import KillSwitchRoutes
+from api.operations.listener import operations_app
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
 from api.people.endpoints import PeopleRoutes
@@ -71,6 +72,8 @@ from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.process_clock import keep_measured, measure_clock
+
+Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,11 @@ def build_app(parts: Parts) -> AsgiApp:
     catalogue = DefinitionRegistry(
         parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates), parts.bounds
     )
-    seconds = parts.limits.patience_seconds
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     keys, permissions, quotas = _access(parts)
     reader, screening = Reader(parts.limits, check, permissions), EventScreening(intake, permissions, quotas)
-    routes = Routes(keys, seconds=seconds, wrong_key_seconds=parts.limits.wrong_key_seconds)
+    routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
@@ -146,19 +148,24 @@ def build_app(parts: Parts) -> AsgiApp:
     FeedRoutes(parts.database, parts.sign_feed).routes(routes)
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
     CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
-    HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
-    Description().routes(routes)
-    app = FastAPI(
+    health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
+    for part in (health, description):
+        part.routes(routes)
+    app = _framework(_lifespan(intake, quotas, mails))
+    app.router.routes.extend(routes.made)
+    return AsgiApp(app, routes.made, metrics, inboxes.end_streams, operations_app(health, description))
+
+
+def _framework(lifespan: Lifespan) -> FastAPI:
+    return FastAPI(
         title="Tenure",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(intake, quotas, mails),
+        lifespan=lifespan,
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
-    app.router.routes.extend(routes.made)
-    return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
 
 
 def _people_routes(routes: Routes, parts: Parts, catalogue: DefinitionRegistry) -> None:
@@ -193,9 +200,7 @@ def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str
     return owner_of
 
 
-def _lifespan(
-    intake: Intake, quotas: QuotaKeeper, mails: MailRoutes
-) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(intake: Intake, quotas: QuotaKeeper, mails: MailRoutes) -> Lifespan:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(Exception):  # during an outage the requests themselves fail

@@ -45,9 +45,7 @@ class Settings(BaseSettings):
     temporal_tls: bool = Field(False, description="Connect to Temporal with TLS.")
     temporal_api_key: SecretStr | None = Field(None, description="API key of Temporal Cloud.")
     temporal_bin: Path | None = Field(None, description="A `temporal` CLI or server binary for the embedded server.")
-    temporal_port: int = Field(
-        0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 picks a free one."
-    )
+    temporal_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded Temporal; 0 picks a free one.")
     temporal_store: Literal["sqlite", "postgres"] = Field(
         "sqlite", description="Where the embedded Temporal server keeps its runs: files, or a PostgreSQL of its own."
     )
@@ -57,9 +55,7 @@ class Settings(BaseSettings):
     )
     build_id: str | None = Field(None, description="Build id of this worker's code.")
     max_cached_workflows: int = Field(1_000, ge=0, description="Workflows that a worker keeps in memory.")
-    graceful_shutdown_seconds: float = Field(
-        30.0, ge=0, description="Time that a stopping worker gives its activities."
-    )
+    graceful_shutdown_seconds: float = Field(30.0, ge=0, description="Time for activities of a stopping worker.")
     worker_port: int = Field(
         0, ge=0, le=65_535, description="Port of the worker's health and metrics on `worker_host`; 0 switches them off."
     )
@@ -121,6 +117,10 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
+    operations_address: str | None = Field(
+        None,
+        description="host:port on which the API serves `/livez`, `/readyz` in depth, `/metrics` and `/openapi.json` without a key, for your monitoring alone.",
+    )
     api_proxies: str = Field(
         "",
         description="Addresses or networks of proxies before the API, separated by commas: their `X-Forwarded-For` names the client.",
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     def _database_url(cls, url: str | None) -> str | None:
         return values.database_url(url) if url is not None else None
 
-    @field_validator("temporal_address")
+    @field_validator("temporal_address", "operations_address")
     @classmethod
     def _has_port(cls, address: str | None) -> str | None:
         return values.host_and_port(address) if address is not None else None

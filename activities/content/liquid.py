@@ -2,7 +2,7 @@
 
 A value can never become markup. Its punctuation leaves the engine as private-use characters (`protected`), which the
 markup ignores, and is restored (`unprotected`) when text or HTML is written. So a customer called `[me](http://evil)`
-is shown exactly so, in a link, a list or a subject.
+is shown exactly so, in a link, a list or a subject. In a URL it is escaped (`escaped_in_url`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.builtin.output import Output, OutputNode
@@ -32,6 +33,11 @@ _PRIVATE = 0xE000
 _MARKS = string.punctuation + "\n\r"
 _PROTECT = {ord(mark): _PRIVATE + ord(mark) for mark in _MARKS}
 _PLAIN = {_PRIVATE + ord(mark): mark for mark in _MARKS}
+_ENCODED = {ord(mark): _PRIVATE + 0x100 + ord(mark) for mark in "%+"}
+"""What `url_encode` has written of its own, which is not escaped once more."""
+_PLAIN |= {private: chr(mark) for mark, private in _ENCODED.items()}
+_IN_URL = {_PRIVATE + ord(mark): quote(mark, safe="") for mark in _MARKS}
+_IN_URL |= {private: chr(mark) for mark, private in _ENCODED.items()}
 
 _TAGS_LEFT_OUT = ("cycle", "decrement", "ifchanged", "include", "increment", "render", "tablerow")
 _FILTERS_LEFT_OUT = (
@@ -50,8 +56,22 @@ def unprotected(text: str) -> str:
     return text.translate(_PLAIN)
 
 
+def escaped_in_url(text: str) -> str:
+    """A part of a URL whose values are percent-encoded (RFC 3986 §2.1), their reserved characters too."""
+    return text.translate(_IN_URL)
+
+
+class _UrlEncoded(str):
+    """The result of `url_encode`, if no other filter follows."""
+
+    __slots__ = ()
+
+
 def _write(node: OutputNode, context: RenderContext, buffer: TextIO) -> int:
-    return buffer.write(protected(to_liquid_string(node.expression.evaluate(context), autoescape=False)))
+    value = node.expression.evaluate(context)
+    if isinstance(value, _UrlEncoded):
+        return buffer.write(value.translate(_PROTECT | _ENCODED))
+    return buffer.write(protected(to_liquid_string(value, autoescape=False)))
 
 
 class _Value(OutputNode):
@@ -108,6 +128,14 @@ def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
     return bounded
 
 
+def _marked_as_encoded(apply: Callable[..., str]) -> Callable[..., str]:
+    @wraps(apply)
+    def encode(*args: Any, **kwargs: Any) -> str:
+        return _UrlEncoded(apply(*args, **kwargs))
+
+    return encode
+
+
 _MULTIPLYING = ("join", "replace")
 """Filters whose result can be as large as the product of their inputs."""
 
@@ -126,6 +154,7 @@ def _engine() -> Environment:
         del engine.filters[left_out]
     for name, apply in tuple(engine.filters.items()):
         engine.filters[name] = _bounded(name, apply)
+    engine.filters["url_encode"] = _marked_as_encoded(engine.filters["url_encode"])
     engine.add_tag(_Output)
     engine.add_tag(_Echo)
     engine.add_tag(_For)

@@ -1,4 +1,4 @@
-"""Admission control: limits on ingestion, checked before bodies are read."""
+"""Admission control: limits on ingestion for requests whose bodies have arrived."""
 
 from __future__ import annotations
 
@@ -48,13 +48,8 @@ class AdmissionControl:
 
     @contextmanager
     def admitted(self, size: int, *, by_public_key: bool = False) -> Iterator[None]:
-        """Admit one request of `size` bytes. Raises ProblemError when a limit is reached, before the body is read."""
-        if self.backlog.median_seconds > self._limits.backlog_seconds:
-            hours = self.backlog.median_seconds / 3600
-            raise ProblemError(
-                "overloaded",
-                f"Accepted events have waited for Temporal for {hours:.1f} hours (median). Nothing was stored. Send yours again later.",
-            )
+        """Admit one request of `size` bytes. Raises ProblemError when a limit is reached."""
+        self.refuse_in_backlog()
         counts = (self._all, self._public) if by_public_key else (self._all,)
         if not all(count.has_room(size) for count in counts):
             raise ProblemError(
@@ -67,6 +62,15 @@ class AdmissionControl:
         finally:
             for count in counts:
                 count.change(-1, -size)
+
+    def refuse_in_backlog(self) -> None:
+        """Raise ProblemError (503) while accepted events wait too long."""
+        if self.backlog.median_seconds > self._limits.backlog_seconds:
+            hours = self.backlog.median_seconds / 3600
+            raise ProblemError(
+                "overloaded",
+                f"Accepted events have waited for Temporal for {hours:.1f} hours (median). Nothing was stored. Send yours again later.",
+            )
 
     async def watch(self, database: Database) -> None:
         """Measure the outbox every second, for the metrics and for `admitted`."""

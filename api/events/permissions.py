@@ -52,14 +52,16 @@ class EventPermissions:
 
 
 def permitted(key: ApiKey, event: InboundEvent) -> InboundEvent:
-    """A permitted event with its key.
+    """A permitted event with its key, without the hash of its user id: who reads it could use it.
 
-    That of a public key is marked as a stranger's word, and is without the hash of its user id: who reads it could use it.
+    That of a public key is marked as a stranger's word.
     """
-    if key.kind is not CallerKind.PUBLIC:
-        return event if key is WRITE_KEY else replace(event, key_id=key.id)
-    context = {name: value for name, value in (event.context or {}).items() if name != USER_HASH}
-    return replace(event, key_id=key.id, context=context or None, claimed=True)
+    if event.context is not None and USER_HASH in event.context:
+        context = {name: value for name, value in event.context.items() if name != USER_HASH}
+        event = replace(event, context=context or None)
+    if key.kind is CallerKind.PUBLIC:
+        return replace(event, key_id=key.id, claimed=True)
+    return event if key is WRITE_KEY else replace(event, key_id=key.id)
 
 
 UNPROVEN_VISITOR = RefusedPart(AccessRefusal.UNPROVEN_USER, "anonymousId")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.requests import Request
@@ -45,26 +45,41 @@ class EventScreening:
         self._delayed = 0
         self._lines = NetworkLines(intake.limits.network_in_flight)
 
+    async def refuse_early(self, request: Request, key: ApiKey) -> None:
+        """Refuse a request before its body is read, if no event is taken now or a quota is known to be used up."""
+        self._intake.admission.refuse_in_backlog()
+        async with self._delaying_refusals(contextlib.AsyncExitStack()):
+            self._quotas.refuse_used_up(key, network_of(request))
+
     @asynccontextmanager
-    async def entered(self, request: Request, key: ApiKey, clock: str | None) -> AsyncIterator[str | None]:
-        """Let a request in before its body is read; the test clock for its new subjects."""
-        network = network_of(request)
+    async def entered(self, request: Request, key: ApiKey, size: int, clock: str | None) -> AsyncIterator[str | None]:
+        """Let a request in whose body of `size` bytes has arrived; the test clock for its new subjects.
+
+        A body that arrives slowly takes no place. Raises ProblemError (429, 503).
+        """
+        network, is_public = network_of(request), key.kind is CallerKind.PUBLIC
         async with contextlib.AsyncExitStack() as stack:
-            try:
+            async with self._delaying_refusals(stack):
                 self._quotas.refuse_used_up(key, network)
-                if key.kind is CallerKind.PUBLIC:
+                # Bodies that wait in a line are in memory: the quota of bytes limits them.
+                await self._quotas.charge_bytes(key, network, size)
+                if is_public:
                     await stack.enter_async_context(self._lines.place(site_of(network) or network))
                 await self._quotas.charge_request(key, network)
-            except ProblemError:
-                await stack.aclose()  # a refusal that waits does not take the place of a request
-                await self._delay_refusal()
-                raise
             self._permissions.check_clock(key, clock)
-            yield await self._intake.clock(clock)
+            known_clock = await self._intake.clock(clock)
+            with self._intake.admission.admitted(size, by_public_key=is_public):
+                yield known_clock
 
-    def admitted(self, key: ApiKey, size: int) -> AbstractContextManager[None]:
-        """Admit a request of `size` bytes to those in progress. Raises ProblemError (429, 503)."""
-        return self._intake.admission.admitted(size, by_public_key=key.kind is CallerKind.PUBLIC)
+    @asynccontextmanager
+    async def _delaying_refusals(self, places: contextlib.AsyncExitStack) -> AsyncIterator[None]:
+        """Delay refusals, which give their places back before they wait."""
+        try:
+            yield
+        except ProblemError:
+            await places.aclose()
+            await self._delay_refusal()
+            raise
 
     async def _delay_refusal(self) -> None:
         """Wait before a 429: who sends on and on over few connections is answered rarely, and costs little."""
@@ -75,10 +90,6 @@ class EventScreening:
             await asyncio.sleep(random.uniform(*REFUSAL_SECONDS))  # noqa: S311 -- no secret
         finally:
             self._delayed -= 1
-
-    async def charge_bytes(self, request: Request, key: ApiKey, size: int) -> None:
-        """Charge the bytes of a request."""
-        await self._quotas.charge_bytes(key, network_of(request), size)
 
     def trace(self, request: Request, key: ApiKey) -> str | None:
         """The sender's trace; None for a stranger's, which could be that of somebody else's request."""

@@ -72,14 +72,13 @@ class SegmentRoutes:
     async def batch(self, request: Request) -> Response:
         """Valid events are accepted. Malformed ones, and those that the key may not send, are quarantined and listed."""
         key = request_key(request)
-        async with self._screening.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-            with self._screening.admitted(key, _declared(request)):
-                body = await read_bytes(request, self._limits.batch_bytes)
-                await self._screening.charge_bytes(request, key, len(body))
-                trace = self._screening.trace(request, key)
-                batch = self._reader.batch(parse_json(body), key, trace)
-                await self._screening.screen_batch(request, key, batch)
-                result = await self._intake.batch(batch.events, source=key.namespace(SEGMENT), clock=clock)
+        await self._screening.refuse_early(request, key)
+        body = await read_bytes(request, self._limits.batch_bytes)
+        async with self._screening.entered(request, key, len(body), request.headers.get(CLOCK_HEADER)) as clock:
+            trace = self._screening.trace(request, key)
+            batch = self._reader.batch(parse_json(body), key, trace)
+            await self._screening.screen_batch(request, key, batch)
+            result = await self._intake.batch(batch.events, source=key.namespace(SEGMENT), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
             "success": True,
@@ -105,14 +104,13 @@ class SegmentRoutes:
         async def single(request: Request) -> Response:
             key = request_key(request)
             source = key.namespace(SEGMENT)
-            async with self._screening.entered(request, key, request.headers.get(CLOCK_HEADER)) as clock:
-                with self._screening.admitted(key, _declared(request)):
-                    body = await read_bytes(request, self._limits.event_bytes)
-                    await self._screening.charge_bytes(request, key, len(body))
-                    # A sender's trace (W3C Trace Context) continues: all events of the request have it.
-                    event = self._reader.one(parse_json(body), kind, key, self._screening.trace(request, key))
-                    await self._screening.screen(request, key, event)
-                    result = await self._intake.one(event, source=source, clock=clock)
+            await self._screening.refuse_early(request, key)
+            body = await read_bytes(request, self._limits.event_bytes)
+            async with self._screening.entered(request, key, len(body), request.headers.get(CLOCK_HEADER)) as clock:
+                # A sender's trace (W3C Trace Context) continues: all events of the request have it.
+                event = self._reader.one(parse_json(body), kind, key, self._screening.trace(request, key))
+                await self._screening.screen(request, key, event)
+                result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)
             in_flight = await self._intake.in_flight_after([event])
             answer = _answer(event, in_flight, is_duplicate=result.is_duplicate(event))
@@ -147,8 +145,3 @@ def _answer(event: ReceivedEvent, in_flight: list[dict[str, Any]], *, is_duplica
 
 def _traced(trace: str | None) -> dict[str, str] | None:
     return {HEADER: trace} if trace is not None else None
-
-
-def _declared(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length[:12]) if length.isascii() and length.isdigit() else 0

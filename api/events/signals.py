@@ -93,11 +93,9 @@ class SignalRoutes:
         key = request_key(request)
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
-        async with self._screening.entered(request, key, clock) as test_clock:
-            with self._screening.admitted(key, 0):
-                await self._screening.charge_bytes(request, key, len(await request.body()))
-                event = self._checked(signal, identity, raw, key, self._screening.trace(request, key))
-                result = await self._intake.one(event, source=source, clock=test_clock)
+        async with self._screening.entered(request, key, len(await request.body()), clock) as test_clock:
+            event = self._checked(signal, identity, raw, key, self._screening.trace(request, key))
+            result = await self._intake.one(event, source=source, clock=test_clock)
         event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, source, result)

@@ -9,6 +9,7 @@ from typing import Any
 from journeys.consent import statements
 from journeys.consent.rejected_events import opt_out_in
 from journeys.consent.rules import ConsentRules
+from journeys.events.id_rule import id_faults
 from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import ValidatedEvent, ValidEvent
@@ -25,6 +26,7 @@ class EventCheck:
         self, plan: TrackingPlan, rules: ConsentRules, unusable_cases: CaseCheck = lambda _name, _data: []
     ) -> None:
         self._table, self._rules, self._unusable_cases = plan.events, rules, unusable_cases
+        self._refuses_lookalikes = plan.ids == "refuse"
 
     def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:
         """Check by the plan. Only track calls must be planned; a page or screen call may be a signal."""
@@ -44,8 +46,9 @@ class EventCheck:
         return opt_out_in(self._rules, raw, kind, rules[0].signal if rules else name, message_id, sent_at)
 
     def faults(self, event: InboundEvent) -> tuple[str, ...]:
-        """Faults of the event's consent statements, and of a case that can never be the id of a run.
+        """Faults of the event's ids, its consent statements, and of a case that can never be the id of a run.
 
         No grant is guessed: an unclear one is a fault.
         """
-        return (*statements.statement_faults(self._rules, event), *self._unusable_cases(event.name, event.data))
+        ids = id_faults(event) if self._refuses_lookalikes else ()
+        return (*ids, *statements.statement_faults(self._rules, event), *self._unusable_cases(event.name, event.data))

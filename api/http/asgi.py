@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.metrics import Metrics
 from api.http.problems import ProblemError
@@ -30,13 +30,19 @@ _HEADERS_TOO_LARGE: Final = ProblemError(
 class AsgiApp:
     """The ASGI application that the server runs; `app` is the FastAPI application inside it, to which pages may be added.
 
-    `end_streams` ends open streams, which have no end of their own; the server calls it when it stops.
+    `end_streams` ends open streams, which have no end of their own; the server calls it when it stops. `operations` is the
+    application of the operations listener.
     """
 
     def __init__(
-        self, app: FastAPI, routes: Sequence[ScopedRoute], metrics: Metrics, end_streams: Callable[[], None]
+        self,
+        app: FastAPI,
+        routes: Sequence[ScopedRoute],
+        metrics: Metrics,
+        end_streams: Callable[[], None],
+        operations: ASGIApp,
     ) -> None:
-        self.app, self.end_streams = app, end_streams
+        self.app, self.end_streams, self.operations = app, end_streams, operations
         self._metrics = metrics
         fast = [(method, route) for route in routes if route.fast for method in route.methods or ()]
         self._exact = {(method, route.path): route for method, route in fast if "{" not in route.path}

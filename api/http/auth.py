@@ -23,6 +23,7 @@ from journeys.access.refusals import REFUSAL_SENTENCES, AccessRefusal
 from journeys.access.rules import RouteCall, refusal_of
 from store.access.keys import key_digest, keys_in_force
 from store.database import Database
+from store.errors import is_outage
 
 FRESH_SECONDS: Final = 2.0
 KEYLESS: Final = frozenset({Scope.ANYONE, Scope.LINK, Scope.TOKEN, Scope.SIGNATURE})
@@ -75,6 +76,18 @@ class KeyRegistry:
             raise forbidden(reason, f"The key is {_described(key)}; the route needs {_needed(scope)}.")
         request.scope[_KEY] = key
 
+    async def allows(self, request: Request, scope: Scope) -> bool:
+        """Whether a request has a key for this scope, for answers that say more with one. False while the table cannot be read."""
+        try:
+            await self.check(request, scope)
+        except ProblemError:
+            return False
+        except Exception as error:
+            if is_outage(error):
+                return False
+            raise
+        return True
+
     def forget(self) -> None:
         """Read the table again before the next request: a key was made, rotated or revoked here."""
         self._changes += 1
@@ -103,6 +116,12 @@ def forbidden(reason: AccessRefusal, detail: str = "") -> ProblemError:
 def request_key(request: Request) -> ApiKey:
     """The key that a request came with; its route has checked it."""
     key: ApiKey = request.scope[_KEY]
+    return key
+
+
+def key_of(request: Request) -> ApiKey | None:
+    """The key that a request came with; None on a route that reads no key."""
+    key: ApiKey | None = request.scope.get(_KEY)
     return key
 
 

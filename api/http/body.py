@@ -1,4 +1,4 @@
-"""Request bodies: bounded size, decompression, JSON.
+"""Request bodies: bounded size and time, decompression, JSON.
 
 Bodies that orjson rejects (lone surrogates, NaN, numbers beyond a double, bytes that are not UTF-8) are parsed again by the
 tolerant `json` module and marked `strange`, so that one bad string in a batch rejects only its own event.
@@ -6,19 +6,40 @@ tolerant `json` module and marked `strange`, so that one bad string in a batch r
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from api.http.arrivals import Arrivals, Owner
+from api.http.auth import key_of
+from api.http.networks import network_of, site_of
 from api.http.problems import ProblemError
+from journeys.access.callers import CallerKind
 from journeys.events.segment import FieldFault
 
 _GZIP = 16 + zlib.MAX_WBITS
+_AT_ONCE: Final = 0.0
+"""An instant of the event loop's clock that is past."""
+READING: Final = "tenure.reading"
+"""The entry of a request's ASGI scope that has its `BodyReading`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReading:
+    """How a body is read: where its bytes are counted, in how many seconds, and the time limit of the answer."""
+
+    arrivals: Arrivals
+    seconds: float
+    answer: asyncio.Timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +51,14 @@ class Json:
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """The decompressed body. Raises ProblemError if it is larger than `limit` bytes, incomplete or not decodable."""
+    """The decompressed body.
+
+    Raises ProblemError if it is larger than `limit` bytes, late, incomplete or not decodable.
+    """
     declared = request.headers.get("content-length", "0")
     if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
         raise too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise too_large(limit)
-            parts.append(part)
-    except ClientDisconnect as error:
-        raise ProblemError("malformed-request", "The connection ended before the body was complete.") from error
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    body = await _arrived(request, limit)
     match request.headers.get("content-encoding", "identity").lower():
         case "identity" | "":
             return body
@@ -54,6 +68,56 @@ async def read_bytes(request: Request, limit: int) -> bytes:
             raise ProblemError(
                 "unsupported-media-type", f"Content-Encoding {other[:40]} is not supported; send gzip or no encoding."
             )
+
+
+async def _arrived(request: Request, limit: int) -> bytes:
+    reading: BodyReading = request.scope[READING]
+    arrivals = reading.arrivals
+    parts: list[bytes] = []
+    async with _limited(reading) as time:
+        arrival = arrivals.begin(_owner_of(request), partial(time.reschedule, _AT_ONCE))
+        try:
+            async for part in request.stream():
+                arrivals.grow(arrival, len(part))
+                if arrival.bytes > limit:
+                    raise too_large(limit)
+                parts.append(part)
+        except ClientDisconnect as error:
+            raise ProblemError("malformed-request", "The connection ended before the body was complete.") from error
+        finally:
+            arrivals.end(arrival)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@asynccontextmanager
+async def _limited(reading: BodyReading) -> AsyncIterator[asyncio.Timeout]:
+    """The time limit of a body. That of the answer stands still meanwhile: a slow sender is not the database's fault.
+
+    Raises ProblemError: 408 for a late body, 429 for one that has to give way.
+    """
+    clock, began = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+    answer_at = reading.answer.when()
+    reading.answer.reschedule(None)
+    try:
+        async with asyncio.timeout(reading.seconds) as limit:
+            yield limit
+    except TimeoutError:
+        if limit.when() == _AT_ONCE:
+            raise ProblemError(
+                "quota-exceeded", "Too many bodies arrive slowly, and this one has to give way."
+            ) from None
+        raise ProblemError("late-body", f"The body was not complete within {reading.seconds:g} s.") from None
+    finally:
+        if answer_at is not None:
+            reading.answer.reschedule(answer_at + clock() - began)
+
+
+def _owner_of(request: Request) -> Owner:
+    """A secret or operator's key; a public key in one network; without a key the network."""
+    key, network = key_of(request), network_of(request)
+    if key is not None and key.kind is not CallerKind.PUBLIC:
+        return key.id, ""
+    return key.id if key is not None else "", site_of(network) or network
 
 
 def _unzip(body: bytes, limit: int) -> bytes:

@@ -30,6 +30,12 @@ class Limits(BaseSettings):
     in_flight_bytes: int = Field(
         64 * KB * KB, gt=0, description="Bytes of ingestion requests at the same time; more get 429."
     )
+    arriving_bytes: int = Field(
+        64 * KB * KB,
+        gt=0,
+        description="Bytes of bodies that arrive at the same time, each at least 16 KB; beyond them the key, or the network of a public key, with the most gets 429 for its slowest.",
+    )
+    body_seconds: float = Field(10, gt=0, description="Time after which a body that is not complete gets 408.")
     commits: int = Field(4, gt=0, description="Ingestion transactions at the same time.")
     merged: int = Field(100, gt=0, description="Most single calls that share one transaction.")
     backlog_seconds: float = Field(

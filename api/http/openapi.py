@@ -40,7 +40,7 @@ class Description:
             "GET",
             "/openapi.json",
             self.openapi,
-            Scope.ANYONE,
+            Scope.READ,
             summary="OpenAPI document",
             tag="Health",
             gives=dict[str, Any],

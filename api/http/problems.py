@@ -54,6 +54,7 @@ KINDS: Mapping[str, ProblemKind] = {
         ProblemKind("forbidden", 403, "The key does not allow this", "caller"),
         ProblemKind("not-found", 404, "Not found", "caller"),
         ProblemKind("method-not-allowed", 405, "The method is not allowed", "caller"),
+        ProblemKind("late-body", 408, "The body did not arrive in time", "caller"),
         ProblemKind("conflict", 409, "The current state does not allow this", "caller"),
         ProblemKind("clock-advancing", 409, "The test clock advances", "tenure", retry_after=1),
         ProblemKind("gone", 410, "It has expired", "caller"),
@@ -76,6 +77,7 @@ _BY_STATUS: Mapping[int, str] = {
     403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
+    408: "late-body",
     413: "too-large",
     415: "unsupported-media-type",
 }

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -16,9 +17,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from api.http.arrivals import Arrivals
 from api.http.auth import KEYLESS, KeyRegistry
-from api.http.body import parse_json, read_bytes, unstorable_values
+from api.http.body import READING, BodyReading, parse_json, read_bytes, unstorable_values
 from api.http.forms import FORM_LIMIT
+from api.http.limits import Limits
 from api.http.problems import ProblemError, problem_responses, translate
 from api.http.wrong_keys import WrongKeys
 from journeys.access.callers import KINDS_OF_SCOPE, CallerKind, Scope
@@ -32,7 +35,7 @@ _SCHEMES: Mapping[CallerKind, str] = {
     CallerKind.SECRET: "secretKey",
     CallerKind.OPERATOR: "operatorKey",
 }
-_USUAL = ("malformed-request", "too-large", "headers-too-large", "invalid-request", "store-unavailable")
+_USUAL = ("malformed-request", "too-large", "late-body", "headers-too-large", "invalid-request", "store-unavailable")
 _GUARDED = ("unauthenticated", "forbidden", "quota-exceeded")
 
 
@@ -95,11 +98,13 @@ class ScopedRoute(APIRoute):
         scope: Scope,
         keys: KeyRegistry,
         wrong_keys: WrongKeys,
+        arrivals: Arrivals,
         **options: Any,
     ) -> None:
         self.scope = scope
-        self._keys, self._wrong_keys = keys, wrong_keys
+        self._keys, self._wrong_keys, self._arrivals = keys, wrong_keys, arrivals
         self._seconds: float = options.pop("seconds")
+        self._body_seconds: float = options.pop("body_seconds")
         self.fast: bool = options.pop("fast")
         super().__init__(path, endpoint, **options)
         if self.fast:
@@ -112,7 +117,7 @@ class ScopedRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                async with asyncio.timeout(self._seconds):
+                async with self._time_limit(request.scope):
                     await self._keys.check(request, self.scope)
                     return await inner(_Bounded(request.scope, request.receive, limit))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
@@ -125,20 +130,28 @@ class ScopedRoute(APIRoute):
         request = Request(scope, receive)
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
-            async with asyncio.timeout(self._seconds):
+            async with self._time_limit(scope):
                 await self._keys.check(request, self.scope)
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = (await self._wrong_keys.delay(request, translate(error))).response()
         await response(scope, receive, send)
 
+    @asynccontextmanager
+    async def _time_limit(self, scope: AsgiScope) -> AsyncIterator[None]:
+        """The limit of the answer's time. It does not run while the body arrives, which has its own."""
+        async with asyncio.timeout(self._seconds) as answer:
+            scope[READING] = BodyReading(self._arrivals, self._body_seconds, answer)
+            yield
+
 
 class Routes:
-    """Collects the routes of one deployment, with their keys, time limit and delay of wrong keys in seconds."""
+    """Collects the routes of one deployment, with their keys and limits."""
 
-    def __init__(self, keys: KeyRegistry, *, seconds: float, wrong_key_seconds: float = 0) -> None:
-        self._keys, self._wrong_keys = keys, WrongKeys(wrong_key_seconds)
-        self._seconds = seconds
+    def __init__(self, keys: KeyRegistry, limits: Limits) -> None:
+        self._keys, self._wrong_keys = keys, WrongKeys(limits.wrong_key_seconds)
+        self._arrivals, self._body_seconds = Arrivals(limits.arriving_bytes), limits.body_seconds
+        self._seconds = limits.patience_seconds
         self.made: list[ScopedRoute] = []
 
     def add(
@@ -173,6 +186,8 @@ class Routes:
             scope=scope,
             keys=self._keys,
             wrong_keys=self._wrong_keys,
+            arrivals=self._arrivals,
+            body_seconds=self._body_seconds,
             seconds=seconds or self._seconds,
             fast=fast,
             methods=[method],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
+from api.http.auth import KeyRegistry
 from api.http.metrics import Metrics
 from api.http.pagination import json_response
+from api.http.problems import KINDS
 from api.http.routes import Routes
 from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
@@ -22,13 +24,17 @@ from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
+RETRY: Final = {"Retry-After": str(KINDS["store-unavailable"].retry_after)}
 
 
 class HealthRoutes:
     """Routes for monitoring the process."""
 
-    def __init__(self, database: Database, engine: RunCommands, intake: Intake, metrics: Metrics) -> None:
+    def __init__(
+        self, database: Database, engine: RunCommands, intake: Intake, metrics: Metrics, keys: KeyRegistry
+    ) -> None:
         self._database = database
+        self._keys = keys
         self._engine = engine
         self._intake = intake
         self._metrics = metrics
@@ -53,7 +59,7 @@ class HealthRoutes:
             "GET",
             "/metrics",
             self.metrics,
-            anyone,
+            Scope.READ,
             summary="Metrics for Prometheus",
             tag=TAG,
             fast=True,
@@ -66,15 +72,24 @@ class HealthRoutes:
         """The process answers. No other component is checked, so that their outage does not restart this process."""
         return json_response({"status": "ok"})
 
-    async def ready(self, _: Request) -> Response:
-        """Each component is checked by itself, within 3 s. Requests that arrive during a check share its result."""
+    async def ready(self, request: Request) -> Response:
+        """The status; with an operator's key for `read` also each check. Requests that arrive during a check share it."""
+        return await self._readiness(in_depth=await self._keys.allows(request, Scope.READ))
+
+    async def ready_in_depth(self, _: Request) -> Response:
+        """The status and each check, for the operations listener."""
+        return await self._readiness(in_depth=True)
+
+    async def _readiness(self, *, in_depth: bool) -> Response:
+        """Each component is checked by itself, within 3 s."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_both())
         store, engine = await asyncio.shield(self._checking)
         checks: dict[str, Any] = {**store, "temporal": engine}
         statuses = {check["status"] for check in checks.values()}
         status = next(level for level in ("failing", "degraded", "ok") if level in statuses)
-        return json_response({"status": status, "checks": checks}, 503 if status == "failing" else 200)
+        answer = {"status": status, "checks": checks} if in_depth else {"status": status}
+        return json_response(answer, 503, RETRY) if status == "failing" else json_response(answer)
 
     async def _check_both(self) -> tuple[dict[str, Any], dict[str, str]]:
         # One at a time: the route needs no key, and a flood of requests would take every connection of ingestion.

@@ -105,7 +105,8 @@ class Readiness(BaseModel):
     """`failing` is answered with 503, `degraded` with 200: events are accepted without Temporal, and a backlog is no fault."""
 
     status: Literal["ok", "degraded", "failing"]
-    checks: dict[str, HealthCheck]
+    checks: dict[str, HealthCheck] | None = None
+    """Only for an operator's key with the scope `read`, and on the operations listener."""
 
 
 class Liveness(BaseModel):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from journeys.events.id_rule import IdRule
 from journeys.events.validation import EventTable, ValidatedEvent
 from journeys.language.actions import Model, Name, Scalar, Text, listed
 from journeys.language.definition import Journey
@@ -117,6 +118,7 @@ class TrackingPlan(Model):
     """The content of `catalog/tracking-plan.yaml`. An event may have a signal's own name or a tool's."""
 
     version: Annotated[int, Field(ge=1)] = 1
+    ids: IdRule = "refuse"
     sources: dict[Name, Text] = {}
     roles: tuple[Name, ...] = ()
     profile: Fields = {}

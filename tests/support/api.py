@@ -119,7 +119,7 @@ async def client(app: AsgiApp, key: str = OPERATE) -> AsyncIterator[httpx.AsyncC
     made = httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key, ""))
     async with app.app.router.lifespan_context(app.app), made:
         yield made
-        keep_metrics((await made.get("/metrics")).content)
+        keep_metrics((await made.get("/metrics", auth=(OPERATE, ""))).content)
 
 
 @contextlib.contextmanager
@@ -133,6 +133,6 @@ def served(app: AsgiApp) -> Iterator[str]:
         time.sleep(0.01)
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield url
-    keep_metrics(httpx.get(f"{url}/metrics").content)
+    keep_metrics(httpx.get(f"{url}/metrics", auth=(OPERATE, "")).content)
     server.should_exit = True
     thread.join()

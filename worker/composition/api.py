@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
 
@@ -94,6 +94,42 @@ class _Server(uvicorn.Server):
         self.handle_exit(number, None)
 
 
+class _OperationsServer(uvicorn.Server):
+    """Ends with the API's server, which gets the signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _operations_listener(settings: Settings, app: AsgiApp) -> AsyncIterator[None]:
+    """Serve the operations application while the body runs, if it has an address."""
+    if settings.operations_address is None:
+        yield
+        return
+    host, _, port = settings.operations_address.rpartition(":")
+    config = uvicorn.Config(
+        app.operations,
+        host=host.strip("[]"),
+        port=int(port),
+        http=HeadLimitProtocol,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _OperationsServer(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
 async def serve_api(settings: Settings) -> None:
     """Serve until a signal; then take no new connection and answer the requests in hand. Raises SettingsError."""
     limits = Limits()
@@ -101,8 +137,9 @@ async def serve_api(settings: Settings) -> None:
     limit_statement_time(database, limits.patience_seconds)
     measure_on_connect(database)
     CLOCK.offset = timedelta(seconds=settings.clock_offset_seconds)
+    app = application(settings, database, limits)
     config = uvicorn.Config(
-        application(settings, database, limits),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         http=HeadLimitProtocol,
@@ -115,7 +152,8 @@ async def serve_api(settings: Settings) -> None:
         timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
     )
     log.info("api.starting", host=settings.api_host, port=settings.api_port)
-    await _Server(config).serve()
+    async with _operations_listener(settings, app):
+        await _Server(config).serve()
     await database.close()
     log.info("api.stopped")
 

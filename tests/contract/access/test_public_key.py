@@ -126,6 +126,27 @@ async def test_a_signed_in_user_is_named_with_their_hash_which_is_not_stored(api
     assert (await profile(api, "ada"))["email"] == "ada@example.com"
 
 
+async def test_the_hash_is_not_stored_with_an_event_of_a_secret_key_either(api, sender, key, db):
+    """A server that forwards calls of browsers sends their hashes too."""
+    proof = signed_in(key, "ada")
+    for client, message in ((api, "by-operator"), (sender, "by-write-key")):
+        context = {"userHash": proof["userHash"], "locale": "de"}
+        call = {
+            "event": "feature_used",
+            "properties": {"feature": "x"},
+            **proof,
+            "context": context,
+            "messageId": message,
+        }
+        assert (await client.post("/v1/track", json=call)).status_code == 200
+        ((_, _, stored_context),) = await stored(db, message)
+        assert "userHash" not in str(stored_context)
+        assert "locale" in str(stored_context)
+    rows = await db.fetch("SELECT to_jsonb(e)::text AS event FROM events e WHERE message_id LIKE 'by-%'")
+    assert len(rows) == 2
+    assert not any(proof["userHash"] in row["event"] for row in rows)
+
+
 @pytest.mark.parametrize("place", ["event", "context", "text"])
 async def test_the_hash_of_a_quarantined_event_is_shown_to_no_key_and_still_proves_its_user(api, web, key, db, place):
     """A key with the scope `read` sees the quarantine, and may not act for the user."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -14,11 +13,11 @@ import pytest_asyncio
 from api.events.network_lines import WAIT_SECONDS
 from api.events.quotas import SITE_NETWORKS
 from api.events.screening import REFUSAL_SECONDS
-from api.http.asgi import AsgiApp
 from api.http.limits import Limits
 from journeys.access.user_hash import user_hash
 from tests.support.api import WRITE, application, client
 from tests.support.api_keys import MadeForTests, make_api_key
+from tests.support.unfinished import unfinished, visitor_locked
 
 FEW: dict[str, Any] = {
     "public_requests": 1_000_000,
@@ -166,55 +165,41 @@ async def test_the_networks_of_one_site_are_counted_together(narrow):
     assert answers == [200] * SITE_NETWORKS + [429] * SITE_NETWORKS
 
 
-@contextlib.asynccontextmanager
-async def stalled(app: AsgiApp, key: str, networks: Sequence[str]) -> AsyncIterator[list[asyncio.Task[int]]]:
-    """One request from each network that has sent its head and holds its body back: their answers' statuses."""
-    ended = asyncio.Event()
-
-    async def send(network: str) -> int:
-        async def receive() -> dict[str, Any]:
-            waiting.add(network)
-            await ended.wait()
-            return {"type": "http.disconnect"}
-
-        async def answer(message: Any) -> None:
-            status.append(message.get("status", 0))
-
-        status: list[int] = []
-        headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-length", b"10")]
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/v1/page", "raw_path": b"/v1/page", "query_string": b"", "root_path": "", "headers": headers,
-            "client": (network, 1), "server": ("127.0.0.1", 80), "state": {},
-        }  # fmt: skip
-        await app(scope, receive, answer)
-        return status[0]
-
-    waiting = set[str]()
-    requests = [asyncio.create_task(send(network)) for network in networks]
-    while len(waiting) + sum(request.done() for request in requests) < len(networks):
-        await asyncio.sleep(0.01)
-    yield requests
-    ended.set()
-    await asyncio.gather(*requests)
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.01)
 
 
 async def test_requests_of_strangers_that_do_not_end_leave_room_for_those_of_servers(database_url):
-    app = application(database_url, limits=Limits(in_flight=8))
+    app = application(database_url, limits=Limits(in_flight=8, commits=8))
     async with client(app) as operator:
         key = await make_api_key(operator, "website", "public")
-        async with stalled(app, key.secret, [f"203.0.113.{n}" for n in range(8)]) as requests:
-            done = [request.result() for request in requests if request.done()]
-            assert done == [429] * 4, "half of the room is for strangers"
+        async with unfinished(app, key.secret) as requests, visitor_locked(database_url, app, key.secret) as blocked:
+            for n in range(8):
+                requests.complete(f"203.0.113.{n}")
+
+            async def half_are_refused() -> bool:
+                return await blocked() > 0 and len(requests.statuses) == 4
+
+            await until(half_are_refused)
+            assert requests.statuses == [429] * 4, "half of the room is for strangers"
             event = {"event": "pricing_viewed", "userId": "ada"}
             assert (await operator.post("/v1/track", json=event, auth=(WRITE, ""))).status_code == 200
 
 
 async def test_the_networks_of_one_site_wait_in_one_line(database_url):
-    app = application(database_url, limits=Limits(network_in_flight=2))
+    app = application(database_url, limits=Limits(network_in_flight=2, commits=8))
     async with client(app) as operator:
         key = await make_api_key(operator, "website", "public")
-        async with stalled(app, key.secret, ["2001:db8:1:1::1", "2001:db8:1:2::1"]):
+        async with unfinished(app, key.secret) as requests, visitor_locked(database_url, app, key.secret) as blocked:
+            for n in (1, 2):
+                requests.complete(f"2001:db8:1:{n}::1")
+
+                async def waits(number: int = n) -> bool:
+                    return bool(await blocked() == number)
+
+                await until(waits)
             transport = httpx.ASGITransport(app, client=("2001:db8:1:3::1", 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key.secret, "")) as visitor:
                 line = asyncio.create_task(visitor.post("/v1/page", json={"anonymousId": "v-1"}))
@@ -230,7 +215,13 @@ async def test_a_request_that_waits_long_for_its_network_is_refused_as_the_netwo
     app = application(database_url, limits=Limits(network_in_flight=1, patience_seconds=WAIT_SECONDS + 2))
     async with client(app) as operator:
         key = await make_api_key(operator, "website", "public")
-        async with stalled(app, key.secret, ["203.0.113.1"]):
+        async with unfinished(app, key.secret) as requests, visitor_locked(database_url, app, key.secret) as blocked:
+            requests.complete("203.0.113.1")
+
+            async def waits() -> bool:
+                return bool(await blocked() == 1)
+
+            await until(waits)
             transport = httpx.ASGITransport(app, client=("203.0.113.1", 2))
             async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key.secret, "")) as visitor:
                 answer = await visitor.post("/v1/page", json={"anonymousId": "v-1"})

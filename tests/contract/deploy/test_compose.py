@@ -57,6 +57,41 @@ def test_every_long_running_service_has_a_health_check_and_restarts(services):
             assert service["restart"] == "unless-stopped", name
 
 
+PINNED = re.compile(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}")
+
+
+def test_every_image_is_pinned_by_tag_and_digest(services):
+    images = {name: service["image"] for name, service in services.items() if name not in OURS}
+    images |= {
+        f"FROM {n}": name for n, name in enumerate(re.findall(r"(?m)^FROM (\S+)", (ROOT / "Dockerfile").read_text()))
+    }
+    assert len(images) == 5
+    assert [name for name, image in images.items() if not PINNED.fullmatch(image)] == []
+
+
+def test_uv_is_installed_by_the_hashes_of_its_files_only():
+    requirement, *hashes = (ROOT / ".ci" / "uv.txt").read_text().replace("\\\n", "").splitlines()[1].split()
+    assert re.fullmatch(r"uv==[\d.]+", requirement)
+    assert len(hashes) > 10
+    assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", item) for item in hashes)
+    for file in ("Dockerfile", "Makefile"):
+        installs = re.findall(r"pip install .*", (ROOT / file).read_text())
+        assert installs
+        assert all("--require-hashes -r" in line and "uv.txt" in line for line in installs)
+
+
+def test_every_container_is_read_only_without_capabilities_and_limited(services):
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert any(mount.startswith("/tmp") for mount in service["tmpfs"]), name
+        assert not service.get("privileged"), name
+    assert {name for name, service in services.items() if "cap_add" in service} == {"postgres"}
+
+
 def test_persistent_data_is_in_named_volumes(services):
     named = set(compose(KEYS)["volumes"])
     for name in ("postgres", "temporal", "mail"):

@@ -229,3 +229,14 @@ async def test_an_invalid_signal_is_refused(sender, signal):
     refused = await sender.post("/v1/users/u/signals", json=signal)
     assert refused.status_code in {400, 422}
     assert refused.json()["errors"]
+
+
+async def test_an_event_whose_id_looks_like_another_is_quarantined_and_names_nobody(api, db):
+    for path, call in (
+        ("/v1/track", {"event": "setup_completed", "userId": "ad\u200ba"}),
+        ("/v1/users/ad%E2%80%8Ba/signals", {"name": "setup_completed"}),
+    ):
+        answer = await api.post(path, json=call)
+        assert answer.status_code in {200, 202}, answer.text
+        assert answer.json()["quarantined"] == ["userId contains U+200B, which cannot be seen"]
+    assert await db.fetchval("SELECT count(*) FROM identities WHERE value = 'ad\u200ba'") == 0

@@ -47,6 +47,22 @@ async def test_a_key_is_accepted_as_a_bearer_token(api, key):
     assert taken.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+async def test_metrics_and_description_need_an_operators_key(api, app, path):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as stranger:
+        assert (await stranger.get(path)).status_code == 401
+        assert (await stranger.get(path, auth=(WRITE, ""))).status_code == 403
+    assert (await api.get(path)).status_code == 200
+
+
+async def test_readiness_tells_its_checks_only_to_an_operators_key(api, app):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as stranger:
+        for auth in (None, (WRITE, ""), ("wrong", "")):
+            answer = await stranger.get("/readyz", auth=auth)
+            assert (answer.status_code, list(answer.json())) == (200, ["status"])
+    assert "database" in (await api.get("/readyz")).json()["checks"]
+
+
 async def test_unknown_paths_and_methods_get_problem_documents(api):
     unknown = await api.get("/v1/nothing")
     wrong = await api.delete("/v1/batch")
@@ -87,10 +103,14 @@ def test_api_and_worker_refuse_development_keys_in_production(module):
     assert "TENURE_LINK_KEYS" in ended.stderr
 
 
-def test_the_process_starts_without_database_or_temporal_and_stops_cleanly_on_sigterm(tmp_path, unused_tcp_port):
+def test_the_process_starts_without_database_or_temporal_and_stops_cleanly_on_sigterm(
+    tmp_path, unused_tcp_port_factory
+):
+    unused_tcp_port, operations_port = unused_tcp_port_factory(), unused_tcp_port_factory()
     process = start_api(
         tmp_path,
         API_PORT=str(unused_tcp_port),
+        OPERATIONS_ADDRESS=f"127.0.0.1:{operations_port}",
         DATABASE_URL="postgresql://127.0.0.1:1/none",
         TEMPORAL_ADDRESS="127.0.0.1:1",
     )
@@ -105,7 +125,17 @@ def test_the_process_starts_without_database_or_temporal_and_stops_cleanly_on_si
             assert process.poll() is None
             time.sleep(0.1)
     ready = httpx.get(f"{url}/readyz", timeout=30)
-    assert (ready.status_code, ready.json()["status"]) == (503, "failing")
+    assert (ready.status_code, ready.json()) == (503, {"status": "failing"})
+    assert int(ready.headers["retry-after"]) > 0
+    for path in ("/metrics", "/openapi.json"):
+        assert httpx.get(f"{url}{path}").status_code == 401
+    operations = f"http://127.0.0.1:{operations_port}"
+    in_depth = httpx.get(f"{operations}/readyz", timeout=30)
+    assert (in_depth.status_code, in_depth.json()["checks"]["database"]["status"]) == (503, "failing")
+    assert b"tenure_http_requests" in httpx.get(f"{operations}/metrics").content
+    assert httpx.get(f"{operations}/openapi.json").json()["openapi"].startswith("3.1")
+    for path in ("/v1/tasks", "/v1/track"):
+        assert httpx.get(f"{operations}{path}").status_code == 404, "it has no other routes"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""Heads of requests: one without an end, or without haste, ends its connection."""
+"""Limits of connections: heads without an end or without haste, and bodies that nobody reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import uvicorn
 
 from api.http import head_limit
+from api.http.arrivals import LEAST, Arrivals
 from api.http.head_limit import MAX_HEAD, HeadLimitProtocol
 
 
 async def app(scope, receive, send) -> None:
     body = b""
-    while (message := await receive())["type"] == "http.request":
+    while scope["path"] != "/refused" and (message := await receive())["type"] == "http.request":
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
@@ -93,3 +94,46 @@ async def test_a_slow_answer_is_no_slow_head(port, monkeypatch):
         await asyncio.sleep(0.4)
         writer.write(b"y")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_heads_beyond_the_limit_of_the_process_take_room_from_the_slowest(port, monkeypatch):
+    monkeypatch.setattr(HeadLimitProtocol, "heads", Arrivals(2 * LEAST))
+    async with connected(port) as (slow, slow_writer), connected(port) as (second, second_writer):
+        slow_writer.write(b"GET / HTTP/1.1\r\n")
+        second_writer.write(b"GET / HTTP/1.1\r\n")
+        await asyncio.sleep(0.1)
+        slow_writer.write(b"Host: x\r\n")
+        await asyncio.sleep(0.1)
+        async with connected(port) as (reader, writer), asyncio.timeout(5):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert (await second.read()).startswith(b"HTTP/1.1 408"), "it has waited longest for its next piece"
+        slow_writer.write(b"\r\n")
+        assert (await slow.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_refused_request_whose_body_does_not_end_loses_its_connection(port, monkeypatch):
+    """Each byte would put off the end of a connection that is kept alive."""
+    monkeypatch.setattr(head_limit, "UNREAD_SECONDS", 0.5)
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        end = asyncio.create_task(reader.read())
+        async with asyncio.timeout(5):
+            while not end.done():
+                writer.write(b"x")
+                await asyncio.sleep(0.1)
+        with contextlib.suppress(ConnectionError):
+            await end
+
+
+async def test_a_refused_request_whose_body_ends_keeps_its_connection(port, monkeypatch):
+    monkeypatch.setattr(head_limit, "UNREAD_SECONDS", 0.3)
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
+        assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+        writer.write(b"y")
+        await asyncio.sleep(0.5)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")

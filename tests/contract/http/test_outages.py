@@ -67,6 +67,7 @@ async def test_every_route_answers_503_with_retry_after_when_the_database_is_dow
                 query = {"name": "x", "template": "a/b", "by": "dana", "message_id": "x", "token": BROWSER}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
+                assert int(answer.headers["retry-after"]) > 0, path
                 if route.path != "/readyz" and method != "HEAD":
                     assert asks_to_retry(answer), path
 

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from api.http.auth import KEYLESS, BootstrapKeys, KeyRegistry
+from api.http.limits import Limits
 from api.http.routes import Routes, ScopedRoute
 from journeys.access.callers import NOBODY, Scope
 from journeys.access.rules import RouteCall, refusal_of
@@ -25,7 +26,7 @@ from tests.support.routes import sample_path
 NOWHERE = "postgresql://nowhere/none"
 ROUTES: dict[Scope, set[str]] = {
     Scope.ANYONE: {
-        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /metrics", "GET /openapi.json", "GET /readyz", "OPTIONS /v1/front/inbox",
+        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
         "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen",
     },
@@ -48,7 +49,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/accounts/{id:id}/signals", "POST /v1/users/{id:id}/signals", "PUT /v1/users/{id:id}/consents",
     },
     Scope.READ: {
-        "GET /v1/accounts/{id:id}", "GET /v1/accounts/{id:id}/journeys", "GET /v1/consents/log", "GET /v1/conversations", "GET /v1/dead-letters",
+        "GET /metrics", "GET /openapi.json", "GET /v1/accounts/{id:id}", "GET /v1/accounts/{id:id}/journeys", "GET /v1/consents/log", "GET /v1/conversations", "GET /v1/dead-letters",
         "GET /v1/feed", "GET /v1/feed/push", "GET /v1/holds", "GET /v1/journeys", "GET /v1/journeys/{key}",
         "GET /v1/journeys/{key}/diagram", "GET /v1/journeys/{key}/versions", "GET /v1/messages",
         "GET /v1/messages/{id}/why", "GET /v1/parked", "GET /v1/parked/{id}", "GET /v1/quarantine", "GET /v1/quarantine/names", "GET /v1/quarantine/{id}",
@@ -114,7 +115,7 @@ def test_every_route_has_a_row_and_no_row_is_without_a_route():
 def test_a_route_without_a_scope_cannot_be_made():
     registry = KeyRegistry(Database(NOWHERE), BootstrapKeys(write="w", operator="o"), in_production=False)
     with pytest.raises(TypeError, match="scope"):
-        Routes(registry, seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
+        Routes(registry, Limits()).add("GET", "/x", lambda: None, summary="", tag="")
 
 
 @pytest.mark.parametrize("name", KEYED)

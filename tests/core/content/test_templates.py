@@ -283,6 +283,53 @@ def test_an_unsafe_link_in_a_body_is_a_fault(rendered):
         rendered("[go]({{ plan }})", data={"plan": "javascript:alert(1)"})
 
 
+ESCAPED = {
+    "a blank": ("T 1001", "T%201001"),
+    "another path": ("a/../b?x=1#y", "a%2F..%2Fb%3Fx%3D1%23y"),
+    "two parameters": ("1&admin=true", "1%26admin%3Dtrue"),
+    "an escape": ("100%20", "100%2520"),
+    "a plus": ("a+b", "a%2Bb"),
+    "a line break and a tab": ("a\r\nb\tc", "a%0D%0Ab%09c"),
+    "quotes and brackets": ("\"<a>'()[]\\\\", "%22%3Ca%3E%27%28%29%5B%5D%5C%5C"),
+    "letters beyond ASCII": ("Größe 日本", "Gr%C3%B6%C3%9Fe%20%E6%97%A5%E6%9C%AC"),
+    "unreserved characters": ("a-b.c_d~e", "a-b.c_d~e"),
+    "a private character of ours": ("a\ue02fb", "a%2Fb"),
+}
+
+
+@pytest.mark.parametrize("place", ["{{ plan }}/confirm", "x?ticket={{ plan }}&by=mail", "x#{{ plan }}"])
+@pytest.mark.parametrize(("value", "escaped"), ESCAPED.values(), ids=ESCAPED)
+def test_a_value_in_a_url_is_escaped_where_it_stands_and_ends_no_part_of_it(rendered, place, value, escaped):
+    url = f"https://app.example/tickets/{place}"
+    content = rendered(f"[go]({url})", action=f'{{label: Go, url: "{url}"}}', data={"plan": value})
+    assert content.action_url == url.replace("{{ plan }}", escaped)
+    assert content.blocks[0].items[0][0].url == content.action_url
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://app.example/a b?x=ä&y=1#z", "https://app.example/a%20b?x=%C3%A4&y=1#z"),
+        ("https://app.example/a%20b?x=1+2", "https://app.example/a%20b?x=1+2"),
+    ],
+)
+def test_a_value_that_is_a_whole_url_keeps_its_parts(listed, url, sent):
+    action = '{label: Go, url: "{{ plan }}"}'
+    assert listed("[app.example]", action=action, data={"plan": url}).action_url == sent
+
+
+def test_a_value_that_its_author_has_encoded_is_not_encoded_once_more(rendered):
+    for written, sent in (
+        ("{{ plan | url_encode }}", "a%2Fb+c%2B%25"),
+        ("{% capture c %}{{ plan | url_encode }}{% endcapture %}{{ c }}", "a%2Fb+c%2B%25"),
+        ("{{ plan | url_encode | upcase }}", "A%252FB%2BC%252B%2525"),
+    ):
+        action = f'{{label: Go, url: "https://app.example/{written}"}}'
+        assert rendered(action=action, data={"plan": "a/b c+%"}).action_url == f"https://app.example/{sent}"
+    shown = rendered("{{ plan | url_encode }}", data={"plan": "a/b c+%"})
+    assert markup.markup_text(shown.blocks) == "a%2Fb+c%2B%25"
+
+
 # -- targets of links ------------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,17 @@
 """The search for a Temporal server: its order, and the error when there is none."""
 
+import hashlib
+import io
 import os
 import stat
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from worker.stack.temporal import binary as temporal_binary
+from worker.stack.temporal import download as temporal_download
 from worker.stack.temporal.binary import find_server, find_temporal, inspect
 from worker.stack.temporal.build import NoTemporalError, cache_folder
 
@@ -21,7 +27,7 @@ def machine(tmp_path, monkeypatch):
     path.mkdir()
     monkeypatch.setenv("PATH", str(path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(temporal_binary, "DOWNLOAD_SITE", "http://127.0.0.1:9/")
+    monkeypatch.setattr(temporal_download, "RELEASE", "http://127.0.0.1:9/")
     return path
 
 
@@ -123,3 +129,66 @@ def test_a_program_that_is_not_temporal_is_refused(tmp_path, answer):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be run"):
         inspect(tmp_path / "missing")
+
+
+# -- the download ----------------------------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def release(machine, tmp_path, monkeypatch):
+    """A release with one archive for a platform, served on this machine; its SHA-256."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    script = f"#!/bin/sh\necho '{NEW}'\n".encode()
+    member = tarfile.TarInfo("temporal")
+    member.size = len(script)
+    name = f"temporal_cli_{temporal_download.CLI_VERSION}_plan9_mips.tar.gz"
+    with tarfile.open(folder / name, "w:gz") as archive:
+        archive.addfile(member, io.BytesIO(script))
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "checksums.txt").write_text(f"{'0' * 64}  other.tar.gz\n{digest}  {name}\n")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever).start()
+    monkeypatch.setattr(temporal_download, "RELEASE", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(temporal_download, "this_platform", lambda: "plan9_mips")
+    yield digest
+    server.shutdown()
+    server.server_close()
+
+
+def known_list():
+    return hashlib.sha256((cache_folder().parents[2] / "release" / "checksums.txt").read_bytes()).hexdigest()
+
+
+async def test_the_download_is_used_if_it_has_our_checksum(release, monkeypatch):
+    monkeypatch.setattr(temporal_download, "ARCHIVES", {"plan9_mips": release})
+    binary, messages = await find()
+    assert (binary.kind, binary.path) == ("cli", (cache_folder() / "temporal").resolve())
+    assert any("downloading the Temporal CLI" in line for line in messages)
+
+
+async def test_a_download_with_another_checksum_is_never_unpacked(release, monkeypatch):
+    monkeypatch.setattr(temporal_download, "ARCHIVES", {"plan9_mips": "0" * 64})
+    with pytest.raises(NoTemporalError, match=f"has the SHA-256 {release}, not 0{{64}}: it was not unpacked"):
+        await find()
+    assert [path.name for path in cache_folder().iterdir()] == [".lock"]
+
+
+async def test_other_platforms_are_compared_with_the_releases_list_if_that_has_our_checksum(release, monkeypatch):
+    monkeypatch.setattr(temporal_download, "ARCHIVES", {})
+    with pytest.raises(NoTemporalError, match=r"checksums.txt of the release is not the one that we know"):
+        await find()
+    monkeypatch.setattr(temporal_download, "CHECKSUMS", known_list())
+    assert (await find())[0].kind == "cli"
+
+
+async def test_a_platform_that_the_release_does_not_have_is_named(release, monkeypatch):
+    monkeypatch.setattr(temporal_download, "CHECKSUMS", known_list())
+    monkeypatch.setattr(temporal_download, "this_platform", lambda: "sunos_sparc")
+    with pytest.raises(NoTemporalError, match=r"the release has no temporal_cli_.*_sunos_sparc\.tar\.gz"):
+        await find()

@@ -10,13 +10,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import httpx
 
 from worker.stack.temporal.build import (
     SERVER,
@@ -28,12 +25,10 @@ from worker.stack.temporal.build import (
     cache_folder,
     one_at_a_time,
     print_progress,
-    watched,
 )
+from worker.stack.temporal.download import CLI_VERSION, DownloadError, download
 
 MINIMUM = (1, 32)
-DOWNLOAD_SITE = "https://temporal.download/"
-PROBE_SECONDS = 15.0
 DOWNLOAD_SECONDS = 300.0
 
 
@@ -47,7 +42,7 @@ class TemporalBinary:
 
 
 async def find_temporal(named: Path | None = None, *, say: ProgressReport = print_progress) -> TemporalBinary:
-    """The first that works of: named by a setting, on PATH, cached, downloaded by the SDK, built with Go.
+    """The first that works of: named by a setting, on PATH, cached, downloaded, built with Go.
 
     Raises NoTemporalError with the reason of each attempt.
     """
@@ -152,29 +147,13 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
 
 
 async def _downloaded(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
-    """Let the SDK download the CLI. It does so only by starting it, which a child process does once."""
+    say(f"temporal: downloading the Temporal CLI {CLI_VERSION} (45 MB, once)")
     try:
-        async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
-            await asyncio.wait_for(client.head(DOWNLOAD_SITE), PROBE_SECONDS)
-    except (httpx.HTTPError, TimeoutError):
-        reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached")
+        path = await asyncio.wait_for(download(cache_folder()), DOWNLOAD_SECONDS)
+    except (DownloadError, OSError, TimeoutError) as error:
+        reasons.append(f"download: {str(error) or type(error).__name__}")
         return None
-    say("temporal: downloading the Temporal CLI (about 100 MB, once)")
-    return await _run_download(reasons, say)
-
-
-async def _run_download(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
-    folder = cache_folder() / "download"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "worker.stack.temporal.download", str(folder)]
-    code, output = await watched(command, "temporal: downloading", DOWNLOAD_SECONDS, say)
-    files = [path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK)]
-    if not files:
-        reasons.append(f"download: failed ({code}): {output[-200:]}")
-        return None
-    target = files[0].replace(cache_folder() / "temporal")
-    shutil.rmtree(folder, ignore_errors=True)
-    return _usable(target, "download", reasons)
+    return _usable(path, "download", reasons)
 
 
 async def _built(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
