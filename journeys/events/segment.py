@@ -5,12 +5,13 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, get_args
 
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.reading_notes import NOTES, noted, unread_note
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
@@ -40,14 +41,17 @@ def read_call(
     *,
     plan: EventPlan,
     own_id: Callable[[Mapping[str, Any], bool], str],
+    notes: Sequence[str] = (),
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
-    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp.
+    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` say what of the
+    batch's envelope could not be read; they are kept in the event's context with its own.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
     faults: list[FieldFault] = []
+    unread = list(notes)
     call_kind = kind or raw.get("type")
     if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
@@ -60,15 +64,10 @@ def read_call(
     previous_id = read_identity(raw, "previousId", faults) if call_kind == "alias" else None
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
-    context = read_object(raw, "context", faults) or None
+    context = _context(raw, unread)
     timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
     sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
-    if user_id is None and anonymous_id is None:
-        faults.append(FieldFault("userId", "userId or anonymousId is needed"))
-    if call_kind == "group" and account_id is None:
-        faults.append(FieldFault("groupId", "is needed in a group call"))
-    if call_kind == "alias" and (previous_id is None or user_id is None):
-        faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
+    faults += _missing(call_kind, user_id, anonymous_id, account_id, previous_id)
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
@@ -85,12 +84,24 @@ def read_call(
         previous_id=previous_id,
         data=planned.properties,
         traits=traits,
-        context=context,
+        context=noted(context, unread),
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
         trace=trace,
         raw=_with_kind(raw, kind),
     )
+
+
+def _missing(
+    kind: str, user_id: str | None, anonymous_id: str | None, account_id: str | None, previous_id: str | None
+) -> Iterator[FieldFault]:
+    """Faults of a call that lacks the ids without which it is about nobody."""
+    if user_id is None and anonymous_id is None:
+        yield FieldFault("userId", "userId or anonymousId is needed")
+    if kind == "group" and account_id is None:
+        yield FieldFault("groupId", "is needed in a group call")
+    if kind == "alias" and (previous_id is None or user_id is None):
+        yield FieldFault("previousId", "previousId and userId are needed in an alias call")
 
 
 def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:
@@ -165,14 +176,25 @@ def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str
 
 
 def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:
-    """The object in a field of a call; empty without one. Anything else is added to `faults`."""
+    """The object in a field of a call; empty without one. Anything else is added to `faults`.
+
+    `[]` is empty too: PHP's encoder writes a map without entries so.
+    """
     value = raw.get(key)
-    if value is None:
+    if value is None or value == []:
         return {}
     if not isinstance(value, dict):
         faults.append(FieldFault(key, "must be a JSON object"))
         return {}
     return value
+
+
+def _context(raw: Mapping[str, Any], unread: list[str]) -> dict[str, Any]:
+    """The context of a call without notes of its sender's. What is no object is noted: the event itself is good."""
+    faults: list[FieldFault] = []
+    context = read_object(raw, "context", faults)
+    unread += [unread_note("context", raw.get("context"), "is not an object and was left out") for _ in faults]
+    return {name: value for name, value in context.items() if name != NOTES} if NOTES in context else context
 
 
 def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
