@@ -141,9 +141,7 @@ class QuarantineRoutes:
         except ProblemError as refusal:
             raise StillRefused("The event is still refused.", refusal.errors) from refusal
         if isinstance(event, RejectedEvent):
-            raise StillRefused(
-                "The event still fails the tracking plan.", [{"detail": fault} for fault in event.faults]
-            )
+            raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
         if await self._screening.is_unproven(key, event):
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event

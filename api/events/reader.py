@@ -68,12 +68,10 @@ class RefusedCall:
         return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=True)
 
     def problem(self) -> ProblemError:
-        """The 400 or 403 for the call, with every fault."""
-        if self.is_forbidden:
-            return ProblemError(
-                "forbidden", "The key may not send this. Nothing was stored.", faults_for_caller(self.faults)
-            )
-        return refused_call(self.faults)
+        """The 403 for a call that its key may not send, with every fault."""
+        return ProblemError(
+            "forbidden", "The key may not send this. Nothing was stored.", faults_for_caller(self.faults)
+        )
 
 
 class Reader:
@@ -83,11 +81,15 @@ class Reader:
         self._limits, self._check, self._permissions = limits, check, permissions
 
     def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
-        """Read a single call. Raises ProblemError with every fault; then nothing is stored."""
-        event = self._read(parsed.value, kind, trace, key, BatchEnvelope(), strange=parsed.strange)
-        if isinstance(event, RefusedCall):
+        """Read a single call as a batch of one. Raises ProblemError if its key may not send it; then nothing is stored."""
+        raw = parsed.value
+        event = self._read(raw, kind, trace, key, BatchEnvelope(), strange=parsed.strange)
+        if not isinstance(event, RefusedCall):
+            return event
+        if event.is_forbidden:
             raise event.problem()
-        return event
+        rejected = _malformed({**raw, "type": kind} if isinstance(raw, dict) else raw, event.faults, key)
+        return replace(rejected, opt_out=event.opt_out)
 
     def batch(self, parsed: Json, key: ApiKey, trace: str | None = None) -> ParsedBatch:
         """Read all elements of a batch. Raises ProblemError if the body has no batch."""

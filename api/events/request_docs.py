@@ -39,6 +39,10 @@ _NEEDED_ID = {**_NAME, "type": ["string", "integer"]}
 _ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
 _OBJECT: dict[str, Any] = {"type": ["object", "null"]}
 _CONTEXT = {"description": "An object. Anything else is left out, and noted on the event."}
+_INSTANT = {
+    "description": "ISO 8601, RFC 2822, JavaScript's `Date#toString`, or an epoch in seconds, milliseconds or microseconds. "
+    "What cannot be read is left out, and noted on the event."
+}
 _COMMON_FIELDS: dict[str, Any] = {
     "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
     "anonymousId": _ID,
@@ -46,8 +50,8 @@ _COMMON_FIELDS: dict[str, Any] = {
         **_ID,
         "description": "Idempotency key: an event sent twice is accepted once. With other content it is quarantined.",
     },
-    "timestamp": {"type": ["string", "null"], "format": "date-time"},
-    "sentAt": {"type": ["string", "null"], "format": "date-time"},
+    "timestamp": _INSTANT,
+    "sentAt": _INSTANT,
     "context": _CONTEXT,
 }
 _FIELDS_OF_TYPE: Mapping[str, dict[str, Any]] = {

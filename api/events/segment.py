@@ -36,7 +36,6 @@ class SegmentRoutes:
 
     def routes(self, routes: Routes) -> None:
         refuses = (
-            "malformed-event",
             "too-large",
             "unsupported-media-type",
             "quota-exceeded",
@@ -51,7 +50,7 @@ class SegmentRoutes:
             summary="Send many events at once",
             tag=TAG,
             gives=BatchResult,
-            refuses=refuses,
+            refuses=("malformed-event", *refuses),
             fast=True,
             extra=batch_request(),
         )

@@ -13,7 +13,8 @@ from typing import Any, Final
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
 from journeys.events.inbound import InboundEvent
-from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, sender_instant
+from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, timestamp_in
+from journeys.events.sender_instants import sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
@@ -42,7 +43,7 @@ def opt_out_in(
     consents = _refusals(rules, call)
     if not consents:
         return None
-    timestamp = sender_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
+    timestamp = timestamp_in(raw, [])
     sent = sender_instant(raw.get("sentAt")) or sent_at
     return InboundEvent(
         "identify",

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from journeys.events.reading_notes import unread_note
-from journeys.events.segment import sender_instant
+from journeys.events.sender_instants import sender_instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
 
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.reading_notes import NOTES, noted, unread_note
+from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
@@ -36,7 +37,7 @@ class FieldFault:
 def read_call(
     raw: Any,
     kind: str | None = None,
-    sent_at: Any = None,
+    sent_at: datetime | None = None,
     trace: str | None = None,
     *,
     plan: EventPlan,
@@ -65,8 +66,8 @@ def read_call(
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
     context = _context(raw, unread)
-    timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
-    sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
+    timestamp = timestamp_in(raw, unread)
+    sent = _instant(raw, "sentAt", unread) or sent_at
     faults += _missing(call_kind, user_id, anonymous_id, account_id, previous_id)
     if faults:
         return faults
@@ -197,19 +198,14 @@ def _context(raw: Mapping[str, Any], unread: list[str]) -> dict[str, Any]:
     return {name: value for name, value in context.items() if name != NOTES} if NOTES in context else context
 
 
-def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
+def timestamp_in(raw: Mapping[str, Any], unread: list[str]) -> datetime | None:
+    """The time of a call; None without one. What cannot be read is noted, and the time of receipt counts."""
+    return next((at for key in ("timestamp", "originalTimestamp") if (at := _instant(raw, key, unread))), None)
+
+
+def _instant(raw: Mapping[str, Any], key: str, unread: list[str]) -> datetime | None:
+    value = raw.get(key)
     at = sender_instant(value)
-    if value is not None and at is None:
-        faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+    if at is None and value is not None and value != "":
+        unread.append(unread_note(key, value, "is not an instant and was left out"))
     return at
-
-
-def sender_instant(value: Any) -> datetime | None:
-    """An instant of a call; None without one, or if it cannot be read."""
-    if isinstance(value, datetime):
-        return value
-    try:
-        at = datetime.fromisoformat(value)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None

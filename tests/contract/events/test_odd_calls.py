@@ -100,3 +100,39 @@ async def test_a_replayed_event_keeps_its_time_by_the_clock_that_was_right_when_
     assert (await api.post(f"/v1/quarantine/{number}/replay")).status_code == 200
     at = await db.fetchval("SELECT at FROM events WHERE message_id = 'late-1'")
     assert abs(arrived - timedelta(minutes=1) - at) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    ["%Y-%m-%dT%H:%M:%S %p+0000", "%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)", "s", "ms"],
+    ids=str,
+)
+async def test_a_timestamp_with_one_meaning_counts(sender, db, shape):
+    said = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
+    epochs = {"s": int(said.timestamp()), "ms": int(said.timestamp()) * 1000}
+    written = epochs.get(shape) or said.strftime(shape)
+    await sender.post("/v1/track", json=event("timed", f"timed-{shape}", timestamp=written))
+    assert await db.fetchval("SELECT at FROM events WHERE message_id = $1", f"timed-{shape}") == said
+    assert await notes(db, f"timed-{shape}") == []
+
+
+@pytest.mark.parametrize("written", ["yesterday", "31/12/2026", 3, [], "2026-11-29T22:06:21 am"], ids=str)
+async def test_for_another_timestamp_the_time_of_receipt_counts_and_the_event_says_so(sender, db, written):
+    name = f"untimed-{written}"
+    taken = await sender.post("/v1/track", json=event("untimed", name, timestamp=written))
+    assert taken.json() == {"success": True}
+    assert await db.fetchval("SELECT at = received_at FROM events WHERE message_id = $1", name)
+    assert await notes(db, name) == [f"timestamp {json.dumps(written)} is not an instant and was left out"]
+
+
+async def test_of_two_times_the_one_that_can_be_read_counts(sender, db):
+    said = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    await sender.post("/v1/track", json=event("timed", "timed-both", timestamp="", originalTimestamp=said))
+    assert (await db.fetchval("SELECT at FROM events WHERE message_id = 'timed-both'")).isoformat() == said
+
+
+async def test_a_call_without_its_person_is_held_and_not_lost(sender, api, db):
+    taken = await sender.post("/v1/track", json={**event("x", "nobody-1"), "userId": None})
+    assert taken.json()["quarantined"] == ["userId or anonymousId is needed"]
+    held = json.loads(await db.fetchval("SELECT event FROM quarantine WHERE message_id = 'nobody-1'"))
+    assert (held["type"], held["event"]) == ("track", "setup_completed")
