@@ -18,11 +18,13 @@ from api.events.permissions import EventPermissions, permitted
 from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
+from api.http.metrics import Metrics
 from api.http.problems import ProblemError, pointer
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
 from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.placeholder_ids import placeholder_fields
 from journeys.events.segment import FieldFault, read_call
 
 RefusedElement = tuple[int, str, list[FieldFault]]
@@ -77,8 +79,8 @@ class RefusedCall:
 class Reader:
     """Reads events under the limits, and checks them against the tracking plan and what their key may send."""
 
-    def __init__(self, limits: Limits, check: EventCheck, permissions: EventPermissions) -> None:
-        self._limits, self._check, self._permissions = limits, check, permissions
+    def __init__(self, limits: Limits, check: EventCheck, permissions: EventPermissions, metrics: Metrics) -> None:
+        self._limits, self._check, self._permissions, self._metrics = limits, check, permissions, metrics
 
     def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
         """Read a single call as a batch of one. Raises ProblemError if its key may not send it; then nothing is stored."""
@@ -120,8 +122,18 @@ class Reader:
     def _checked(
         self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope
     ) -> ReceivedEvent | RefusedCall:
+        placeholders = self._check.placeholders
+        for name in placeholder_fields(raw, placeholders):
+            self._metrics.placeholder_id(name)
         event = read_call(
-            raw, kind, envelope.sent_at, trace, plan=self._check.planned, own_id=_own_id, notes=envelope.notes
+            raw,
+            kind,
+            envelope.sent_at,
+            trace,
+            plan=self._check.planned,
+            own_id=_own_id,
+            notes=envelope.notes,
+            placeholders=placeholders,
         )
         if isinstance(event, list):
             return RefusedCall(event)

@@ -77,6 +77,7 @@ class SegmentRoutes:
                 await self._screening.charge_bytes(request, key, len(body))
                 trace = self._screening.trace(request, key)
                 batch = self._reader.batch(parse_json(body), key, trace)
+                await self._screening.refuse_padded(batch)
                 await self._screening.screen_batch(request, key, batch)
                 result = await self._intake.batch(batch.events, source=key.namespace(SEGMENT), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
@@ -110,6 +111,7 @@ class SegmentRoutes:
                     await self._screening.charge_bytes(request, key, len(body))
                     # A sender's trace (W3C Trace Context) continues: all events of the request have it.
                     event = self._reader.one(parse_json(body), kind, key, self._screening.trace(request, key))
+                    event = await self._screening.without_padding(key, event)
                     await self._screening.screen(request, key, event)
                     result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
 
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder, placeholder_fields
 from journeys.events.reading_notes import NOTES, noted, unread_note
 from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import InvalidEvent, ValidatedEvent
@@ -22,6 +23,7 @@ MAX_AGE: Final = timedelta(days=1)
 """A sender's time that is older is replaced by the time of acceptance."""
 MAX_SKEW: Final = timedelta(days=3650)
 """A larger difference between `sentAt` and `timestamp` is ignored: it might leave the calendar."""
+NAMES_NOBODY: Final = "is a placeholder and names nobody"
 EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]
 """Validates an event by the tracking plan, given its kind, its sender's name and its data."""
 
@@ -43,11 +45,12 @@ def read_call(
     plan: EventPlan,
     own_id: Callable[[Mapping[str, Any], bool], str],
     notes: Sequence[str] = (),
+    placeholders: frozenset[str] = PLACEHOLDER_IDS,
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
-    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` say what of the
-    batch's envelope could not be read; they are kept in the event's context with its own.
+    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` on the batch's
+    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
@@ -57,18 +60,19 @@ def read_call(
     if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         call_kind = "track"
-    message_id = read_identity(raw, "messageId", faults)
+    message_id = read_identity(raw, "messageId", faults, placeholders)
     name = _name(raw, call_kind, faults)
-    user_id = read_identity(raw, "userId", faults)
-    anonymous_id = read_identity(raw, "anonymousId", faults)
-    account_id = _account(raw, call_kind, faults)
-    previous_id = read_identity(raw, "previousId", faults) if call_kind == "alias" else None
+    user_id = read_identity(raw, "userId", faults, placeholders)
+    anonymous_id = read_identity(raw, "anonymousId", faults, placeholders)
+    account_id = _account(raw, call_kind, faults, placeholders)
+    previous_id = read_identity(raw, "previousId", faults, placeholders) if call_kind == "alias" else None
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
-    context = _context(raw, unread)
-    timestamp = timestamp_in(raw, unread)
+    context, timestamp = _context(raw, unread), timestamp_in(raw, unread)
     sent = _instant(raw, "sentAt", unread) or sent_at
-    faults += _missing(call_kind, user_id, anonymous_id, account_id, previous_id)
+    nobody = _named_nobody(raw, placeholders, unread)
+    missing = list(_missing(call_kind, user_id, anonymous_id, account_id, previous_id))
+    faults += [*missing, *nobody] if missing else []
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
@@ -89,8 +93,16 @@ def read_call(
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
         trace=trace,
+        padded=_padded(raw),
         raw=_with_kind(raw, kind),
     )
+
+
+def _named_nobody(raw: Mapping[str, Any], placeholders: frozenset[str], unread: list[str]) -> list[FieldFault]:
+    """A fault for each placeholder, which is noted too: it counts as a fault if the call has no other id."""
+    nobody = [FieldFault(field, NAMES_NOBODY) for field in placeholder_fields(raw, placeholders)]
+    unread += [unread_note(fault.field, raw[fault.field], fault.message) for fault in nobody]
+    return nobody
 
 
 def _missing(
@@ -156,24 +168,37 @@ def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
     return ""
 
 
-def read_identity(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str | None:
-    """The id in a field of a call, also of a number; None without one. A malformed one is added to `faults`."""
+def read_identity(
+    raw: Mapping[str, Any], key: str, faults: list[FieldFault], placeholders: frozenset[str] = PLACEHOLDER_IDS
+) -> str | None:
+    """The id in a field of a call, also of a number, without outer blanks; None for a placeholder.
+
+    A message id keeps its blanks: it names no one, and must equal itself. A malformed one is added to `faults`.
+    """
     value = raw.get(key)
-    if value is None or value == "":
+    if value is None or is_placeholder(value, placeholders):
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or len(value) > MAX_ID or "\x00" in value:
         faults.append(FieldFault(key, f"must be a string of at most {MAX_ID} characters without NUL"))
         return None
-    return value
+    return value if key == "messageId" else value.strip()
 
 
-def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str | None:
-    if kind == "group":
-        return read_identity(raw, "groupId", faults)
-    context = raw.get("context")
-    return read_identity(context, "groupId", faults) if isinstance(context, Mapping) else None
+_IDENTITIES: Final = (("userId", "user_id"), ("anonymousId", "anonymous_id"), ("groupId", "account_id"))
+
+
+def _padded(raw: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The identities of a call that have outer blanks, as they were written."""
+    return tuple(
+        (kind, value) for key, kind in _IDENTITIES if isinstance(value := raw.get(key), str) and value != value.strip()
+    )
+
+
+def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault], placeholders: frozenset[str]) -> str | None:
+    named = raw if kind == "group" else raw.get("context")
+    return read_identity(named, "groupId", faults, placeholders) if isinstance(named, Mapping) else None
 
 
 def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
+from journeys.events.placeholder_ids import is_placeholder
 from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import EventTable, ValidEvent
 from journeys.gate.verdicts import ANY
@@ -91,7 +92,11 @@ def _who(raw: Mapping[str, Any]) -> tuple[str, RecordedSubject]:
 
 
 def _id(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else ""
+    return (
+        ""
+        if not isinstance(value, str | int) or isinstance(value, bool) or is_placeholder(value)
+        else str(value).strip()
+    )
 
 
 def recorded_consent(data: Mapping[str, Any]) -> ConsentChange:
