@@ -115,7 +115,7 @@ def build_app(parts: Parts) -> AsgiApp:
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     keys, permissions, quotas = _access(parts)
-    reader, screening = Reader(parts.limits, check, permissions), EventScreening(intake, permissions, quotas)
+    reader, screening = Reader(parts.limits, check, permissions, metrics), EventScreening(intake, permissions, quotas)
     routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)

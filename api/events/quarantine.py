@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,11 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
 from journeys.access.user_hash import without_hash
-from journeys.events.inbound import InboundEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from store.access.keys import get_key, key_in_row
 from store.database import Database
 from store.events import dead_letters, quarantine
+from store.process_clock import current_instant
 
 TAG = "Quarantine"
 AT_ONCE = 500
@@ -135,12 +137,11 @@ class QuarantineRoutes:
             else:
                 kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
                 event = replace(self._reader.one(Json(raw, strange=True), kind, key), message_id=message_id)
+            event = _sent_before(event, item["received_at"])
         except ProblemError as refusal:
             raise StillRefused("The event is still refused.", refusal.errors) from refusal
         if isinstance(event, RejectedEvent):
-            raise StillRefused(
-                "The event still fails the tracking plan.", [{"detail": fault} for fault in event.faults]
-            )
+            raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
         if await self._screening.is_unproven(key, event):
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event
@@ -205,6 +206,13 @@ class QuarantineRoutes:
         if dead_letter is None:
             raise ProblemError("not-found", "There is no dead letter with this id.")
         return json_response(dead_letter)
+
+
+def _sent_before(event: ReceivedEvent, received_at: datetime) -> ReceivedEvent:
+    """The event with its time of sending moved by its stay here, so that its timestamp is corrected as at its arrival."""
+    if isinstance(event, RejectedEvent) or event.sent_at is None:
+        return event
+    return replace(event, sent_at=event.sent_at + (current_instant() - received_at))
 
 
 def _shown(item: dict[str, Any]) -> dict[str, Any]:

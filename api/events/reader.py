@@ -10,7 +10,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 import orjson
@@ -19,10 +18,13 @@ from api.events.permissions import EventPermissions, permitted
 from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
+from api.http.metrics import Metrics
 from api.http.problems import ProblemError, pointer
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
+from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.placeholder_ids import placeholder_fields
 from journeys.events.segment import FieldFault, read_call
 
 RefusedElement = tuple[int, str, list[FieldFault]]
@@ -68,26 +70,28 @@ class RefusedCall:
         return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=True)
 
     def problem(self) -> ProblemError:
-        """The 400 or 403 for the call, with every fault."""
-        if self.is_forbidden:
-            return ProblemError(
-                "forbidden", "The key may not send this. Nothing was stored.", faults_for_caller(self.faults)
-            )
-        return refused_call(self.faults)
+        """The 403 for a call that its key may not send, with every fault."""
+        return ProblemError(
+            "forbidden", "The key may not send this. Nothing was stored.", faults_for_caller(self.faults)
+        )
 
 
 class Reader:
     """Reads events under the limits, and checks them against the tracking plan and what their key may send."""
 
-    def __init__(self, limits: Limits, check: EventCheck, permissions: EventPermissions) -> None:
-        self._limits, self._check, self._permissions = limits, check, permissions
+    def __init__(self, limits: Limits, check: EventCheck, permissions: EventPermissions, metrics: Metrics) -> None:
+        self._limits, self._check, self._permissions, self._metrics = limits, check, permissions, metrics
 
     def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
-        """Read a single call. Raises ProblemError with every fault; then nothing is stored."""
-        event = self._read(parsed.value, kind, None, trace, key, strange=parsed.strange)
-        if isinstance(event, RefusedCall):
+        """Read a single call as a batch of one. Raises ProblemError if its key may not send it; then nothing is stored."""
+        raw = parsed.value
+        event = self._read(raw, kind, trace, key, BatchEnvelope(), strange=parsed.strange)
+        if not isinstance(event, RefusedCall):
+            return event
+        if event.is_forbidden:
             raise event.problem()
-        return event
+        rejected = _malformed({**raw, "type": kind} if isinstance(raw, dict) else raw, event.faults, key)
+        return replace(rejected, opt_out=event.opt_out)
 
     def batch(self, parsed: Json, key: ApiKey, trace: str | None = None) -> ParsedBatch:
         """Read all elements of a batch. Raises ProblemError if the body has no batch."""
@@ -97,28 +101,40 @@ class Reader:
         elements = body["batch"]
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
-        sent_at, context = _envelope(body)
+        envelope = batch_envelope_of(body)
         batch = ParsedBatch(key)
         for element in elements:
-            raw = _with_context(element, context) if context else element
-            batch.add(raw, self._read(raw, None, sent_at, trace, key, strange=parsed.strange))
+            raw = envelope.around(element)
+            batch.add(raw, self._read(raw, None, trace, key, envelope, strange=parsed.strange))
         return batch
 
     def _read(
-        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, key: ApiKey, *, strange: bool
+        self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope, *, strange: bool
     ) -> ReceivedEvent | RefusedCall:
         malformed = self._unfit(raw, strange=strange)
         if malformed:
             return RefusedCall(malformed)
-        event = self._checked(raw, kind, sent_at, trace, key)
+        event = self._checked(raw, kind, trace, key, envelope)
         if isinstance(event, InboundEvent):
             return event
-        return replace(event, opt_out=self._opt_out(raw, kind or raw.get("type"), sent_at, key))
+        return replace(event, opt_out=self._opt_out(raw, kind or raw.get("type"), envelope.sent_at, key))
 
     def _checked(
-        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, key: ApiKey
+        self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope
     ) -> ReceivedEvent | RefusedCall:
-        event = read_call(raw, kind, sent_at, trace, plan=self._check.planned, own_id=_own_id)
+        placeholders = self._check.placeholders
+        for name in placeholder_fields(raw, placeholders):
+            self._metrics.placeholder_id(name)
+        event = read_call(
+            raw,
+            kind,
+            envelope.sent_at,
+            trace,
+            plan=self._check.planned,
+            own_id=_own_id,
+            notes=envelope.notes,
+            placeholders=placeholders,
+        )
         if isinstance(event, list):
             return RefusedCall(event)
         if isinstance(event, RejectedEvent):
@@ -173,29 +189,6 @@ def faults_for_caller(faults: list[FieldFault], *path: str | int) -> list[dict[s
         }
         for fault in faults
     ]
-
-
-def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]:
-    """`sentAt` and `context` of a batch. Raises ProblemError: a fault here would concern every event."""
-    faults = []
-    context, sent_at = body.get("context"), body.get("sentAt")
-    if not isinstance(context, dict | None):
-        faults.append(FieldFault("context", "must be a JSON object"))
-    try:
-        at = datetime.fromisoformat(sent_at) if sent_at is not None else None
-        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) if at is not None else None
-    except (ValueError, TypeError, OverflowError):
-        faults.append(FieldFault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
-    if faults:
-        raise refused_call(faults)
-    return at, context or {}
-
-
-def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
-    """An event with the batch's context; its own context takes precedence."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("context"), dict | None):
-        return raw
-    return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
 def _own_id(raw: Mapping[str, Any], timed: bool) -> str:

@@ -38,6 +38,11 @@ _NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0
 _NEEDED_ID = {**_NAME, "type": ["string", "integer"]}
 _ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
 _OBJECT: dict[str, Any] = {"type": ["object", "null"]}
+_CONTEXT = {"description": "An object. Anything else is left out, and noted on the event."}
+_INSTANT = {
+    "description": "ISO 8601, RFC 2822, JavaScript's `Date#toString`, or an epoch in seconds, milliseconds or microseconds. "
+    "What cannot be read is left out, and noted on the event."
+}
 _COMMON_FIELDS: dict[str, Any] = {
     "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
     "anonymousId": _ID,
@@ -45,9 +50,9 @@ _COMMON_FIELDS: dict[str, Any] = {
         **_ID,
         "description": "Idempotency key: an event sent twice is accepted once. With other content it is quarantined.",
     },
-    "timestamp": {"type": ["string", "null"], "format": "date-time"},
-    "sentAt": {"type": ["string", "null"], "format": "date-time"},
-    "context": _OBJECT,
+    "timestamp": _INSTANT,
+    "sentAt": _INSTANT,
+    "context": _CONTEXT,
 }
 _FIELDS_OF_TYPE: Mapping[str, dict[str, Any]] = {
     "track": {"event": _NAME, "properties": _OBJECT},
@@ -64,11 +69,11 @@ _BATCH_SCHEMA: dict[str, Any] = {
     "properties": {
         "batch": {
             "type": "array",
-            "items": {"type": "object"},
-            "description": "Events; `type` is track, identify, group, alias, page or screen.",
+            "items": {},
+            "description": "Events; `type` is track, identify, group, alias, page or screen. What is none is quarantined.",
         },
         "sentAt": _COMMON_FIELDS["sentAt"],
-        "context": _OBJECT,
+        "context": _CONTEXT,
     },
 }
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.http.pagination import Instant, ShortText
 from api.http.problems import FaultView
 from api.http.schemas import InFlightView
+
+SignalData = Annotated[
+    dict[str, Any],
+    BeforeValidator(
+        lambda data: {} if data == [] else data,
+        json_schema_input_type=dict[str, Any] | Annotated[list[Any], Field(max_length=0)],
+    ),
+]
+"""The data of a signal; `[]` is empty, as PHP's encoder writes a map without entries."""
 
 
 class MalformedElement(BaseModel):
@@ -106,7 +115,7 @@ class SignalIn(BaseModel):
 
     id: ShortText | None = None
     name: ShortText
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: SignalData = Field(default_factory=dict)
     at: Instant | None = None
 
 
@@ -137,4 +146,4 @@ class PlayIn(BaseModel):
     journey: ShortText
     by: ShortText | None = None
     why: ShortText
-    data: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    data: Annotated[SignalData, Field(max_length=100)] = Field(default_factory=dict)

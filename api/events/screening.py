@@ -24,10 +24,12 @@ from api.http.networks import network_of, site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.claims import claims_of, identities_in, identity_in, unproven_visitors
-from journeys.events.inbound import InboundEvent, ReceivedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.segment import FieldFault
 from journeys.events.tracing import trace_id_of
 from store.access.visitors import find_people
 from store.events.message_ids import known_contents, other_contents
+from store.people.padded_ids import known_padded
 
 SEGMENT: Final = "segment"
 """The interface of the Segment spec, in the namespace of message ids: public keys have no other."""
@@ -35,6 +37,8 @@ REFUSAL_SECONDS: Final = (0.25, 0.75)
 """Shortest and longest delay of a refusal. Equal delays would bring the next requests all at the same moment."""
 MOST_DELAYED: Final = 2_000
 """Refusals that wait at the same time in one process; more are answered at once."""
+PADDED: Final = "has outer blanks, and somebody is known by it with them: trimmed it is another person's or account's"
+_FIELDS: Final = {"user_id": "userId", "anonymous_id": "anonymousId", "account_id": "groupId"}
 
 
 class EventScreening:
@@ -94,6 +98,26 @@ class EventScreening:
     def trace(self, request: Request, key: ApiKey) -> str | None:
         """The sender's trace; None for a stranger's, which could be that of somebody else's request."""
         return None if key.kind is CallerKind.PUBLIC else trace_id_of(request.headers.get("traceparent"))
+
+    async def refuse_padded(self, batch: ParsedBatch) -> None:
+        """Quarantine events whose trimmed ids are known with their blanks: two people are listed, never merged."""
+        padded = [event for event in batch.events if isinstance(event, InboundEvent) and event.padded]
+        if not padded:
+            return
+        async with self._intake.database.reading() as connection:
+            known = await known_padded(connection, padded)
+        for index, event in enumerate(batch.events):
+            if isinstance(event, InboundEvent) and (conflicts := known.intersection(event.padded)):
+                faults = [FieldFault(_FIELDS[kind], PADDED) for kind, _ in sorted(conflicts)]
+                batch.refuse(index, RefusedCall(faults))
+
+    async def without_padding(self, key: ApiKey, event: ReceivedEvent) -> ReceivedEvent:
+        """The one event of a call, rejected as `refuse_padded` does it."""
+        if isinstance(event, RejectedEvent) or not event.padded:
+            return event
+        batch = ParsedBatch(key, [event.raw], [event])
+        await self.refuse_padded(batch)
+        return batch.events[0]
 
     async def screen(self, request: Request, key: ApiKey, event: ReceivedEvent) -> None:
         """Screen the one event of a public key; other keys' events pass."""

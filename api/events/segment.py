@@ -36,7 +36,6 @@ class SegmentRoutes:
 
     def routes(self, routes: Routes) -> None:
         refuses = (
-            "malformed-event",
             "too-large",
             "unsupported-media-type",
             "quota-exceeded",
@@ -51,7 +50,7 @@ class SegmentRoutes:
             summary="Send many events at once",
             tag=TAG,
             gives=BatchResult,
-            refuses=refuses,
+            refuses=("malformed-event", *refuses),
             fast=True,
             extra=batch_request(),
         )
@@ -77,6 +76,7 @@ class SegmentRoutes:
         async with self._screening.entered(request, key, len(body), request.headers.get(CLOCK_HEADER)) as clock:
             trace = self._screening.trace(request, key)
             batch = self._reader.batch(parse_json(body), key, trace)
+            await self._screening.refuse_padded(batch)
             await self._screening.screen_batch(request, key, batch)
             result = await self._intake.batch(batch.events, source=key.namespace(SEGMENT), clock=clock)
         in_flight = await self._intake.in_flight_after(batch.events)
@@ -109,6 +109,7 @@ class SegmentRoutes:
             async with self._screening.entered(request, key, len(body), request.headers.get(CLOCK_HEADER)) as clock:
                 # A sender's trace (W3C Trace Context) continues: all events of the request have it.
                 event = self._reader.one(parse_json(body), kind, key, self._screening.trace(request, key))
+                event = await self._screening.without_padding(key, event)
                 await self._screening.screen(request, key, event)
                 result = await self._intake.one(event, source=source, clock=clock)
             event = result.as_taken(event)

@@ -24,6 +24,8 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import ApiKey, Scope
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.placeholder_ids import is_placeholder
+from journeys.events.segment import NAMES_NOBODY
 from journeys.events.tracing import HEADER
 from journeys.events.validation import InvalidEvent
 from journeys.language.signal_names import RESERVED_PREFIX
@@ -118,6 +120,9 @@ class SignalRoutes:
         self, signal: SignalIn, message_id: str, raw: dict[str, Any], key: ApiKey, trace: str | None = None
     ) -> ReceivedEvent:
         """The event of a signal, or its rejection. `raw` also has the subject. Raises ProblemError (403)."""
+        nobody = [name for name in ("user", "account") if is_placeholder(raw[name], self._check.placeholders)]
+        if nobody:
+            return RejectedEvent(message_id, signal.name, (f"the {nobody[0]}'s id {NAMES_NOBODY}",), raw, key.id)
         planned = self._check.planned("track", signal.name, signal.data)
         if isinstance(planned, InvalidEvent):
             forbidden = self._permissions.refused_signal(key, planned.signal)
@@ -129,8 +134,8 @@ class SignalRoutes:
             kind="track",
             message_id=message_id,
             name=planned.signal,
-            user_id=raw["user"],
-            account_id=raw["account"],
+            user_id=raw["user"] and raw["user"].strip(),
+            account_id=raw["account"] and raw["account"].strip(),
             data=planned.properties,
             timestamp=_believable(signal.at),
             trace=trace,

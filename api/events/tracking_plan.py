@@ -11,6 +11,7 @@ from journeys.consent.rejected_events import opt_out_in
 from journeys.consent.rules import ConsentRules
 from journeys.events.id_rule import id_faults
 from journeys.events.inbound import InboundEvent
+from journeys.events.placeholder_ids import with_placeholders
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import ValidatedEvent, ValidEvent
 
@@ -27,6 +28,7 @@ class EventCheck:
     ) -> None:
         self._table, self._rules, self._unusable_cases = plan.events, rules, unusable_cases
         self._refuses_lookalikes = plan.ids == "refuse"
+        self.placeholders = with_placeholders(plan.placeholder_ids)
 
     def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:
         """Check by the plan. Only track calls must be planned; a page or screen call may be a signal."""
@@ -43,7 +45,8 @@ class EventCheck:
     ) -> InboundEvent | None:
         """The opt-outs of a call that is rejected, as an event of their own; `name` is its sender's."""
         rules = self._table.rules.get(name, ())
-        return opt_out_in(self._rules, raw, kind, rules[0].signal if rules else name, message_id, sent_at)
+        signal = rules[0].signal if rules else name
+        return opt_out_in(self._rules, raw, kind, signal, message_id, sent_at, self.placeholders)
 
     def faults(self, event: InboundEvent) -> tuple[str, ...]:
         """Faults of the event's ids, its consent statements, and of a case that can never be the id of a run.

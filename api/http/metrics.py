@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from journeys.events.placeholder_ids import ID_FIELDS
 from store.events.ingest import IngestResult
 from store.outbox.backlog import Backlog
 
@@ -58,6 +59,14 @@ class Metrics:
             buckets=TASK_SECONDS,
             registry=self.registry,
         )
+        self._placeholders = Counter(
+            "tenure_placeholder_ids",
+            "Ids of events that name nobody, such as undefined, by field.",
+            ("field",),
+            registry=self.registry,
+        )
+        for field in ID_FIELDS:
+            self._placeholders.labels(field)
         for result in ("accepted", "duplicate", "quarantined"):
             self._events.labels(result)
         self._known: dict[tuple[str, str, int], Counter] = {}
@@ -79,6 +88,10 @@ class Metrics:
         self._events.labels("accepted").inc(result.accepted)
         self._events.labels("duplicate").inc(result.duplicates)
         self._events.labels("quarantined").inc(result.quarantined)
+
+    def placeholder_id(self, field: str) -> None:
+        """Count an id that names nobody."""
+        self._placeholders.labels(field).inc()
 
     def task_acted(self, task: Mapping[str, Any]) -> None:
         """Record the time to the first action on a task: the time to intervention (C10)."""

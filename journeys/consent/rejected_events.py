@@ -13,7 +13,9 @@ from typing import Any, Final
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
 from journeys.events.inbound import InboundEvent
-from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, sender_instant
+from journeys.events.placeholder_ids import PLACEHOLDER_IDS
+from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, timestamp_in
+from journeys.events.sender_instants import sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""
@@ -26,13 +28,14 @@ def opt_out_in(
     signal: str,
     message_id: str,
     sent_at: datetime | None = None,
+    placeholders: frozenset[str] = PLACEHOLDER_IDS,
 ) -> InboundEvent | None:
     """The opt-outs of a rejected call, as an `identify` call with nothing else; None if it has none, or no person.
 
     A time that cannot be read is left out: then the opt-out is of now.
     """
     faults: list[FieldFault] = []  # the call is rejected already
-    user_id, anonymous_id = (read_identity(raw, name, faults) for name in ("userId", "anonymousId"))
+    user_id, anonymous_id = (read_identity(raw, name, faults, placeholders) for name in ("userId", "anonymousId"))
     if kind not in {"identify", "track"} or (user_id or anonymous_id) is None:
         return None
     traits, data, context = (read_object(raw, name, faults) for name in ("traits", "properties", "context"))
@@ -42,7 +45,7 @@ def opt_out_in(
     consents = _refusals(rules, call)
     if not consents:
         return None
-    timestamp = sender_instant(raw.get("timestamp") or raw.get("originalTimestamp"))
+    timestamp = timestamp_in(raw, [])
     sent = sender_instant(raw.get("sentAt")) or sent_at
     return InboundEvent(
         "identify",

@@ -30,7 +30,8 @@ class InboundEvent:
 
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
     event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
-    public one, so what it says is claimed, not verified. `raw` is a sender's JSON, for the quarantine.
+    public one, so what it says is claimed, not verified. `padded` are its identities (kind, value) as its sender wrote them,
+    where outer blanks were trimmed. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind
@@ -49,6 +50,7 @@ class InboundEvent:
     trace: str | None = None
     key_id: str = "write"
     claimed: bool = False
+    padded: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 

@@ -5,12 +5,15 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
 
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder, placeholder_fields
+from journeys.events.reading_notes import NOTES, noted, unread_note
+from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
@@ -20,6 +23,7 @@ MAX_AGE: Final = timedelta(days=1)
 """A sender's time that is older is replaced by the time of acceptance."""
 MAX_SKEW: Final = timedelta(days=3650)
 """A larger difference between `sentAt` and `timestamp` is ignored: it might leave the calendar."""
+NAMES_NOBODY: Final = "is a placeholder and names nobody"
 EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]
 """Validates an event by the tracking plan, given its kind, its sender's name and its data."""
 
@@ -35,40 +39,40 @@ class FieldFault:
 def read_call(
     raw: Any,
     kind: str | None = None,
-    sent_at: Any = None,
+    sent_at: datetime | None = None,
     trace: str | None = None,
     *,
     plan: EventPlan,
     own_id: Callable[[Mapping[str, Any], bool], str],
+    notes: Sequence[str] = (),
+    placeholders: frozenset[str] = PLACEHOLDER_IDS,
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
-    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp.
+    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` on the batch's
+    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
     faults: list[FieldFault] = []
+    unread = list(notes)
     call_kind = kind or raw.get("type")
     if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         call_kind = "track"
-    message_id = read_identity(raw, "messageId", faults)
+    message_id = read_identity(raw, "messageId", faults, placeholders)
     name = _name(raw, call_kind, faults)
-    user_id = read_identity(raw, "userId", faults)
-    anonymous_id = read_identity(raw, "anonymousId", faults)
-    account_id = _account(raw, call_kind, faults)
-    previous_id = read_identity(raw, "previousId", faults) if call_kind == "alias" else None
+    user_id = read_identity(raw, "userId", faults, placeholders)
+    anonymous_id = read_identity(raw, "anonymousId", faults, placeholders)
+    account_id = _account(raw, call_kind, faults, placeholders)
+    previous_id = read_identity(raw, "previousId", faults, placeholders) if call_kind == "alias" else None
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
-    context = read_object(raw, "context", faults) or None
-    timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
-    sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
-    if user_id is None and anonymous_id is None:
-        faults.append(FieldFault("userId", "userId or anonymousId is needed"))
-    if call_kind == "group" and account_id is None:
-        faults.append(FieldFault("groupId", "is needed in a group call"))
-    if call_kind == "alias" and (previous_id is None or user_id is None):
-        faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
+    context, timestamp = _context(raw, unread), timestamp_in(raw, unread)
+    sent = _instant(raw, "sentAt", unread) or sent_at
+    nobody = _named_nobody(raw, placeholders, unread)
+    missing = list(_missing(call_kind, user_id, anonymous_id, account_id, previous_id))
+    faults += [*missing, *nobody] if missing else []
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
@@ -85,12 +89,32 @@ def read_call(
         previous_id=previous_id,
         data=planned.properties,
         traits=traits,
-        context=context,
+        context=noted(context, unread),
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
         trace=trace,
+        padded=_padded(raw),
         raw=_with_kind(raw, kind),
     )
+
+
+def _named_nobody(raw: Mapping[str, Any], placeholders: frozenset[str], unread: list[str]) -> list[FieldFault]:
+    """A fault for each placeholder, which is noted too: it counts as a fault if the call has no other id."""
+    nobody = [FieldFault(field, NAMES_NOBODY) for field in placeholder_fields(raw, placeholders)]
+    unread += [unread_note(fault.field, raw[fault.field], fault.message) for fault in nobody]
+    return nobody
+
+
+def _missing(
+    kind: str, user_id: str | None, anonymous_id: str | None, account_id: str | None, previous_id: str | None
+) -> Iterator[FieldFault]:
+    """Faults of a call that lacks the ids without which it is about nobody."""
+    if user_id is None and anonymous_id is None:
+        yield FieldFault("userId", "userId or anonymousId is needed")
+    if kind == "group" and account_id is None:
+        yield FieldFault("groupId", "is needed in a group call")
+    if kind == "alias" and (previous_id is None or user_id is None):
+        yield FieldFault("previousId", "previousId and userId are needed in an alias call")
 
 
 def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:
@@ -144,30 +168,46 @@ def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
     return ""
 
 
-def read_identity(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str | None:
-    """The id in a field of a call, also of a number; None without one. A malformed one is added to `faults`."""
+def read_identity(
+    raw: Mapping[str, Any], key: str, faults: list[FieldFault], placeholders: frozenset[str] = PLACEHOLDER_IDS
+) -> str | None:
+    """The id in a field of a call, also of a number, without outer blanks; None for a placeholder.
+
+    A message id keeps its blanks: it names no one, and must equal itself. A malformed one is added to `faults`.
+    """
     value = raw.get(key)
-    if value is None or value == "":
+    if value is None or is_placeholder(value, placeholders):
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or len(value) > MAX_ID or "\x00" in value:
         faults.append(FieldFault(key, f"must be a string of at most {MAX_ID} characters without NUL"))
         return None
-    return value
+    return value if key == "messageId" else value.strip()
 
 
-def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str | None:
-    if kind == "group":
-        return read_identity(raw, "groupId", faults)
-    context = raw.get("context")
-    return read_identity(context, "groupId", faults) if isinstance(context, Mapping) else None
+_IDENTITIES: Final = (("userId", "user_id"), ("anonymousId", "anonymous_id"), ("groupId", "account_id"))
+
+
+def _padded(raw: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The identities of a call that have outer blanks, as they were written."""
+    return tuple(
+        (kind, value) for key, kind in _IDENTITIES if isinstance(value := raw.get(key), str) and value != value.strip()
+    )
+
+
+def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault], placeholders: frozenset[str]) -> str | None:
+    named = raw if kind == "group" else raw.get("context")
+    return read_identity(named, "groupId", faults, placeholders) if isinstance(named, Mapping) else None
 
 
 def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:
-    """The object in a field of a call; empty without one. Anything else is added to `faults`."""
+    """The object in a field of a call; empty without one. Anything else is added to `faults`.
+
+    `[]` is empty too: PHP's encoder writes a map without entries so.
+    """
     value = raw.get(key)
-    if value is None:
+    if value is None or value == []:
         return {}
     if not isinstance(value, dict):
         faults.append(FieldFault(key, "must be a JSON object"))
@@ -175,19 +215,22 @@ def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> d
     return value
 
 
-def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
+def _context(raw: Mapping[str, Any], unread: list[str]) -> dict[str, Any]:
+    """The context of a call without notes of its sender's. What is no object is noted: the event itself is good."""
+    faults: list[FieldFault] = []
+    context = read_object(raw, "context", faults)
+    unread += [unread_note("context", raw.get("context"), "is not an object and was left out") for _ in faults]
+    return {name: value for name, value in context.items() if name != NOTES} if NOTES in context else context
+
+
+def timestamp_in(raw: Mapping[str, Any], unread: list[str]) -> datetime | None:
+    """The time of a call; None without one. What cannot be read is noted, and the time of receipt counts."""
+    return next((at for key in ("timestamp", "originalTimestamp") if (at := _instant(raw, key, unread))), None)
+
+
+def _instant(raw: Mapping[str, Any], key: str, unread: list[str]) -> datetime | None:
+    value = raw.get(key)
     at = sender_instant(value)
-    if value is not None and at is None:
-        faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+    if at is None and value is not None and value != "":
+        unread.append(unread_note(key, value, "is not an instant and was left out"))
     return at
-
-
-def sender_instant(value: Any) -> datetime | None:
-    """An instant of a call; None without one, or if it cannot be read."""
-    if isinstance(value, datetime):
-        return value
-    try:
-        at = datetime.fromisoformat(value)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -115,10 +115,14 @@ Fields = dict[FieldName, Annotated[PlannedField, BeforeValidator(_typed, json_sc
 
 
 class TrackingPlan(Model):
-    """The content of `catalog/tracking-plan.yaml`. An event may have a signal's own name or a tool's."""
+    """The content of `catalog/tracking-plan.yaml`. An event may have a signal's own name or a tool's.
+
+    `placeholder_ids` name nobody, beside those of every plan.
+    """
 
     version: Annotated[int, Field(ge=1)] = 1
     ids: IdRule = "refuse"
+    placeholder_ids: tuple[RawName, ...] = ()
     sources: dict[Name, Text] = {}
     roles: tuple[Name, ...] = ()
     profile: Fields = {}

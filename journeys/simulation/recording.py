@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
+from journeys.events.placeholder_ids import is_placeholder
+from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import EventTable, ValidEvent
 from journeys.gate.verdicts import ANY
 
@@ -90,7 +92,11 @@ def _who(raw: Mapping[str, Any]) -> tuple[str, RecordedSubject]:
 
 
 def _id(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else ""
+    return (
+        ""
+        if not isinstance(value, str | int) or isinstance(value, bool) or is_placeholder(value)
+        else str(value).strip()
+    )
 
 
 def recorded_consent(data: Mapping[str, Any]) -> ConsentChange:
@@ -122,12 +128,11 @@ def signal_name(name: str) -> str:
 
 
 def read_instant(value: Any) -> datetime:
-    """An aware UTC instant from ISO text, `19970131`, or a datetime. Raises UnusableRecord."""
-    try:
-        at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        raise UnusableRecord(f"the timestamp {value!r} is not an ISO 8601 instant") from None
+    """An aware UTC instant from a datetime or from what the API reads. Raises UnusableRecord."""
+    at = sender_instant(value)
+    if at is None:
+        raise UnusableRecord(f"the timestamp {value!r} is not an instant such as 2026-05-03T10:00:00Z")
+    return at
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.live_stack import LiveStack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.testing.decryption import fetch_decrypted
 from worker.testing.replay import replay
 
 JOURNEY = """
@@ -120,6 +121,8 @@ async def test_an_overdue_timer_before_a_signal_is_decided_on_the_fields_of_its_
             async with worker(stack):
                 state = await stack.until("SELECT state FROM runs", lambda state: state != "waiting")
         run = (await stack.rows("SELECT id FROM runs"))[0]["id"]
-        history = await stack.client.get_workflow_handle(run).fetch_history()
+        history = await fetch_decrypted(
+            stack.client.get_workflow_handle(run), stack.client.data_converter.payload_codec
+        )
     assert state == "paying"
     assert (await replay(run, history, strict=True)).faults == []

@@ -1,0 +1,96 @@
+"""Ids that name nobody, and ids with blanks: no strangers are joined, and nothing good is lost."""
+
+import httpx
+import pytest
+
+from tests.contract.events.test_ingest import event, quarantine_faults, stored
+from tests.contract.events.test_odd_calls import notes
+from tests.support import shipped_catalog
+from tests.support.api import WRITE, application
+
+NOBODY = ["undefined", "null", "NaN", 0, "anonymous", "[object Object]", "   ", "None"]
+
+
+@pytest.mark.parametrize("given", NOBODY, ids=repr)
+async def test_a_placeholder_of_a_user_leaves_the_event_to_its_visitor(sender, db, given):
+    visitor, message = f"visitor-of-{given}-x", f"placeholder-{given}"
+    taken = await sender.post("/v1/track", json=event(given, message, anonymousId=visitor))
+    assert taken.json() == {"success": True}
+    assert len(await stored(db, visitor)) == 1
+    assert await db.fetchval("SELECT count(*) FROM identities WHERE value = $1", str(given)) == 0
+    assert "is a placeholder and names nobody" in (await notes(db, message))[0]
+
+
+@pytest.mark.parametrize("given", NOBODY, ids=repr)
+async def test_an_event_of_a_placeholder_alone_is_held(sender, db, given):
+    message = f"placeholder-alone-{given}"
+    taken = await sender.post("/v1/track", json=event(given, message))
+    assert taken.json()["quarantined"][-1] == "userId is a placeholder and names nobody"
+    assert await quarantine_faults(db, message) == taken.json()["quarantined"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"type": "group", "groupId": "null"},
+        {"type": "alias", "previousId": "undefined"},
+        {"context": {"groupId": "undefined"}},
+    ],
+    ids=["group", "alias", "context"],
+)
+async def test_a_placeholder_names_no_account_and_no_visitor(sender, db, call):
+    await sender.post("/v1/batch", json={"batch": [event("member", f"of-{call}", **call)]})
+    assert await db.fetchval("SELECT count(*) FROM identities WHERE value IN ('null', 'undefined')") == 0
+
+
+async def test_a_message_id_that_is_a_placeholder_is_none(sender, db):
+    for _ in range(2):
+        await sender.post("/v1/track", json=event("unnumbered", "undefined"))
+    assert len(await stored(db, "unnumbered")) == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/users/undefined/signals", "/v1/accounts/null/signals"])
+async def test_a_direct_signal_to_a_placeholder_is_held(sender, path):
+    taken = await sender.post(path, json={"name": "setup_completed"})
+    assert (taken.status_code, len(taken.json()["quarantined"])) == (202, 1)
+
+
+async def test_placeholders_are_counted_by_field(app, sender, api):
+    async def counted() -> float:
+        text = (await api.get("/metrics")).text
+        (line,) = (
+            line for line in text.splitlines() if line.startswith('tenure_placeholder_ids_total{field="userId"}')
+        )
+        return float(line.split()[-1])
+
+    before = await counted()
+    await sender.post("/v1/track", json=event("undefined", "counted-1", anonymousId="v"))
+    assert await counted() == before + 1
+
+
+async def test_a_plan_adds_placeholders(module_database_url, db):
+    more = shipped_catalog.plan().model_copy(update={"placeholder_ids": ("walk-in",)})
+    transport = httpx.ASGITransport(application(module_database_url, tracking=more))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(WRITE, "")) as client:
+        taken = await client.post("/v1/track", json=event("Walk-In", "walk-in-1"))
+    assert taken.json()["quarantined"][-1] == "userId is a placeholder and names nobody"
+
+
+async def test_ids_are_trimmed(sender, db):
+    for message, user in (("trim-1", "trimmed"), ("trim-2", " trimmed"), ("trim-3", "trimmed\n")):
+        await sender.post("/v1/track", json=event(user, message))
+    assert [message for message, _ in await stored(db, "trimmed")] == ["trim-1", "trim-2", "trim-3"]
+
+
+async def test_somebody_known_with_blanks_is_listed_and_not_merged(sender, db):
+    for message, user in (("blank-1", "blank"), ("blank-2", "Blank")):
+        await sender.post("/v1/track", json=event(user, message))
+    await db.execute("UPDATE identities SET value = ' blank' WHERE value = 'Blank'")
+    single = await sender.post("/v1/track", json=event(" blank", "blank-3"))
+    batch = (
+        await sender.post("/v1/batch", json={"batch": [event(" blank", "blank-4"), event("blank", "blank-5")]})
+    ).json()
+    assert "somebody is known by it" in single.json()["quarantined"][0]
+    assert (batch["accepted"], batch["quarantined"], batch["errors"][0]["index"]) == (1, 1, 0)
+    assert [message for message, _ in await stored(db, "blank")] == ["blank-1", "blank-5"]
+    assert [message for message, _ in await stored(db, " blank")] == ["blank-2"]
