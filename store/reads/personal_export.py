@@ -24,7 +24,7 @@ from store.schema import identities, messages, runs, subjects, task_asks, tasks
 _RUNS = sql(select(runs.c.id).where(any_of(runs.c.subject_key, "keys") | any_of(runs.c.lane, "keys")))
 _MESSAGES = sql(
     select(messages.c.key, messages.c.id, messages.c.channel, messages.c.address).where(
-        any_of(messages.c.recipient, "keys") | any_of(messages.c.subject_key, "keys")
+        any_of(messages.c.recipient, "keys") | any_of(messages.c.run, "runs")
     )
 )
 _OWN_TASKS = sql(select(tasks.c.id).where(any_of(tasks.c.run, "runs") | any_of(tasks.c.subject_key, "keys")))
@@ -64,7 +64,7 @@ async def _names_of(connection: Connection, addresses: AddressHash, key: str) ->
     """The arrays by which tables name the person."""
     keys = await subject_keys(connection, key)
     own_runs = _first(await fetch_all(connection, _RUNS, keys=keys))
-    ledger = await fetch_all(connection, _MESSAGES, keys=keys)
+    ledger = await fetch_all(connection, _MESSAGES, keys=keys, runs=own_runs)
     own_tasks = _first(await fetch_all(connection, _OWN_TASKS, keys=keys, runs=own_runs))
     asked = _first(await fetch_all(connection, _ASKED_TASKS, runs=own_runs))
     profiles = [loaded(row["profile"]) for row in await fetch_all(connection, _PROFILES, keys=keys)]

@@ -93,7 +93,7 @@ task_asks = Table(
     comment="A run's request for a task; the task stays open while one of them is.",
 )
 Index("task_asks_of_task", task_asks.c.task_id)
-Index("task_asks_of_run", task_asks.c.run, task_asks.c.action, postgresql_where=task_asks.c.status == "open")
+Index("task_asks_of_run", task_asks.c.run, task_asks.c.action)
 
 task_log = Table(
     "task_log",

@@ -21,8 +21,12 @@ _NEW = (
     "CREATE INDEX tasks_of_subject ON tasks (subject_key)",
     "CREATE INDEX tasks_of_scope ON tasks (scope_key) WHERE scope_key IS NOT NULL",
     "CREATE INDEX tasks_load ON tasks (owner) WHERE status = 'open' AND clock IS NULL",
+    "DROP INDEX task_asks_of_run",
+    "CREATE INDEX task_asks_of_run ON task_asks (run, action)",
 )
 _OLD = (
+    "DROP INDEX task_asks_of_run",
+    "CREATE INDEX task_asks_of_run ON task_asks (run, action) WHERE status = 'open'",
     "DROP INDEX tasks_load",
     "DROP INDEX tasks_of_scope",
     "DROP INDEX tasks_of_subject",
