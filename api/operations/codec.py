@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import structlog
 from fastapi import Header
 from google.protobuf.message import DecodeError
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import Response
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadCodec
@@ -42,6 +42,12 @@ class PayloadView(BaseModel):
 
 class PayloadsView(BaseModel):
     """Payloads of Temporal, as its remote codec protocol has them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "InRleHQi"}]}
+        }
+    )
 
     payloads: list[PayloadView] = []
 

@@ -200,9 +200,10 @@ async def wait_until_ready(
     """Wait until a condition holds. Raises ProcessFailedError when the child dies or `timeout` seconds pass."""
     deadline = time.monotonic() + timeout
     while True:
+        alive = child.alive  # before the condition: a child may end as it fulfils it
         if await condition():
             return
-        if not child.alive:
+        if not alive:
             raise child.failure("ended before it was ready")
         if time.monotonic() > deadline:
             raise child.failure(f"{what} within {timeout:.0f} s")

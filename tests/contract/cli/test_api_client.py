@@ -172,15 +172,15 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\r\nuser forged: none"
 
 def test_no_command_lets_a_strangers_text_control_the_terminal(api, url):
     publish_shipped(api, CATALOG)
-    anonymous = {"anonymousId": ESCAPES, "traits": {"first_name": ESCAPES, "email": "eve@example.com"}}
+    anonymous = {"anonymousId": "eve", "traits": {"first_name": ESCAPES, "email": "eve@example.com"}}
     ticket = {"ticket_id": ESCAPES, "priority": "urgent", "subject": ESCAPES}
     api.post("/v1/identify", anonymous)
-    api.post("/v1/track", {"anonymousId": ESCAPES, "event": "ticket_opened", "properties": ticket})
-    for shown in (run(url, "where", ESCAPES), run(url, "where", "\x1b[31mnobody"), run(url, "tasks")):
+    api.post("/v1/track", {"anonymousId": "eve", "event": "ticket_opened", "properties": ticket})
+    for shown in (run(url, "where", "eve"), run(url, "where", "\x1b[31mnobody"), run(url, "tasks")):
         text = shown.output
         assert not set("\x1b\x07\x9b\u202e\r") & set(text)
         assert "\nuser forged" not in text
-    assert "\\x1b]0;owned\\x07" in run(url, "where", ESCAPES).output
+    assert "\\x1b]0;owned\\x07" in run(url, "where", "eve").output
 
 
 def test_texts_of_several_lines_and_other_scripts_stay_as_they_are():

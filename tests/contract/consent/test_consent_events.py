@@ -244,11 +244,6 @@ async def test_a_grant_that_cannot_be_read_is_quarantined_and_changes_nothing(pu
             ("sms", "shop"),
         ),
         ("vague", {"type": "track", "event": "Consent Changed", "properties": {"channel": "email"}}, ("email", "*")),
-        (
-            "timeless",
-            {"type": "identify", "timestamp": "yesterday", "traits": {"unsubscribed": True}},
-            ("*", "*"),
-        ),
     ],
 )  # fmt: skip
 async def test_C5_an_opt_out_counts_although_its_call_is_quarantined(published, api, sender, name, call, place):
@@ -258,6 +253,13 @@ async def test_C5_an_opt_out_counts_although_its_call_is_quarantined(published, 
     answer = (await sender.post("/v1/batch", json=batch)).json()
     assert answer["quarantined"], answer
     assert await consents_of(api, user) == {place: False}
+
+
+async def test_C5_an_opt_out_counts_although_its_time_cannot_be_read(published, api, sender):
+    await entered_run(api, sender, "timeless")
+    call = {"type": "identify", "userId": "timeless", "timestamp": "yesterday", "traits": {"unsubscribed": True}}
+    assert (await sender.post("/v1/batch", json={"batch": [call]})).json()["accepted"] == 1
+    assert await consents_of(api, "timeless") == {("*", "*"): False}
 
 
 # -- attempts in flight --------------------------------------------------------------------------------------------------------------

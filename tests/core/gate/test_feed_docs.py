@@ -64,7 +64,7 @@ def test_the_page_has_every_verdict_and_result_and_only_existing_names():
     results = {feed.result_word(status) for status in (*SETTLED & TRANSITIONS[Status.SENDING], Status.DEFERRED)}
     for word in (*(meaning.verdict for meaning in MEANINGS.values()), *results, "again"):
         assert f"`{word}`" in TEXT, word
-    settings = {f"TENURE_{name.upper()}" for name in ProviderSettings.model_fields}
+    settings = {f"TENURE_{name.upper()}" for name in (*ProviderSettings.model_fields, "retention_feed_days")}
     assert set(re.findall(r"TENURE_[A-Z_]+", TEXT)) <= settings
     assert {"TENURE_FEED_URL", "TENURE_FEED_SECRET"} <= set(re.findall(r"TENURE_[A-Z_]+", TEXT))
     routes = {

@@ -96,6 +96,19 @@ async def _live(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: S
     await until(sent, lambda text: PERSONAL["address"] in text, timeout=60)
 
 
+BREAK_GATE = """
+    ALTER FUNCTION gate_reads RENAME TO gate_reads_away;
+    CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[], at timestamptz, counted text[])
+    RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped json, suppressed json, held json, talks json,
+                   accounts text[], refused json)
+    LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'gate_reads cannot read %', person; END $$
+"""
+MEND_GATE = (
+    "DROP FUNCTION gate_reads(text, text, timestamptz, text[], timestamptz, text[]);"
+    "ALTER FUNCTION gate_reads_away RENAME TO gate_reads"
+)
+
+
 async def _fail(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: Stack) -> None:
     """Errors that nobody foresees, with values in the frames and messages around them."""
     parsed = make_url(stack.endpoints.database_url)
@@ -103,7 +116,7 @@ async def _fail(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: S
         user=parsed.username, password=parsed.password, host=parsed.query["host"], database=parsed.database
     )
     try:
-        await connection.execute("ALTER FUNCTION gate_reads RENAME TO gate_reads_away")
+        await connection.execute(BREAK_GATE)
         person = {"userId": PERSONAL["user"], "event": "setup_completed"}
         (await sender.post("/v1/track", json=person)).raise_for_status()
         ticket = {"ticket_id": "2", "priority": "urgent", "subject": PERSONAL["ticket"]}
@@ -118,7 +131,7 @@ async def _fail(operator: httpx.AsyncClient, sender: httpx.AsyncClient, stack: S
             return log.read_text(errors="replace")
 
         await until(logged, lambda text: "gate_reads" in text, timeout=60)
-        await connection.execute("ALTER FUNCTION gate_reads_away RENAME TO gate_reads")
+        await connection.execute(MEND_GATE)
     finally:
         await connection.close()
 

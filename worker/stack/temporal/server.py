@@ -10,7 +10,12 @@ from typing import Any, Self
 
 import yaml
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.workflowservice.v1 import ListNamespacesRequest, RegisterNamespaceRequest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    ListNamespacesRequest,
+    RegisterNamespaceRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -196,6 +201,7 @@ async def namespace_ready(address: str, namespace: str = NAMESPACE) -> bool:
             await client.workflow_service.register_namespace(request)
         # Counting uses the caches of frontend and visibility: once it answers, both know the namespace.
         await client.count_workflows()
+        return await _history_answers(client)
     except RuntimeError:  # the SDK's answer to a refused connection
         return False
     except RPCError as error:
@@ -204,6 +210,16 @@ async def namespace_ready(address: str, namespace: str = NAMESPACE) -> bool:
         if error.status in _NOT_YET:
             return False
         raise
+
+
+async def _history_answers(client: Client) -> bool:
+    """Whether the history service has joined: it knows that there is no such workflow. The frontend may join before it."""
+    missing = WorkflowExecution(workflow_id="is-there-a-history-service")
+    request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=missing)
+    try:
+        await client.workflow_service.describe_workflow_execution(request)
+    except RPCError as error:
+        return error.status is RPCStatusCode.NOT_FOUND
     return True
 
 
