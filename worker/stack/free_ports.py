@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
+from typing import Final
 
 LOOPBACK = "127.0.0.1"
 CANDIDATES = range(15_000, 32_000)
 """Below the ephemeral ports of Linux (from 32,768) and other systems (from 49,152)."""
+OF_A_PROCESS: Final = 500
+"""Candidates that a process tries first. Processes that start together rarely try the same."""
+_given: set[int] = set()
+"""Ports that this process has given already: they may be free until what they are for has started."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -18,14 +24,23 @@ def free_ports(count: int) -> list[int]:
     """
     with contextlib.ExitStack() as held:
         ports: list[int] = []
-        for port in random.sample(CANDIDATES, len(CANDIDATES)):
+        for port in _candidates():
             if len(ports) == count:
                 break
+            if port in _given:
+                continue
             candidate = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 candidate.bind((LOOPBACK, port))
                 ports.append(port)
+        _given.update(ports)
         return ports
+
+
+def _candidates() -> list[int]:
+    start = os.getpid() * OF_A_PROCESS % len(CANDIDATES)
+    first, others = CANDIDATES[start : start + OF_A_PROCESS], (*CANDIDATES[:start], *CANDIDATES[start + OF_A_PROCESS :])
+    return [*random.sample(first, len(first)), *random.sample(others, len(others))]
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
