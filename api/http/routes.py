@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -119,11 +120,20 @@ class ScopedRoute(APIRoute):
             try:
                 async with self._time_limit(request.scope):
                     await self._keys.check(request, self.scope)
+                    self._refuse_repetitions(request)
                     return await inner(_Bounded(request.scope, request.receive, limit))
             except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
                 return (await self._wrong_keys.delay(request, translate(error))).response()
 
         return handler
+
+    def _refuse_repetitions(self, request: Request) -> None:
+        """Refuse a query parameter that is given twice: no parameter is a list, and FastAPI would take the last one."""
+        given = Counter(name for name, _ in request.query_params.multi_items())
+        repeated = sorted(field.alias for field in self.dependant.query_params if given[field.alias] > 1)
+        if repeated:
+            errors = [{"detail": "is given more than once", "pointer": f"/query/{name}"} for name in repeated]
+            raise ProblemError("invalid-request", "Give each query parameter once.", errors)
 
     async def handle_directly(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Handle a request of a fast route: check the key, call the endpoint, send the response."""
