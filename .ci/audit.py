@@ -1,6 +1,6 @@
-"""Audit of the locked packages against stored advisories: `python .ci/audit.py`, and `--refresh` to store new ones.
+"""Audit of locked packages against stored advisories, offline.
 
-It works offline from `.ci/advisories.json` and says how old that is. Exit code 0: no known vulnerability; 1: at least one;
+`python .ci/audit.py` compares, `--refresh` stores new advisories. It works from `.ci/advisories.json` and says how old that is. Exit code 0: no known vulnerability; 1: at least one;
 3: it could not audit, because there are no advisories or they are older than `OLDEST`.
 """
 
