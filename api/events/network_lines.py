@@ -15,7 +15,7 @@ from api.http.problems import ProblemError
 
 WAITING: Final = 32
 """Requests that may wait for each that is in progress; more are refused."""
-WAIT_SECONDS: Final = 3.0
+PLACE_SECONDS: Final = 3.0
 """Longest wait for a place: well below the time of a request, whose end would be reported as the database's fault."""
 
 
@@ -53,7 +53,7 @@ class NetworkLines:
 
 async def _take(places: asyncio.Semaphore) -> None:
     try:
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(PLACE_SECONDS):
             await places.acquire()
     except TimeoutError:
         raise ProblemError(

@@ -72,7 +72,7 @@ class QuotaKeeper:
                 self._check_known(charge)
 
     async def charge_request(self, key: ApiKey, network: str) -> None:
-        """One request, before its body is read."""
+        """One request, once its body has arrived."""
         await self._take(self._of_request(key, network), 1)
 
     def _of_request(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:

@@ -7,6 +7,7 @@ tolerant `json` module and marked `strange`, so that one bad string in a batch r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import zlib
@@ -75,7 +76,7 @@ async def _arrived(request: Request, limit: int) -> bytes:
     arrivals = reading.arrivals
     parts: list[bytes] = []
     async with _limited(reading) as time:
-        arrival = arrivals.begin(_owner_of(request), partial(time.reschedule, _AT_ONCE))
+        arrival = arrivals.begin(_owner_of(request), partial(end_at_once, time))
         try:
             async for part in request.stream():
                 arrivals.grow(arrival, len(part))
@@ -87,6 +88,12 @@ async def _arrived(request: Request, limit: int) -> bytes:
         finally:
             arrivals.end(arrival)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def end_at_once(time: asyncio.Timeout) -> None:
+    """End a body's time now. It may have expired already, and then it cannot be changed any more."""
+    with contextlib.suppress(RuntimeError):
+        time.reschedule(_AT_ONCE)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from api.events.network_lines import WAIT_SECONDS
+from api.events.network_lines import PLACE_SECONDS
 from api.events.quotas import SITE_NETWORKS
 from api.events.screening import REFUSAL_SECONDS
 from api.http.limits import Limits
@@ -212,7 +212,7 @@ async def test_the_networks_of_one_site_wait_in_one_line(database_url):
 
 async def test_a_request_that_waits_long_for_its_network_is_refused_as_the_networks(database_url):
     """Not as the database's fault: the sender has to send less at the same time."""
-    app = application(database_url, limits=Limits(network_in_flight=1, patience_seconds=WAIT_SECONDS + 2))
+    app = application(database_url, limits=Limits(network_in_flight=1, patience_seconds=PLACE_SECONDS + 2))
     async with client(app) as operator:
         key = await make_api_key(operator, "website", "public")
         async with unfinished(app, key.secret) as requests, visitor_locked(database_url, app, key.secret) as blocked:

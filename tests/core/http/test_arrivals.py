@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
 from api.http.arrivals import LEAST, Arrivals, ArrivingPart, Owner
+from api.http.body import end_at_once
 
 SLOW, HONEST = ("", "203.0.113.1"), ("website", "198.51.100.1")
 
@@ -82,3 +84,12 @@ def test_the_counts_are_those_of_the_arrivals_whatever_happens(seed):
     for arrival in here.values():
         counted.arrivals.end(arrival)
     assert (counted.arrivals._bytes, counted.arrivals._owners) == (0, {})
+
+
+async def test_a_body_whose_time_is_over_may_be_told_to_give_way():
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0) as time:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                end_at_once(time)
