@@ -47,6 +47,8 @@ class IngestResult:
     quarantined: int = 0
     stored: tuple[StoredEvent, ...] = ()
     refused: tuple[RefusedEvent, ...] = ()
+    new: frozenset[int] = frozenset()
+    """Identities (`id`) of the events of the batch that were stored; those in `stored` may be copies without an address."""
 
     def as_taken(self, event: ReceivedEvent) -> ReceivedEvent:
         """An event of the batch as it was taken: rejected, if the store refused it."""
@@ -54,7 +56,7 @@ class IngestResult:
 
     def is_duplicate(self, event: ReceivedEvent) -> bool:
         """Whether an event, as it was taken, repeats one that was accepted before."""
-        return isinstance(event, InboundEvent) and not any(item.event is event for item in self.stored)
+        return isinstance(event, InboundEvent) and id(event) not in self.new
 
 
 async def accept(
@@ -90,7 +92,8 @@ async def _accept(
 ) -> IngestResult:
     received_at = current_instant()
     await catalogue.current(connection)
-    received = [event_with_ip_hash(event, catalogue.consent.addresses) for event in received]
+    given, received = received, [event_with_ip_hash(event, catalogue.consent.addresses) for event in received]
+    originals = {id(kept): event for kept, event in zip(received, given, strict=True)}
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
     opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
     events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]
@@ -113,7 +116,14 @@ async def _accept(
     extra = {event.message_id for event in opt_outs}
     accepted = sum(item.event.message_id not in extra for item in stored)
     duplicates = len(received) - accepted - quarantined
-    return IngestResult(accepted, duplicates, quarantined, tuple(stored), tuple(refused))
+    return IngestResult(
+        accepted,
+        duplicates,
+        quarantined,
+        tuple(stored),
+        tuple(event._replace(given=originals.get(id(event.given), event.given)) for event in refused),
+        frozenset(id(originals.get(id(item.event), item.event)) for item in stored),
+    )
 
 
 async def _accept_opt_outs(

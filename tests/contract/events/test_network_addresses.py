@@ -71,3 +71,17 @@ async def test_a_hash_that_is_none_is_no_proof(api, sender, given):
     (await sender.post("/v1/identify", json=call)).raise_for_status()
     (entry,) = (await api.get(f"/v1/users/{user}/consents/log")).json()["items"]
     assert "ip_hash" not in entry["proof"]
+
+
+async def test_an_event_with_an_address_is_answered_as_one_without(sender):
+    call = {"userId": "answered", "messageId": "answered-1", "event": "setup_completed", "context": {"ip": V4}}
+    first = (await sender.post("/v1/track", json=call)).json()
+    again = (await sender.post("/v1/track", json=call)).json()
+    other = {**call, "event": "activated"}
+    single = (await sender.post("/v1/track", json=other)).json()
+    batch = (
+        await sender.post("/v1/batch", json={"batch": [{**other, "type": "track", "properties": {"a": 1}}]})
+    ).json()
+    assert (first.get("duplicate"), again.get("duplicate")) == (None, True)
+    assert "messageId was used before" in single["quarantined"][0]
+    assert [error["messageId"] for error in batch["errors"]] == ["answered-1"]
