@@ -93,7 +93,9 @@ async def _accept(
     received_at = current_instant()
     await catalogue.current(connection)
     given, received = received, [event_with_ip_hash(event, catalogue.consent.addresses) for event in received]
-    originals = {id(kept): event for kept, event in zip(received, given, strict=True)}
+    originals = {
+        id(kept): event for kept, event in zip(received, given, strict=True) if isinstance(event, InboundEvent)
+    }
     rejected = [event for event in received if isinstance(event, RejectedEvent)]
     opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
     events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]

@@ -86,10 +86,14 @@ def test_the_counts_are_those_of_the_arrivals_whatever_happens(seed):
     assert (counted.arrivals._bytes, counted.arrivals._owners) == (0, {})
 
 
+async def end_late() -> None:
+    async with asyncio.timeout(0) as time:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            end_at_once(time)
+
+
 async def test_a_body_whose_time_is_over_may_be_told_to_give_way():
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0) as time:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                end_at_once(time)
+        await end_late()
