@@ -222,7 +222,7 @@ def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = Fal
     if not keep_tasks:
         close_tasks(draft, reason)
     if draft.paused_at is None:
-        emit_last_effects(draft, "the run ended")
+        emit_last_effects(draft, "the run ended", keep_tasks=keep_tasks)
     else:
         drop_held_effects(draft, "the run ended while paused")
     draft.emit(WithdrawnMessages(reason, draft.at))

@@ -69,14 +69,15 @@ def drop_held_effects(draft: RunDraft, reason: str, state: str | None = None, vi
     draft.held = tuple(kept)
 
 
-def emit_last_effects(draft: RunDraft, reason: str) -> None:
+def emit_last_effects(draft: RunDraft, reason: str, *, keep_tasks: bool) -> None:
     """Emit all that waits for a step, as no step follows; messages and tasks that the run's end takes back are dropped."""
     waiting, draft.held = draft.held, ()
     for effect in waiting:
-        if effect["kind"] in _OF_VISIT and not effect.get("stands"):
-            _note_dropped(draft, effect, reason)
-        else:
+        is_kept = keep_tasks if effect["kind"] == "task" else effect["kind"] != "send" or bool(effect.get("stands"))
+        if is_kept:
             draft.effects += effects_from_json([effect])
+        else:
+            _note_dropped(draft, effect, reason)
 
 
 def _note_dropped(draft: RunDraft, effect: dict[str, Any], reason: str) -> None:

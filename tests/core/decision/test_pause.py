@@ -112,7 +112,7 @@ states:
       go: b
       won: end
   b: {}
-  end: {do: [{send: thanks}], final: won}
+  end: {do: [{send: thanks}, {task: ask-why}], final: won}
 """
 
 
@@ -157,6 +157,9 @@ def test_A4_a_run_that_ends_between_two_slices_still_emits_its_signals_and_its_l
     run = many(monkeypatch, most=5).resume(3).signal(3.1, "won")
     assert (run.state.outcome, run.state.held, run.sent) == ("won", (), [("thanks", 3.1)])
     assert [effect.kind for effect in run.effects].count("emit") == 10
+    assert [effect.action for effect in run.effects if isinstance(effect, OpenedTask)] == ["ask-why"], (
+        "a last task stays"
+    )
     assert run.kinds()[-1] == "finish"
 
 
