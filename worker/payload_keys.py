@@ -5,7 +5,6 @@ A key has an id, which each payload names, and a secret. The first key encrypts,
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -51,9 +50,12 @@ def read_payload_keys(entries: Sequence[str]) -> tuple[PayloadKey, ...]:
 
 def with_embedded_key(home: Path, keys: str) -> str:
     """The setting `keys` behind the key of the embedded stack in `home`, which is made if there is none."""
-    made = f"embedded-{secrets.token_hex(4)}={secrets.token_hex(32)}"
-    with contextlib.suppress(FileExistsError), os.fdopen(_created(home / FILE), "w") as file:
-        file.write(f"{made}\n")
+    if not (home / FILE).exists():
+        draft = home / f"{FILE}.draft"
+        draft.unlink(missing_ok=True)
+        with os.fdopen(_created(draft), "w") as file:
+            file.write(f"embedded-{secrets.token_hex(4)}={secrets.token_hex(32)}\n")
+        draft.replace(home / FILE)  # the file takes its name last: an interrupted start leaves none
     return f"{(home / FILE).read_text().strip()},{keys}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -134,3 +135,12 @@ def test_the_embedded_stack_makes_one_private_key_that_encrypts_before_the_devel
     assert own.secret not in repr(own)
     (payload,) = encoded(payload_codec(Settings(payload_keys=first)), CANARY)
     assert payload.metadata[KEY_ID] == own.id.encode()
+
+
+def test_an_interrupted_start_leaves_no_empty_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", lambda *_args: (_ for _ in ()).throw(OSError("No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            with_embedded_key(tmp_path, DEV_PAYLOAD_KEY)
+    own, _ = read_payload_keys(with_embedded_key(tmp_path, DEV_PAYLOAD_KEY).split(","))
+    assert own.id.startswith("embedded-")
