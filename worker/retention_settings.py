@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from store.retention.periods import RetentionPeriods
+from worker.setting_values import fault_sentence
 from worker.settings import SettingsError
 
 PREFIX = "TENURE_RETENTION_"
@@ -67,11 +67,6 @@ def retention_periods() -> RetentionPeriods:
     try:
         settings = RetentionSettings()
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(details) for details in error.errors())) from error
+        raise SettingsError("\n".join(fault_sentence(PREFIX, details) for details in error.errors())) from error
     days = {name.removesuffix("_days"): value for name, value in settings}
     return RetentionPeriods(**{kind: timedelta(days=value) for kind, value in days.items() if value is not None})
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{PREFIX}{str(error['loc'][0]).upper()}: {message} (got {error['input']!r})" if error["loc"] else message

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.events.profile_bounds import FieldOwner
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import unnest
+from store.process_clock import current_instant
 from store.rows import loaded
 from store.schema import declared_fields
 
@@ -80,7 +81,7 @@ class DeclaredField(NamedTuple):
 async def declare_fields(connection: Connection, fields: Iterable[DeclaredField]) -> None:
     """Record the fields of a plan. Those of the first plan are filled: until then every trait was a field."""
     row = await fetch_one(connection, _KNOWN)
-    instant = None if row is not None and row["number"] else await _now(connection)
+    instant = None if row is not None and row["number"] else current_instant()
     pairs = [(field.owner, field.name) for field in fields]
     await execute(
         connection,
@@ -108,9 +109,3 @@ async def next_values(connection: Connection, field: DeclaredField) -> list[Fill
 
 def _value(row: Mapping[str, Any]) -> Any:
     return loaded(row["value"]) if row["value"] is not None else None
-
-
-async def _now(connection: Connection) -> Any:
-    row = await fetch_one(connection, sql(select(func.clock_timestamp().label("now"))))
-    assert row is not None
-    return row["now"]
