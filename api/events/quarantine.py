@@ -140,6 +140,7 @@ class QuarantineRoutes:
             event = _sent_before(event, item["received_at"])
         except ProblemError as refusal:
             raise StillRefused("The event is still refused.", refusal.errors) from refusal
+        event = await self._screening.without_padding(key, event)
         if isinstance(event, RejectedEvent):
             raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
         if await self._screening.is_unproven(key, event):

@@ -51,7 +51,11 @@ class ParsedBatch:
     def refuse(self, index: int, call: RefusedCall) -> None:
         """Put an element into quarantine with its faults."""
         rejected = replace(_malformed(self.elements[index], call.faults, self.key), opt_out=call.opt_out)
-        self.refused.append((index, rejected.message_id, call.faults))
+        self.reject(index, rejected, call.faults)
+
+    def reject(self, index: int, rejected: RejectedEvent, faults: list[FieldFault]) -> None:
+        """Replace an event by its rejection."""
+        self.refused.append((index, rejected.message_id, faults))
         self.events[index : index + 1] = [rejected]
 
 

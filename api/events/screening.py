@@ -11,7 +11,8 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from starlette.requests import Request
 
@@ -29,6 +30,7 @@ from journeys.events.segment import FieldFault
 from journeys.events.tracing import trace_id_of
 from store.access.visitors import find_people
 from store.events.message_ids import known_contents, other_contents
+from store.events.quarantine import refused_event
 from store.people.padded_ids import known_padded
 
 SEGMENT: Final = "segment"
@@ -39,6 +41,7 @@ MOST_DELAYED: Final = 2_000
 """Refusals that wait at the same time in one process; more are answered at once."""
 PADDED: Final = "has outer blanks, and somebody is known by it with them: trimmed it is another person's or account's"
 _FIELDS: Final = {"user_id": "userId", "anonymous_id": "anonymousId", "account_id": "groupId"}
+"""The field that most calls name an identity in."""
 
 
 class EventScreening:
@@ -100,16 +103,24 @@ class EventScreening:
         return None if key.kind is CallerKind.PUBLIC else trace_id_of(request.headers.get("traceparent"))
 
     async def refuse_padded(self, batch: ParsedBatch) -> None:
-        """Quarantine events whose trimmed ids are known with their blanks: two people are listed, never merged."""
+        """Quarantine events whose trimmed ids are known with their blanks: two people are listed, never merged.
+
+        An opt-out in such an event counts for whom its sender has named, with the blanks (C5).
+        """
         padded = [event for event in batch.events if isinstance(event, InboundEvent) and event.padded]
         if not padded:
             return
         async with self._intake.database.reading() as connection:
             known = await known_padded(connection, padded)
         for index, event in enumerate(batch.events):
-            if isinstance(event, InboundEvent) and (conflicts := known.intersection(event.padded)):
-                faults = [FieldFault(_FIELDS[kind], PADDED) for kind, _ in sorted(conflicts)]
-                batch.refuse(index, RefusedCall(faults))
+            if isinstance(event, InboundEvent) and (conflicts := sorted(known.intersection(event.padded))):
+                field = _FIELDS[conflicts[0][0]]
+                written: dict[str, Any] = dict(conflicts)
+                named = replace(event, **written)
+                rejected = refused_event(named, field, PADDED, self._intake.catalogue.consent.rules).rejected
+                if batch.key.kind is CallerKind.PUBLIC:
+                    rejected = replace(rejected, opt_out=None)
+                batch.reject(index, rejected, [FieldFault(field, PADDED)])
 
     async def without_padding(self, key: ApiKey, event: ReceivedEvent) -> ReceivedEvent:
         """The one event of a call, rejected as `refuse_padded` does it."""

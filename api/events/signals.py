@@ -25,7 +25,7 @@ from api.http.routes import Routes
 from journeys.access.callers import ApiKey, Scope
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.placeholder_ids import is_placeholder
-from journeys.events.segment import NAMES_NOBODY
+from journeys.events.segment import NAMES_NOBODY, padded_identities
 from journeys.events.tracing import HEADER
 from journeys.events.validation import InvalidEvent
 from journeys.language.signal_names import RESERVED_PREFIX
@@ -97,6 +97,7 @@ class SignalRoutes:
         source, identity = key.namespace(SOURCE), signal.id or uuid.uuid4().hex
         async with self._screening.entered(request, key, len(await request.body()), clock) as test_clock:
             event = self._checked(signal, identity, raw, key, self._screening.trace(request, key))
+            event = await self._screening.without_padding(key, event)
             result = await self._intake.one(event, source=source, clock=test_clock)
         event = result.as_taken(event)
         in_flight = await self._intake.in_flight_after([event])
@@ -140,6 +141,7 @@ class SignalRoutes:
             timestamp=_believable(signal.at),
             trace=trace,
             key_id=key.id,
+            padded=padded_identities((("user_id", raw["user"]), ("account_id", raw["account"]))),
             raw=raw,
         )
         forbidden = self._permissions.refused(key, event)

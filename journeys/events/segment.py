@@ -5,7 +5,7 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
@@ -93,7 +93,7 @@ def read_call(
         timestamp=timestamp,
         sent_at=None if is_absurd(timestamp, sent) else sent,
         trace=trace,
-        padded=_padded(raw),
+        padded=_padded(raw, call_kind),
         raw=_with_kind(raw, kind),
     )
 
@@ -186,19 +186,28 @@ def read_identity(
     return value if key == "messageId" else value.strip()
 
 
-_IDENTITIES: Final = (("userId", "user_id"), ("anonymousId", "anonymous_id"), ("groupId", "account_id"))
+def _padded(raw: Mapping[str, Any], kind: str) -> tuple[tuple[str, str], ...]:
+    """The identities of a call that have outer blanks, as they were written. A previous id may be of two kinds."""
+    written = [("user_id", raw.get("userId")), ("anonymous_id", raw.get("anonymousId"))]
+    written.append(("account_id", _account_fields(raw, kind).get("groupId")))
+    if kind == "alias":
+        written += [(of, raw.get("previousId")) for of in ("user_id", "anonymous_id")]
+    return padded_identities(written)
 
 
-def _padded(raw: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The identities of a call that have outer blanks, as they were written."""
-    return tuple(
-        (kind, value) for key, kind in _IDENTITIES if isinstance(value := raw.get(key), str) and value != value.strip()
-    )
+def padded_identities(written: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Those identities (kind, id as it was written) that have outer blanks."""
+    return tuple((kind, value) for kind, value in written if isinstance(value, str) and value != value.strip())
 
 
 def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault], placeholders: frozenset[str]) -> str | None:
+    return read_identity(_account_fields(raw, kind), "groupId", faults, placeholders)
+
+
+def _account_fields(raw: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The part of a call that names its account: the call itself for `group`, else its context."""
     named = raw if kind == "group" else raw.get("context")
-    return read_identity(named, "groupId", faults, placeholders) if isinstance(named, Mapping) else None
+    return named if isinstance(named, Mapping) else {}
 
 
 def read_object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:

@@ -94,3 +94,50 @@ async def test_somebody_known_with_blanks_is_listed_and_not_merged(sender, db):
     assert (batch["accepted"], batch["quarantined"], batch["errors"][0]["index"]) == (1, 1, 0)
     assert [message for message, _ in await stored(db, "blank")] == ["blank-1", "blank-5"]
     assert [message for message, _ in await stored(db, " blank")] == ["blank-2"]
+
+
+async def known_with_blanks(sender, db, name):
+    """Somebody known as ` NAME`, who can only come from before ids were trimmed."""
+    await sender.post("/v1/identify", json={"userId": f"x-{name}", "traits": {"email": f"{name}@example.com"}})
+    await db.execute("UPDATE identities SET value = $1 WHERE value = $2", f" {name}", f"x-{name}")
+
+
+@pytest.mark.parametrize("kind", ["user", "account", "previous"])
+async def test_every_id_of_a_call_is_compared_with_its_blanks(sender, db, kind):
+    name = f"every-{kind}"
+    await known_with_blanks(sender, db, name)
+    await db.execute("UPDATE identities SET kind = 'account_id' WHERE $1 = 'account' AND value = $2", kind, f" {name}")
+    call = {
+        "user": {"type": "track", "event": "setup_completed", "userId": f" {name}"},
+        "account": {"type": "track", "event": "setup_completed", "userId": "u", "context": {"groupId": f" {name}"}},
+        "previous": {"type": "alias", "userId": "u", "previousId": f" {name}"},
+    }[kind]
+    answer = (await sender.post("/v1/batch", json={"batch": [call]})).json()
+    assert answer["quarantined"] == 1, answer
+
+
+async def test_a_field_that_a_call_does_not_read_refuses_nothing(sender, db):
+    await known_with_blanks(sender, db, "unread")
+    await db.execute("UPDATE identities SET kind = 'account_id' WHERE value = ' unread'")
+    answer = await sender.post("/v1/track", json=event("u", "unread-1", groupId=" unread"))
+    assert "quarantined" not in answer.json()
+
+
+async def test_a_padded_id_is_refused_again_by_a_replay_and_by_a_signal(api, sender, db):
+    await known_with_blanks(sender, db, "again")
+    await sender.post("/v1/track", json=event(" again", "again-1"))
+    (held,) = (await api.get("/v1/quarantine?status=held&name=setup_completed")).json()["items"][-1:]
+    assert (await api.post(f"/v1/quarantine/{held['id']}/replay")).status_code == 409
+    signal = await sender.post("/v1/users/%20again/signals", json={"name": "setup_completed", "data": {}})
+    assert signal.json()["quarantined"], signal.text
+
+
+async def test_an_opt_out_in_a_refused_event_counts_for_whom_it_names(sender, db):
+    await known_with_blanks(sender, db, "silent")
+    call = {"userId": " silent", "traits": {"unsubscribed": True}}
+    answer = (await sender.post("/v1/identify", json=call)).json()
+    assert "somebody is known by it" in answer["quarantined"][0]
+    refused = await db.fetchval(
+        "SELECT count(*) FROM consents c JOIN identities i ON i.subject_key = c.subject_key WHERE i.value = ' silent' AND NOT c.granted"
+    )
+    assert refused == 1
