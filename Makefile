@@ -31,7 +31,7 @@ up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 	@$(RUN) -m cli up $(ARGS)
 
 # Storms kill by the clock: nothing runs beside them. Of some tests (ARGS="tests/core/gate") either half may be empty.
-test: setup ## Run all tests on real servers, which are started for it — python -m pytest
+test: setup ## Run the tests, without the long ones, on real servers — python -m pytest
 	@$(RUN) -m worker.stack.temporal.binary >/dev/null # built now, where its progress is seen
 	@few=$(if $(strip $(ARGS)),yes,no); none=0; \
 	run() { \
@@ -42,7 +42,7 @@ test: setup ## Run all tests on real servers, which are started for it — pytho
 	run -m 'alone and not long'; \
 	[ $$none -lt 2 ] || { echo 'make test: no test is selected by $(ARGS)' >&2; exit 5; }
 
-test-long: setup ## Run the tests that need minutes each: all outages, storms with wrong clocks — python -m pytest -m long
+test-long: setup ## Run the tests that `make test` leaves out, for minutes each — python -m pytest -m long
 	@$(RUN) -m pytest -q -m 'alone and long' $(ARGS)
 
 lint: setup ## Check style and import contracts — ruff check && ruff format --check && lint-imports
@@ -64,7 +64,7 @@ chaos: setup ## Kill everything at random for minutes, and count in the sink —
 sbom: setup ## Write sbom.cdx.json (CycloneDX) from uv.lock — uv export
 	@env -u VIRTUAL_ENV $$(command -v uv || echo $(BIN)/uv) export --quiet --frozen --no-dev --format cyclonedx1.5 -o sbom.cdx.json
 
-# An audit that could not be made (3) is said, and fails nothing: it is not the change's fault.
+# Exit code 3 (no current advisories) does not fail `make audit`.
 audit: setup ## Compare uv.lock with the stored advisories, offline — python .ci/audit.py
 	@$(RUN) .ci/audit.py $(ARGS) || [ $$? -eq 3 ]
 

@@ -42,7 +42,7 @@ class RetentionSettings(BaseSettings):
     visitors_days: int | None = Field(
         None,
         ge=1,
-        description="Days after which visitors are deleted of whom no event, run, message or consent is left. Needs `TENURE_RETENTION_EVENTS_DAYS`.",
+        description="Days after which visitors are deleted in whose lane nothing ever was and of whom nothing else is kept. Needs `TENURE_RETENTION_EVENTS_DAYS`.",
     )
     message_ids_days: int | None = Field(
         None,

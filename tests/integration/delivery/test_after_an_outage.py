@@ -40,7 +40,7 @@ OUTAGES = (
 )
 
 OF_EVERY_RUN = ("worker-stopped", "temporal-killed", "postgres-killed")
-"""Measured by `make test`; `make test-long` measures all."""
+"""Measured by `make test`; `make test-long` measures the others."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
