@@ -21,6 +21,8 @@ _DELETE = sql(
     SELECT max(id) AS last, count(*) AS number, array_remove(array_agg(event), NULL) AS events FROM gone
     """
 )
+# A slice of events that has still seen these lines commits first: else neither would delete their events.
+_HOLD_EVENTS = sql("SELECT upto FROM retention WHERE kind = 'events' FOR SHARE")
 _EVENTS = sql(
     """
     DELETE FROM events e WHERE e.id = ANY(CAST(:events AS bigint[]))
@@ -39,6 +41,7 @@ async def prune_feed(connection: Connection, before: datetime, *, pushed: bool) 
         return Slice(0, more=False)
     await execute(connection, _DELETED, last=row["last"])
     if row["events"]:
+        await fetch_one(connection, _HOLD_EVENTS)
         await execute(connection, _EVENTS, events=row["events"])
     return Slice(row["number"], more=row["number"] == SLICE)
 

@@ -26,6 +26,7 @@ EVERYTHING = RetentionPeriods(
     events=30 * DAY, quarantine=30 * DAY, feed=30 * DAY, clicks=30 * DAY, visitors=30 * DAY, message_ids=90 * DAY
 )
 KEPT = RetentionPeriods()
+_BLOCKED = sql("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 _EVENTS = """
     INSERT INTO events (source, message_id, kind, name, subject_key, at, received_at, data)
     SELECT 'test', 'e' || n, 'track', 'looked', 'u_' || n, d, d, '{}'
@@ -123,6 +124,28 @@ async def test_a_reaction_stays_as_long_as_its_line_of_the_feed(lanes: Lanes) ->
     await prune(lanes, "feed")
     assert (await count(lanes, "events"), await count(lanes, "feed")) == (0, 0)
     assert (await taken(lanes, "e1")).duplicates == 1
+
+
+async def test_an_event_and_its_line_are_deleted_although_both_slices_meet_them_at_once(lanes: Lanes) -> None:
+    await lanes.execute(_EVENTS, first=1, last=1, at=NOW - 60 * DAY)
+    await lanes.execute(
+        "INSERT INTO feed (at, message, status, decided, attempt, event) "
+        "SELECT CAST(:at AS timestamptz), 1, 'sent', false, 1, id FROM events",
+        at=NOW - 31 * DAY,
+    )
+    retention = Retention(lanes.database, EVERYTHING)
+    await retention.delete_slice("events", NOW)  # keeps the id
+    await lanes.execute("UPDATE retention SET kept_at = kept_at - interval '1 hour' WHERE kind = 'events'")
+
+    async def is_blocked_or_done() -> bool:
+        return feed.done() or bool(await lanes.rows(_BLOCKED))
+
+    async with lanes.database.transaction() as events:
+        await prune_events(events, NOW)  # it sees the line, and leaves the event to it
+        feed = asyncio.create_task(retention.delete_slice("feed", NOW))
+        await until(is_blocked_or_done, bool)
+    await feed
+    assert (await count(lanes, "events"), await count(lanes, "feed")) == (0, 0)
 
 
 async def test_lines_of_the_feed_stay_until_the_receiver_has_them(lanes: Lanes) -> None:
