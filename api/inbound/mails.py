@@ -73,6 +73,7 @@ class MailRoutes:
         Other automatic mails, and mails about no message of Tenure, are accepted and change nothing. A mail that cannot be read
         is kept in quarantine for a person: your server would only send it again.
         """
+        self._intake.admission.refuse_in_backlog()  # before the charge: the mail server repeats a refused mail
         raw = await read_bytes(request, LIMIT)
         await self._quotas.charge_provider(SOURCE, len(raw))
         with self._intake.admission.admitted(len(raw)):

@@ -173,16 +173,16 @@ class WebhookRoutes:
         """Commit the event for each message it concerns. A repetition has the same identity and is accepted once."""
         if vendor_event is None or not identity:
             return json_response({"taken": 0}, 202)
+        self._intake.admission.refuse_in_backlog()  # before the charge: the provider repeats a refused call
         await self._quotas.charge_provider(provider, size)
         async with self._intake.database.reading() as connection:
             messages = await _messages_of(connection, vendor_event, self._replies)
-        events = [as_event(identity, vendor_event, message) for message in messages]
         with self._intake.admission.admitted(0):
-            for event in events:
+            for event in (as_event(identity, vendor_event, message) for message in messages):
                 self._permissions.check_provider(event)
                 await self._intake.one(event, source=f"hook:{provider}", clock=None)
-        log.info("hook.taken", provider=provider, signal=vendor_event.signal, people=len(events))
-        return json_response({"taken": len(events)}, 202)
+        log.info("hook.taken", provider=provider, signal=vendor_event.signal, people=len(messages))
+        return json_response({"taken": len(messages)}, 202)
 
 
 async def _messages_of(

@@ -149,7 +149,7 @@ async def test_requests_beyond_the_concurrency_limit_get_429(database_url):
 
 
 async def test_A1_events_are_refused_while_half_of_the_lanes_wait_too_long_and_the_process_stays_ready(database_url):
-    app = application(database_url, limits=Limits(backlog_seconds=3600))
+    app = application(database_url, limits=Limits(backlog_seconds=3600, provider_day_bytes=3_000))
     async with client(app) as api:
         other = await connect(database_url)
         await other.execute(
@@ -159,11 +159,16 @@ async def test_A1_events_are_refused_while_half_of_the_lanes_wait_too_long_and_t
         event = {"event": "setup_completed", "userId": "late"}
         await _until(lambda: api.post("/v1/track", json=event), 503)
         assert (await api.post("/v1/track", json=event)).json()["type"] == "urn:tenure:problem:overloaded"
+        mail = b"From: ada@example.com\r\nIn-Reply-To: <none@example.com>\r\n\r\n" + b"x" * 1_300
+        refused = [await api.post("/v1/inbound-mails", content=mail) for _ in range(3)]
+        assert [answer.status_code for answer in refused] == [503] * 3
         ready = await api.get("/readyz")
         assert (ready.status_code, ready.json()["checks"]["outbox"]["status"]) == (200, "degraded")
         assert (await api.get("/v1/tasks")).status_code == 200, "reads are still answered"
         await other.execute("UPDATE outbox SET delivered_at = now()")
         await _until(lambda: api.post("/v1/track", json=event), 200)
+        taken = await api.post("/v1/inbound-mails", content=mail)
+        assert taken.status_code == 202, "what was refused for the backlog has charged nothing"
         await other.close()
 
 
