@@ -15,7 +15,7 @@ from activities.steps import plain_signals
 from journeys.protocol import wire
 from journeys.protocol.step_outcome import result_of
 from store.definitions import registry
-from store.outbox.undecided import undelivered
+from store.outbox.undecided import undecided_of_run
 from store.people.test_clocks import now_for
 
 HEARTBEAT_SECONDS = 8
@@ -46,7 +46,7 @@ class Activities:
             loaded = wire.LoadResult(await registry.read_artifact(connection, request.definition), self._slow())
             if request.seqs:
                 chart = await self.deps.catalogue.chart(connection, request.definition)
-                loaded.behind = await undelivered(connection, chart, request.run, request.seqs)
+                loaded.behind = await undecided_of_run(connection, chart, request.run, request.seqs)
         return loaded
 
     @activity.defn(name=wire.READ_UNDECIDED)
@@ -54,7 +54,7 @@ class Activities:
         """What was accepted for a run after the `seqs` of the request, in order."""
         async with self.deps.database.reading() as connection:
             chart = await self.deps.catalogue.chart(connection, request.definition)
-            return await undelivered(connection, chart, request.run, request.seqs)
+            return await undecided_of_run(connection, chart, request.run, request.seqs)
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:

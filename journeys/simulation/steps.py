@@ -151,7 +151,7 @@ class Steps:
                 escalated, deadlines = self.board.escalate(run, effect)
                 if escalated is not None:
                     self.replies.note_task(escalated, "escalated", now, run)
-                self._tell_deadlines(deadlines, now)
+                self._signal_deadlines(deadlines, now)
 
     def _open_task(self, run: SimulatedRun, effect: OpenedTask, now: datetime) -> None:
         subject = run.subject
@@ -161,9 +161,9 @@ class Steps:
         opened = self.board.opened
         task, deadlines = self.board.request(request, effect, scope=account or subject, case=run.case, account=account)
         self.replies.note_task(task, "opened" if self.board.opened > opened else "joined", now, run)
-        self._tell_deadlines(deadlines, now)
+        self._signal_deadlines(deadlines, now)
 
-    def _tell_deadlines(self, deadlines: Iterable[TaskDeadline], now: datetime) -> None:
+    def _signal_deadlines(self, deadlines: Iterable[TaskDeadline], now: datetime) -> None:
         """Put a task's deadline into the lane of each run that requests it, for the run's own timer (record 0012)."""
         for deadline in deadlines:
             request, run = deadline.of, deadline.of.run

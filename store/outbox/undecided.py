@@ -93,7 +93,7 @@ async def undecided(
     return envelopes
 
 
-async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
+async def undecided_of_run(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
     """The envelopes for a run after `seqs`; its predecessor may have received them.
 
     On a test clock there are none: its driver alone knows which row of the group is next, and sends it until it is decided.

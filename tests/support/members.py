@@ -24,7 +24,7 @@ from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.outbox import fan_out
-from store.outbox.undecided import undelivered
+from store.outbox.undecided import undecided_of_run
 from tests.support.steps import publish
 
 TYPES = {"account.plan": "string", "account.seats": "int", "profile.role": "string"}
@@ -173,7 +173,7 @@ class Lanes:
         run = await self.run(name)
         async with self.database.reading() as connection:
             chart = await self.catalogue.chart(connection, run["definition"])
-            return await undelivered(connection, chart, run["id"], seqs or {})
+            return await undecided_of_run(connection, chart, run["id"], seqs or {})
 
     async def decided(self, name: str) -> RunState:
         """The state of a person's run after everything that was accepted for it."""
