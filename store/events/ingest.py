@@ -90,7 +90,6 @@ async def _accept(
     *,
     outside: bool,
 ) -> IngestResult:
-    received_at = current_instant()
     await catalogue.current(connection)
     given, received = received, [event_with_ip_hash(event, catalogue.consent.addresses) for event in received]
     originals = {
@@ -102,8 +101,9 @@ async def _accept(
     known = await identify(connection, events, clock) if events else {}
     resolved, refused = split_across_clocks(resolve_events(events, known), catalogue.consent.rules)
     stored = list[StoredEvent]()
+    locked = await lock_batch(connection, catalogue, resolved) if resolved else {}
+    received_at = current_instant()  # after the wait for the locks: who enters a lane later has no earlier instant
     if resolved:
-        locked = await lock_batch(connection, catalogue, resolved)
         resolved, oversized = split_oversized(resolved, locked, catalogue)
         refused += oversized
         instants = await instants_of(connection, resolved, locked, received_at, outside=outside)

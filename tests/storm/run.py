@@ -65,6 +65,7 @@ class Report:
     in_sink_not_sent: int = 0
     deadlocks: int = 0
     out_of_order: int = 0
+    first_out_of_order: tuple[str, ...] = ()
     left: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -123,7 +124,7 @@ async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) 
     report.statuses = {status: tokens.total() for status, tokens in ledger.by_status.items()}
     report.unsettled = ledger.tokens("sending", "deferred", "unknown").total()
     report.sent_not_in_sink = (ledger.sent - sink.references).total()
-    report.out_of_order = ledger.out_of_order
+    report.out_of_order, report.first_out_of_order = len(ledger.out_of_order), ledger.out_of_order[:5]
     report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from store.database import Database, fetch_all, fetch_one, sql
+from store.database import Database, fetch_all, sql
 from tests.storm.plan import SUBJECT
 from worker.stack.maildir import message_id_of
 
@@ -70,8 +70,8 @@ class Ledger:
 
     by_status: Mapping[str, Counter[str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
-    out_of_order: int = 0
-    """Messages asked for at another instant than their event's, or decided or sent before what comes before it."""
+    out_of_order: tuple[str, ...] = ()
+    """Events and instants of messages asked for at another instant than their event's, or decided or sent too early."""
 
     def tokens(self, *statuses: str) -> Counter[str]:
         """The events whose message has one of these statuses."""
@@ -80,7 +80,7 @@ class Ledger:
 
 _OUT_OF_ORDER = sql(
     """
-    SELECT count(*) AS messages
+    SELECT e.message_id, e.at AS accepted, m.at AS asked, m.decided_at AS decided, m.sent_at AS sent
     FROM messages m JOIN events e ON e.message_id = m.data->>'token', CAST(:most AS interval) AS most
     WHERE m.at NOT BETWEEN e.at - most AND e.at + most OR m.decided_at < e.at - most OR m.sent_at < m.decided_at - most
     """
@@ -95,9 +95,9 @@ async def read_ledger(database: Database) -> Ledger:
     sent: Counter[str] = Counter()
     async with database.reading() as connection:
         rows = await fetch_all(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
-        wrong = await fetch_one(connection, _OUT_OF_ORDER, most=MOST_APART)
+        wrong = await fetch_all(connection, _OUT_OF_ORDER, most=MOST_APART)
     for row in rows:
         by_status.setdefault(row["status"], Counter())[row["token"]] += 1
         if row["status"] == "sent":
             sent[row["reference"]] += 1
-    return Ledger(by_status, sent, int(wrong["messages"]) if wrong else 0)
+    return Ledger(by_status, sent, tuple(", ".join(f"{name} {value}" for name, value in row.items()) for row in wrong))
