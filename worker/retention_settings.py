@@ -44,6 +44,9 @@ class RetentionSettings(BaseSettings):
         ge=1,
         description="Days after which visitors are deleted in whose lane nothing ever was and of whom nothing else is kept. Needs `TENURE_RETENTION_EVENTS_DAYS`.",
     )
+    dead_letters_days: int | None = Field(
+        None, ge=1, description="Days after which dead letters are deleted, held ones too."
+    )
     message_ids_days: int | None = Field(
         None,
         ge=1,

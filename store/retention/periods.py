@@ -28,3 +28,4 @@ class RetentionPeriods:
     clicks: timedelta | None = None
     visitors: timedelta | None = None
     message_ids: timedelta | None = None
+    dead_letters: timedelta | None = None

@@ -1,4 +1,4 @@
-"""Retention of quarantine, clicks, and ids of deleted events: the oldest rows first."""
+"""Retention of quarantine, dead letters, clicks, and ids of deleted events: the oldest rows first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ _QUARANTINE = sql(
     """
     WITH page AS (SELECT id, received_at FROM quarantine ORDER BY id LIMIT :most)
     DELETE FROM quarantine q USING page WHERE q.id = page.id AND page.received_at < CAST(:before AS timestamptz)
+    """
+)
+_DEAD_LETTERS = sql(
+    """
+    WITH page AS (SELECT id, recorded_at FROM dead_letters ORDER BY id LIMIT :most)
+    DELETE FROM dead_letters d USING page WHERE d.id = page.id AND page.recorded_at < CAST(:before AS timestamptz)
     """
 )
 _CLICKS = sql(
@@ -33,6 +39,11 @@ _MESSAGE_IDS = sql(
 async def prune_quarantine(connection: Connection, before: datetime) -> Slice:
     """Delete a slice of quarantined events that arrived before an instant, held ones too."""
     return await _prune(connection, _QUARANTINE, before)
+
+
+async def prune_dead_letters(connection: Connection, before: datetime) -> Slice:
+    """Delete a slice of dead letters that were recorded before an instant, held ones too."""
+    return await _prune(connection, _DEAD_LETTERS, before)
 
 
 async def prune_clicks(connection: Connection, before: datetime) -> Slice:

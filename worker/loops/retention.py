@@ -19,7 +19,7 @@ from store.process_clock import current_instant
 from store.retention.events import prune_events
 from store.retention.feed import prune_feed
 from store.retention.periods import RetentionPeriods, Slice
-from store.retention.rows import prune_clicks, prune_message_ids, prune_quarantine
+from store.retention.rows import prune_clicks, prune_dead_letters, prune_message_ids, prune_quarantine
 from store.retention.visitors import prune_visitors
 from worker.loops.loop import run_periodically
 
@@ -40,6 +40,7 @@ class Retention:
             "feed": (periods.feed, partial(prune_feed, pushed=pushes_feed)),
             "visitors": (periods.visitors, prune_visitors),
             "quarantine": (periods.quarantine, prune_quarantine),
+            "dead_letters": (periods.dead_letters, prune_dead_letters),
             "outbox": (periods.outbox, prune_delivered),
             "clicks": (periods.clicks, prune_clicks),
             "message_ids": (periods.message_ids, prune_message_ids),

@@ -23,7 +23,13 @@ from worker.loops.retention import Retention
 DAY = timedelta(days=1)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 EVERYTHING = RetentionPeriods(
-    events=30 * DAY, quarantine=30 * DAY, feed=30 * DAY, clicks=30 * DAY, visitors=30 * DAY, message_ids=90 * DAY
+    events=30 * DAY,
+    quarantine=30 * DAY,
+    feed=30 * DAY,
+    clicks=30 * DAY,
+    visitors=30 * DAY,
+    message_ids=90 * DAY,
+    dead_letters=30 * DAY,
 )
 KEPT = RetentionPeriods()
 _BLOCKED = sql("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
@@ -163,12 +169,17 @@ async def test_lines_of_the_feed_stay_until_the_receiver_has_them(lanes: Lanes) 
     assert await count(lanes, "feed") == 0
 
 
-async def test_quarantine_and_clicks_and_old_ids_go(lanes: Lanes) -> None:
+async def test_quarantine_and_dead_letters_and_clicks_and_old_ids_go(lanes: Lanes) -> None:
     for days, numbers in ((31, range(1, 16)), (29, range(16, 19))):
         for n in numbers:
             await lanes.execute(
                 "INSERT INTO quarantine (source, message_id, name, faults, event, received_at) VALUES ('test', :id, 'x', '[]', '{}', :at)",
                 id=f"q{n}",
+                at=NOW - days * DAY,
+            )
+            await lanes.execute(
+                "INSERT INTO dead_letters (run, step, n, name, reason, payload, recorded_at) VALUES (:id, 1, 1, 'x', '', '', :at)",
+                id=f"r{n}",
                 at=NOW - days * DAY,
             )
             await lanes.execute(
@@ -181,7 +192,7 @@ async def test_quarantine_and_clicks_and_old_ids_go(lanes: Lanes) -> None:
                 id=id_digest("test", f"gone{n}"),
                 at=NOW - (days + 60) * DAY,
             )
-    for kind, left in (("quarantine", 3), ("clicks", 3), ("message_ids", 3)):
+    for kind, left in (("quarantine", 3), ("dead_letters", 3), ("clicks", 3), ("message_ids", 3)):
         await prune(lanes, kind)
         assert await count(lanes, kind) == left
     assert (await taken(lanes, "gone1")).accepted == 1
