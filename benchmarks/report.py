@@ -19,10 +19,14 @@ _STORES: Mapping[StoreName, str] = {
 }
 
 
-def result_table(rows: list[ResultRow]) -> Table:
+def result_table(
+    rows: list[ResultRow],
+    title: str = "Ours against bare Temporal, side by side",
+    sides: tuple[str, str] = ("ours", "bare"),
+) -> Table:
     """The table of the results, one row each; rows that miss their target are bold."""
-    table = Table(title="Ours against bare Temporal, side by side", title_justify="left")
-    for heading in ("name", "ratio", "low", "high", "target", "ours", "bare", "unit"):
+    table = Table(title=title, title_justify="left")
+    for heading in ("name", "ratio", "low", "high", "target", *sides, "unit"):
         table.add_column(heading, justify="left" if heading in {"name", "unit"} else "right")
     for row in rows:
         reached = row.target is None or row.target.reached(row.ratio)

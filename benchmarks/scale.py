@@ -1,26 +1,31 @@
 """Cost of loops and lists with a million runs: `python -m benchmarks.scale`.
 
-Only PostgreSQL is started. Each operation is timed with a thousand people and with `--people`, 1,000,000 by default, and
-rolled back. All but a hundred lanes rest with a waiting row, so a claim must find those that do not.
+Only PostgreSQL is started. Each operation is timed in turn with a thousand people and with `--people`, 1,000,000 by
+default, and rolled back. All but a hundred lanes rest with a waiting row, so a claim must find those that do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
+import structlog
 from rich.console import Console
 
-from benchmarks.measure import ResultRow, Target
+from benchmarks.measure import ResultRow, Target, compared, interleaved
 from benchmarks.report import result_table
 from benchmarks.stack.crowd import insert_crowd, settle_tables
+from benchmarks.stack.rig import benchmark_catalog
+from benchmarks.stack.steps import CrowdSteps
 from journeys.gate.policy import SurgeBrake
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import RoutingRule, Team, TeamMember
@@ -34,20 +39,15 @@ from store.reads.messages import list_messages
 from store.reads.runs import list_runs
 from store.reads.tasks import list_tasks
 from store.tasks.assignment import choose_owner
+from worker.composition.dependencies import dependencies
 from worker.event_loop import run_until_done
+from worker.settings import Settings
 from worker.stack.postgres import PostgresServer
 
 FEW: Final = 1_000
-ROUNDS: Final = 15
+ROUNDS: Final = 31
 MOST_TIMES: Final = Target(2.0)
 PAGE: Final = 50
-_JOURNEY = sql(
-    """
-    WITH d AS (INSERT INTO definitions (hash, journey, version, artifact, source, published_by)
-      VALUES ('none', 'daily', 1, '{}', '', 'benchmarks') RETURNING hash)
-    INSERT INTO journeys (key, hash) SELECT 'daily', hash FROM d
-    """
-)
 _WAITING = sql(
     """
     INSERT INTO outbox (recipient, seq, kind, event_id, name, at)
@@ -95,21 +95,43 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-async def milliseconds(database: Database, operation: Operation) -> float:
-    """Median of some rounds, each in a transaction that is rolled back."""
-    times: list[float] = []
-    for _ in range(ROUNDS):
+@dataclass(frozen=True, slots=True)
+class CrowdDatabase:
+    """A database with a crowd, and the operations that are timed on it."""
+
+    database: Database
+    operations: Mapping[str, Operation]
+
+    async def milliseconds(self, name: str) -> float:
+        """Time of one operation, in a transaction that is rolled back."""
+        took = 0.0
         with contextlib.suppress(_RolledBack):
-            async with database.transaction() as connection:
+            async with self.database.transaction() as connection:
                 began = time.perf_counter()
-                await operation(connection)
-                times.append((time.perf_counter() - began) * 1_000)
+                await self.operations[name](connection)
+                took = (time.perf_counter() - began) * 1_000
                 raise _RolledBack
-    return median(times)
+        return took
 
 
 class _RolledBack(Exception):
     """Ends a measured transaction."""
+
+
+@contextlib.asynccontextmanager
+async def crowd_database(server: PostgresServer, name: str, people: int, catalog: Path) -> AsyncIterator[CrowdDatabase]:
+    """A database with so many people."""
+    url = await server.create_database(name)
+    await migrate(url)
+    database = Database(url)
+    settings = Settings(database_url=url, catalog=catalog, smtp_url="smtp://127.0.0.1:9")
+    steps = CrowdSteps(dependencies(settings, database))
+    await steps.publish(database)
+    await grow(database, 1, people)
+    yield CrowdDatabase(
+        database, {**OPERATIONS, "step_with_message": steps.with_message, "due_timer": steps.of_due_timer}
+    )
+    await database.close()
 
 
 async def grow(database: Database, first: int, last: int) -> None:
@@ -125,33 +147,36 @@ async def grow(database: Database, first: int, last: int) -> None:
 
 
 async def measure_scale(people: int) -> list[ResultRow]:
-    """A row for each operation: its time with `people` against that with a thousand."""
-    with tempfile.TemporaryDirectory(prefix="tenure-bench-", ignore_cleanup_errors=True) as folder:
-        async with PostgresServer(Path(folder) / "postgres") as server:
-            url = await server.create_database("tenure")
-            await migrate(url)
-            database = Database(url)
-            async with database.transaction() as connection:
-                await execute(connection, _JOURNEY)
-            await grow(database, 1, FEW)
-            few = {name: await milliseconds(database, operation) for name, operation in OPERATIONS.items()}
-            await grow(database, FEW + 1, people)
-            many = {name: await milliseconds(database, operation) for name, operation in OPERATIONS.items()}
-            await database.close()
-    return [_row(f"{name}_at_{people}_vs_{FEW}", many[name], few[name]) for name in OPERATIONS]
-
-
-def _row(name: str, many: float, few: float) -> ResultRow:
-    ratio = many / few
-    return ResultRow(name, ratio, ratio, ratio, many, few, "ms", MOST_TIMES)
+    """A row for each operation: its time with `people` against that with a thousand, measured in turn."""
+    rows: list[ResultRow] = []
+    with tempfile.TemporaryDirectory(prefix="tenure-bench-", ignore_cleanup_errors=True) as home:
+        folder = Path(home)
+        catalog = benchmark_catalog(folder / "catalog")
+        async with (
+            PostgresServer(folder / "postgres") as server,
+            crowd_database(server, "few", FEW, catalog) as few,
+            crowd_database(server, "many", people, catalog) as many,
+        ):
+            for name in many.operations:
+                for side in (few, many):
+                    await side.milliseconds(name)  # it fills the caches
+                of_many, of_few = await interleaved(
+                    ROUNDS, partial(many.milliseconds, name), partial(few.milliseconds, name)
+                )
+                rows.append(compared(name, of_many, of_few, "ms", MOST_TIMES))
+    return rows
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    # The gate logs its decisions.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser.add_argument("--people", type=int, default=1_000_000, help="people with an open run each")
-    rows = run_until_done(measure_scale(parser.parse_args().people), fast=True)
-    Console().print(result_table(rows))
+    people: int = parser.parse_args().people
+    rows = run_until_done(measure_scale(people), fast=True)
+    title = f"With {people:,} people against {FEW:,}, in turn"
+    Console().print(result_table(rows, title, (f"{people:,}", f"{FEW:,}")))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,15 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from api.http.problems import FaultView
-from store.reads.definitions import MOST_COUNTED
+from store.reads.definitions import COUNTED_ALONE, COUNTED_IN_LISTS
 
 OpenRuns = Annotated[
-    int, Field(ge=0, le=MOST_COUNTED, description=f"Open runs; {MOST_COUNTED:,} means that many or more.")
+    int,
+    Field(
+        ge=0,
+        le=COUNTED_ALONE,
+        description=f"Open runs. Lists count up to {COUNTED_IN_LISTS:,} of each, a journey that is read alone up to {COUNTED_ALONE:,}: that number means that many or more.",
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Crowd: rows of people who wait, inserted into PostgreSQL without workflows.
 
-Each person has a lane and an open run with its history: an event, timeline lines, messages, an inbox item, consents. One
-in ten has a timer that is due tomorrow, one in twenty an open task.
+Twenty people are in an account. Each person has a lane and an open run with its history: an event, timeline lines,
+messages, an inbox item, consents. One in ten has a timer that is due tomorrow, one in twenty an open task.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from store.database import Connection, execute, sql
 
 _PEOPLE: Final = "FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
 _STATEMENTS: Final = {
-    "subjects": f"INSERT INTO subjects (key, kind, seq, account_key) SELECT 'u_c' || n, 'user', 1, 'a_c' || n / 20 {_PEOPLE}",
+    "subjects": f"""
+        INSERT INTO subjects (key, kind, seq, account_key)
+        SELECT 'u_c' || n, 'user', 1, 'a_c' || n / 20 {_PEOPLE} UNION ALL SELECT DISTINCT 'a_c' || n / 20, 'account', 0, NULL {_PEOPLE}
+        ON CONFLICT DO NOTHING
+    """,
     "identities": f"INSERT INTO identities (kind, value, subject_key) SELECT 'user_id', 'c' || n, 'u_c' || n {_PEOPLE}",
     "members": f"INSERT INTO members (account_key, person_key) SELECT 'a_c' || n / 20, 'u_c' || n {_PEOPLE}",
-    "lanes": f"INSERT INTO lanes (recipient) SELECT 'u_c' || n {_PEOPLE}",
+    "lanes": f"""
+        INSERT INTO lanes (recipient) SELECT 'u_c' || n {_PEOPLE} UNION ALL SELECT DISTINCT 'a_c' || n / 20 {_PEOPLE}
+        ON CONFLICT DO NOTHING
+    """,
     "runs": f"""
         INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at, entered_at, next_due_at, step)
         SELECT 'journey/daily/u_c' || n || '/-/1', 'daily', coalesce((SELECT hash FROM journeys WHERE key = 'daily'), 'none'),

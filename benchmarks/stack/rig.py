@@ -30,6 +30,14 @@ from worker.stack.temporal.store import PostgresStore, StoreName, temporal_postg
 CATALOG = ROOT / "benchmarks" / "catalog"
 
 
+def benchmark_catalog(folder: Path) -> Path:
+    """Make the folder: the benchmark's journeys, plan and policy with the shipped templates."""
+    shutil.copytree(CATALOG, folder)
+    shutil.copytree(ROOT / "catalog" / "templates", folder / "templates")
+    shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it declares the variants that templates may have
+    return folder
+
+
 class Rig:
     """`async with Rig() as rig:` starts all; leaving it stops all. Each part is ended by its own process id."""
 
@@ -87,7 +95,7 @@ class Rig:
             smtp_lookup=self.home / "mail",
             api_port=self.api_port,
             worker_port=self.worker_port,
-            catalog=self._catalog(),
+            catalog=benchmark_catalog(self.home / "catalog"),
             graceful_shutdown_seconds=5,
         )
         self.settings = settings
@@ -113,14 +121,6 @@ class Rig:
         await self._run("api", self.api_module, lambda: http_ok(api))
         await self.start_ours()
         await self.start_bare()
-
-    def _catalog(self) -> Path:
-        """The benchmark's journeys, plan and policy with the shipped templates."""
-        folder = self.home / "catalog"
-        shutil.copytree(CATALOG, folder)
-        shutil.copytree(ROOT / "catalog" / "templates", folder / "templates")
-        shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it declares the variants that templates may have
-        return folder
 
     async def _publish(self) -> None:
         for path in sorted((CATALOG / "journeys").glob("*.yaml")):

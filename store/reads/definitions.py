@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, bindparam, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, func, literal, literal_column, select
 
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import before_given
@@ -12,35 +12,49 @@ from store.locks import Lock, lock_until_commit
 from store.rows import RowDict
 from store.schema import definitions, journeys, runs
 
-MOST_COUNTED: Final = 10_000
-"""Open runs are counted up to this number: the lists cost the same with a million of them."""
+COUNTED_IN_LISTS: Final = 1_000
+"""Open runs of each row of a list are counted up to this number: a page costs the same with a million of them."""
+COUNTED_ALONE: Final = 100_000
+"""The same for a journey that is read alone."""
 _of = definitions.alias("of")
 
 
-def _open_runs(of: ColumnElement[bool], table: FromClause) -> ColumnElement[Any]:
-    """Open runs of the definitions `of` a row of `table`, counted in their index."""
+def _open_runs(of: ColumnElement[bool], table: FromClause, most: int) -> ColumnElement[Any]:
+    """Open runs of the definitions `of` a row of `table`, counted in their index up to `most`."""
     counted = (
         select(literal(1))
         .join_from(_of, runs, runs.c.definition == _of.c.hash)
         .where(of, runs.c.status == "open")
-        .limit(literal_column(str(MOST_COUNTED)))
+        .limit(literal_column(str(most)))
         .correlate(table)
         .subquery("counted")
     )
     return select(func.count()).select_from(counted).scalar_subquery().label("open_runs")
 
 
-_current = select(
-    journeys.c.key,
-    definitions.c.hash,
-    definitions.c.version,
-    journeys.c.live,
-    definitions.c.published_at,
-    definitions.c.published_by,
-    _open_runs(_of.c.journey == journeys.c.key, journeys),
-).join_from(journeys, definitions, definitions.c.hash == journeys.c.hash)
-_LIST = sql(_current.where(journeys.c.key > bindparam("after")).order_by(journeys.c.key).limit(bindparam("limit")))
-_GET = sql(_current.add_columns(definitions.c.artifact, definitions.c.source).where(journeys.c.key == bindparam("key")))
+def _current(most_counted: int) -> Select[Any]:
+    return select(
+        journeys.c.key,
+        definitions.c.hash,
+        definitions.c.version,
+        journeys.c.live,
+        definitions.c.published_at,
+        definitions.c.published_by,
+        _open_runs(_of.c.journey == journeys.c.key, journeys, most_counted),
+    ).join_from(journeys, definitions, definitions.c.hash == journeys.c.hash)
+
+
+_LIST = sql(
+    _current(COUNTED_IN_LISTS)
+    .where(journeys.c.key > bindparam("after"))
+    .order_by(journeys.c.key)
+    .limit(bindparam("limit"))
+)
+_GET = sql(
+    _current(COUNTED_ALONE)
+    .add_columns(definitions.c.artifact, definitions.c.source)
+    .where(journeys.c.key == bindparam("key"))
+)
 _VERSIONS = sql(
     select(
         definitions.c.version,
@@ -48,7 +62,7 @@ _VERSIONS = sql(
         definitions.c.published_at,
         definitions.c.published_by,
         (journeys.c.hash == definitions.c.hash).label("current"),
-        _open_runs(_of.c.hash == definitions.c.hash, definitions),
+        _open_runs(_of.c.hash == definitions.c.hash, definitions, COUNTED_IN_LISTS),
     )
     .outerjoin_from(definitions, journeys, journeys.c.key == definitions.c.journey)
     .where(definitions.c.journey == bindparam("key"), before_given(definitions.c.version))
