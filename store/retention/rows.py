@@ -1,4 +1,4 @@
-"""Retention of quarantine, dead letters, clicks, and ids of deleted events: the oldest rows first."""
+"""Retention of rows that are deleted oldest first."""
 
 from __future__ import annotations
 
