@@ -7,7 +7,7 @@ from dataclasses import field
 from datetime import datetime
 
 from journeys.frozen import frozen
-from journeys.gate.queue import NEW, QueuedMessage
+from journeys.gate.queue import NEW, QueuedMessage, order_of
 from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
@@ -170,6 +170,7 @@ class RecipientContext:
       any level is obeyed until it is taken back. A general one (topic `*`) does not stop urgent support and
       transactional messages.
     - `sent` includes messages that are being sent.
+    - `queue` is kept in the order in which messages go, in whatever order it is given: a reason names the first of several.
     - `heads` are the keys of messages decided in this pass that others may still join.
     - `suppressed` has the reason by channel; `stops` are the engaged kill switches.
     - `accounts` are those that the person belongs to; `role` is their role in the request's account.
@@ -190,6 +191,10 @@ class RecipientContext:
     accounts: frozenset[str] = frozenset()
     role: str = ""
     channels: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.queue) > 1:
+            object.__setattr__(self, "queue", tuple(sorted(self.queue, key=order_of)))
 
 
 @frozen

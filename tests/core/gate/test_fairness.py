@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -70,6 +71,16 @@ def test_C2_a_message_waits_for_the_first_of_those_ahead_and_for_hours_after_tha
     verdict = judge(load_policy(rules), awake, replace(PERSON, queue=queue), at_hour(32))
     assert isinstance(verdict, DeferUntil)
     assert (verdict.until, [reason.code for reason in verdict.reasons]) == (at_hour(55), ["behind", "quiet_hours"])
+
+
+@pytest.mark.parametrize(
+    "rules", [ONE_A_WEEK, {"cooldowns": [{"name": "calm", "between": "P2D"}]}], ids=["cap", "cooldown"]
+)
+def test_C2_the_queue_may_be_read_in_any_order(rules: dict[str, Any]) -> None:
+    queue = [waiting(name, IN_A_DAY, number=number) for number, name in enumerate(("one", "two", "three"))]
+    verdicts = [verdict_on(OFFER, *given, rules=rules) for given in permutations(queue)]
+    assert verdicts == [verdicts[0]] * len(verdicts)
+    assert verdicts[0].reasons[0].text.startswith("one is ahead of it")
 
 
 def test_C2_a_message_that_would_expire_behind_another_is_kept_for_that_one_may_be_withdrawn() -> None:
