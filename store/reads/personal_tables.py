@@ -81,6 +81,8 @@ IMPERSONAL: Final[Mapping[Table, str]] = {
     s.api_keys: "keys of programs and operators",
     s.awaited_signals: "names of signals",
     s.catalogue: "the number of the published edition",
+    s.catalogue_files: "files of the published catalogue",
+    s.catalogue_versions: "versions of the published catalogue",
     s.clocks: "test clocks",
     s.declared_fields: "names of fields",
     s.definitions: "published journeys",

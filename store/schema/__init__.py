@@ -2,7 +2,7 @@
 
     access       api_keys, claimed_fields, quotas          store/access/charge_quotas.sql
     people       subjects, identities, members, declared_fields, clocks
-    definitions  definitions, journeys, catalogue
+    definitions  definitions, journeys, catalogue, catalogue_versions, catalogue_files
     events       events, message_ids, quarantine, dead_letters, tickets
     retention    retention
     outbox       outbox, lanes, parked
@@ -29,7 +29,7 @@ from store.schema.consent import (
     soft_bounces,
     suppressions,
 )
-from store.schema.definitions import catalogue, definitions, journeys
+from store.schema.definitions import catalogue, catalogue_files, catalogue_versions, definitions, journeys
 from store.schema.events import dead_letters, events, message_ids, quarantine, tickets
 from store.schema.exports import audience_syncs, audiences, feed, feed_push
 from store.schema.inbox import awaited_signals, checklist_items, clicks, inbox
@@ -41,7 +41,7 @@ from store.schema.runs import runs, sweeps, timeline
 from store.schema.tasks import conversations, task_asks, task_log, task_mirrors, tasks, turns
 
 __all__ = [
-    "address_consents", "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
+    "address_consents", "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "catalogue_files", "catalogue_versions", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
     "consent_requests", "consents", "conversations", "dead_letters", "declared_fields", "definitions", "events", "feed", "feed_push", "holds",
     "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "message_ids", "messages", "metadata", "outbox", "parked", "quarantine", "quotas", "retention",
     "runs", "soft_bounces", "stops", "subjects", "suppressions", "sweeps", "task_asks", "task_log", "task_mirrors", "tasks",

@@ -1,4 +1,4 @@
-"""Tables of published journeys: definitions, the live one of each journey, the edition."""
+"""Tables of what is published: definitions, journeys, versions of the catalogue, the edition."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Integer,
+    LargeBinary,
     Table,
     Text,
     UniqueConstraint,
@@ -42,10 +43,30 @@ journeys = Table(
     comment="A journey and its current definition.",
 )
 
+catalogue_versions = Table(
+    "catalogue_versions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False, comment="SHA-256 of its files' paths and contents."),
+    Column("published_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("published_by", Text, nullable=False),
+    comment="A published version of the catalogue: journeys, templates, policy, plan, consent, team; never changed.",
+)
+
+catalogue_files = Table(
+    "catalogue_files",
+    metadata,
+    Column("version", Integer, ForeignKey("catalogue_versions.number"), primary_key=True),
+    Column("path", Text, primary_key=True, comment="Relative to the catalogue's folder."),
+    Column("content", LargeBinary, nullable=False),
+    comment="A file of a version of the catalogue.",
+)
+
 catalogue = Table(
     "catalogue",
     metadata,
     Column("one", Boolean, CheckConstraint("one", name="one"), primary_key=True, server_default=true()),
     Column("edition", BigInteger, nullable=False, server_default=text("1"), comment="Grows with each publication."),
+    Column("version", Integer, ForeignKey("catalogue_versions.number"), comment="The current version, if one is published."),
     comment="One row: tells processes that their copy of the live definitions is stale.",
 )
