@@ -1,4 +1,4 @@
-"""Dependencies of every activity: store, definitions, policy, channels, team."""
+"""Dependencies of every activity: store, definitions, policy, channels, team, templates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from activities.content.templates import Templates
 from activities.ports import Channel
 from journeys.gate.policy import Policy
 from journeys.protocol import wire
@@ -17,13 +18,16 @@ from store.messages.entries import LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Made by the composition root and passed to activities by constructor."""
+    """Made by the composition root for one version of the catalogue."""
 
     database: Database
     catalogue: DefinitionRegistry
     policy: Policy
     channels: Mapping[str, Channel]
     roster: Roster = field(default_factory=Roster)
+    templates: Templates = field(default_factory=lambda: Templates({}))
+    version: int | None = None
+    """The published version of the catalogue; None for a folder that is not published."""
 
     def channel_of(self, entry: LedgerEntry) -> Channel | None:
         """The channel of a message; None if it has none, or one that is not configured any more."""
@@ -46,3 +50,10 @@ class Dependencies:
         """
         instants = (lease,) if clock is not None else (due, lease)
         return min((at for at in instants if at is not None), default=None)
+
+
+class CurrentDependencies:
+    """Dependencies by the newest version of the catalogue. An activity uses those of its start until its end."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self.deps = deps

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import activity
 
 from activities.delivery import outreach
-from activities.dependencies import Dependencies
+from activities.dependencies import CurrentDependencies, Dependencies
 from activities.steps import apply as steps
 from activities.steps import plain_signals
 from journeys.protocol import wire
@@ -25,8 +25,13 @@ HEARTBEAT_SECONDS = 8
 class Activities:
     """The activities that workflows call."""
 
-    def __init__(self, deps: Dependencies) -> None:
-        self.deps = deps
+    def __init__(self, current: CurrentDependencies) -> None:
+        self._current = current
+
+    @property
+    def deps(self) -> Dependencies:
+        """Of the newest version; read it once in an activity."""
+        return self._current.deps
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """All activities, for `Worker(activities=…)`."""

@@ -18,6 +18,7 @@ from api.consent.preference_page import PreferenceRoutes
 from api.consent.suppressions import SuppressionRoutes
 from api.consent.unsubscribe import UnsubscribeRoutes
 from api.content.endpoints import TemplateDesk, TemplateRoutes
+from api.definitions.catalogue import CatalogueRoutes
 from api.definitions.endpoints import CheckerInputs, JourneyRoutes
 from api.events.intake import Intake
 from api.events.permissions import EventPermissions
@@ -62,6 +63,7 @@ from api.tasks.assignment import AssignmentRoutes
 from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
 from api.tasks.holds import HoldRoutes
+from journeys.checks.catalogue import CatalogueCheck
 from journeys.consent.rules import ConsentRuleSet
 from journeys.content.template_info import TemplateInfos
 from journeys.events.profile_bounds import ProfileBounds
@@ -90,6 +92,7 @@ class Parts:
     templates: Callable[[], TemplateInfos]
     desk: TemplateDesk
     dry_run: DryRun
+    check_catalogue: CatalogueCheck
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
@@ -106,15 +109,43 @@ class Parts:
         return ProfileBounds.of(self.plan, self.limits.profile_bytes, self.address_fields)
 
 
-def build_app(parts: Parts) -> AsgiApp:
-    """The ASGI application over these parts."""
-    metrics = Metrics()
-    catalogue = DefinitionRegistry(
-        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates), parts.bounds
-    )
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """State of the process that outlives a version of the catalogue: counts, keys, quotas, accepted events."""
+
+    metrics: Metrics
+    keys: KeyRegistry
+    quotas: QuotaKeeper
+    intake: Intake
+    mails: MailRoutes
+
+    @staticmethod
+    def of(parts: Parts) -> ProcessState:
+        """The state of a process that begins."""
+        metrics = Metrics()
+        intake = Intake(parts.database, registry_of(parts), parts.limits, metrics)
+        quotas = QuotaKeeper(parts.database, parts.limits.quotas, parts.consent.addresses)
+        keys = KeyRegistry(parts.database, parts.keys, in_production=parts.in_production)
+        return ProcessState(metrics, keys, quotas, intake, MailRoutes(intake, quotas, parts.replies))
+
+
+def registry_of(parts: Parts) -> DefinitionRegistry:
+    """The registry of definitions over the catalogue of these parts."""
+    owner_of = _owner_lookup(parts.templates)
+    return DefinitionRegistry(parts.policy.urgent_ticket, parts.consent, parts.roster, owner_of, parts.bounds)
+
+
+def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
+    """The ASGI application over these parts. With a `state` it replaces another one of the process."""
+    if state is None:
+        state = ProcessState.of(parts)
+    else:
+        state.intake.catalogue = registry_of(parts)
+    metrics, keys, quotas, intake, mails = state.metrics, state.keys, state.quotas, state.intake, state.mails
+    catalogue = intake.catalogue
     check = EventCheck(parts.plan, parts.consent.rules, catalogue.unusable_cases)
-    intake = Intake(parts.database, catalogue, parts.limits, metrics)
-    keys, permissions, quotas = _access(parts)
+    links = parts.consent.links
+    permissions = EventPermissions(parts.plan, parts.consent.rules, links.keys, in_production=parts.in_production)
     reader, screening = Reader(parts.limits, check, permissions, metrics), EventScreening(intake, permissions, quotas)
     routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
@@ -137,11 +168,11 @@ def build_app(parts: Parts) -> AsgiApp:
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates)).routes(routes)
+    CatalogueRoutes(parts.database, parts.check_catalogue).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
     WebhookRoutes(intake, permissions, quotas, parts.webhook_secrets, parts.replies).routes(routes)
-    mails = MailRoutes(intake, quotas, parts.replies)
     mails.routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
@@ -178,16 +209,6 @@ def _people_routes(routes: Routes, parts: Parts, catalogue: DefinitionRegistry) 
     PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
     DoubleOptInRoutes(parts.database, catalogue).routes(routes)
     SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
-
-
-def _access(parts: Parts) -> tuple[KeyRegistry, EventPermissions, QuotaKeeper]:
-    """The keys of the deployment, what they may send, and how much."""
-    rules, links = parts.consent.rules, parts.consent.links
-    return (
-        KeyRegistry(parts.database, parts.keys, in_production=parts.in_production),
-        EventPermissions(parts.plan, rules, links.keys, in_production=parts.in_production),
-        QuotaKeeper(parts.database, parts.limits.quotas, parts.consent.addresses),
-    )
 
 
 def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:

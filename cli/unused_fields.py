@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cli.catalog_files import CatalogFiles
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.tickets import UrgentTicket
 from journeys.language.actions import Send
 from journeys.language.definition import Journey
 from journeys.language.traversal import actions_of
+from worker.catalogue.files import CatalogFiles
 
 ADDRESS: Final = "profile.email"
 ROLE: Final = "profile.role"

@@ -11,6 +11,10 @@ class Contended(Exception):
     """Another transaction named, merged or moved the same subject meanwhile; the whole transaction is retried."""
 
 
+class CatalogueBehind(Contended):
+    """The published version of the catalogue is not used by this process yet. Tenure's turn: retry, here or in another process."""
+
+
 class ClockAdvancing(Exception):
     """The subject's test clock advances. Tenure's turn: retry when it is ready. The operator's if it is stuck."""
 

@@ -19,7 +19,7 @@ from store.timeouts import limit_lock_time
 from worker import event_loop
 from worker.composition import worker as composition
 from worker.composition.clients import NO_TEMPORAL, connect_temporal, open_database
-from worker.composition.dependencies import dependencies
+from worker.composition.current_catalogue import CurrentCatalogue, current_catalogue
 from worker.composition.loops import background_loops
 from worker.health import health_port
 from worker.logs.configuration import configure_logging
@@ -49,24 +49,42 @@ async def run_worker(settings: Settings) -> None:
     client = await _connected(settings, stop)
     if client is None:
         return
-    deps = dependencies(settings, database)
-    background = background_loops(settings, load_providers(), database, client, deps)
+    async with current_catalogue(settings, database, stop) as catalogue:
+        if catalogue is not None:
+            await _work(catalogue, client, stop)
+    await database.close()
+    log.info("worker.stopped")
+
+
+async def _work(catalogue: CurrentCatalogue, client: Client, stop: asyncio.Event) -> None:
+    """Run activities and loops until `stop`, with the newest version of the catalogue."""
+    settings, current = catalogue.settings, catalogue.current
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
-    workers = (composition.worker(client, settings, deps), *composition.channel_workers(client, settings, deps))
+    workers = (composition.worker(client, settings, current), *composition.channel_workers(client, settings, current))
     async with contextlib.AsyncExitStack() as running:
         await running.enter_async_context(health)
         for worker in workers:
             await running.enter_async_context(worker)
         log.info("worker.started", task_queue=settings.task_queue)
-        tasks = background.start(stop)
-        await stop.wait()
-        log.info("worker.draining")
-        await asyncio.gather(*tasks)
-    for channel in deps.channels.values():
+        while not stop.is_set():
+            await _run_loops(catalogue, client, stop)
+    for channel in current.deps.channels.values():
         await channel.close()
+
+
+async def _run_loops(catalogue: CurrentCatalogue, client: Client, stop: asyncio.Event) -> None:
+    """Run the background loops until `stop`, or until there is a newer version of the catalogue."""
+    background = background_loops(
+        catalogue.settings, load_providers(), catalogue.database, client, catalogue.current.deps
+    )
+    ended = asyncio.Event()
+    tasks = background.start(ended)
+    await catalogue.next_version(stop)
+    if stop.is_set():
+        log.info("worker.draining")
+    ended.set()
+    await asyncio.gather(*tasks)
     await background.close()
-    await database.close()
-    log.info("worker.stopped")
 
 
 async def _connected(settings: Settings, stop: asyncio.Event) -> Client | None:

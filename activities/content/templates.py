@@ -34,6 +34,10 @@ class Templates(Mapping[str, Template]):
         self._templates = MappingProxyType(dict(templates))
         self._today = today
 
+    def use(self, newer: Templates) -> None:
+        """Have the templates of a newer version of the catalogue."""
+        self._templates = newer._templates
+
     def __getitem__(self, name: str) -> Template:
         return self._templates[name]
 

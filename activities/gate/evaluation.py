@@ -35,6 +35,7 @@ from journeys.gate.verdicts import (
     Withhold,
 )
 from store.database import Connection
+from store.definitions.catalogue_versions import refuse_if_behind
 from store.messages.digests import is_digest
 from store.messages.entries import LedgerEntry
 from store.messages.ledger import write_message
@@ -68,7 +69,9 @@ class GatePass:
         self._lost: set[str] = set()
 
     async def add(self, entry: LedgerEntry) -> None:
-        """Request a decision on a message."""
+        """Request a decision on a message. Raises CatalogueBehind if its template comes with a newer version."""
+        if entry.template not in self.deps.templates:
+            await refuse_if_behind(self.connection, self.deps.version)
         self._entries[entry.key] = entry
         self._confirmations[entry.key] = await confirmation_of(
             self.deps, self.connection, self.recipient, entry, self.now

@@ -146,7 +146,7 @@ class JourneyRoutes:
             named = {"key": result.journey.journey, "hash": result.hash}
             return json_response({"publishable": True, **named, "problems": [], "warnings": self._warnings(result)})
         return json_response(
-            {"publishable": False, "key": None, "hash": None, "problems": [_fault(problem) for problem in result]}
+            {"publishable": False, "key": None, "hash": None, "problems": [fault_view(problem) for problem in result]}
         )
 
     async def put(
@@ -164,7 +164,7 @@ class JourneyRoutes:
             _check_preconditions(request, current["hash"] if current else None)
             result = await self._checked(connection, text, key)
             if not isinstance(result, PublishableDefinition):
-                problems = [_fault(problem) for problem in result]
+                problems = [fault_view(problem) for problem in result]
                 raise ProblemError("invalid-journey", f"{len(problems)} problems: nothing was published.", problems)
             if result.journey.journey != key:
                 fault = {"detail": f"the definition's key is {result.journey.journey}, not {key}", "pointer": "journey"}
@@ -202,7 +202,8 @@ def _tags(header: str) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 
-def _fault(problem: Problem) -> dict[str, Any]:
+def fault_view(problem: Problem) -> dict[str, Any]:
+    """A problem as an error of a refusal."""
     return {
         "turn": "author",
         "code": problem.code,

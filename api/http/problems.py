@@ -64,6 +64,7 @@ KINDS: Mapping[str, ProblemKind] = {
         ProblemKind("unsupported-media-type", 415, "The encoding is not supported", "caller"),
         ProblemKind("invalid-request", 422, "The request is invalid", "caller"),
         ProblemKind("invalid-journey", 422, "The definition cannot be published", "author"),
+        ProblemKind("invalid-catalogue", 422, "The catalogue cannot be published", "author"),
         ProblemKind("quota-exceeded", 429, "Too many requests", "caller", retry_after=1),
         ProblemKind("internal-error", 500, "Unexpected error", "tenure"),
         ProblemKind("overloaded", 503, "Too many accepted events are waiting", "operator", retry_after=30),

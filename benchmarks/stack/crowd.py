@@ -46,7 +46,7 @@ _STATEMENTS: Final = {
           status, channel, due_at, decided_at, sent_at, reference, address)
         SELECT 'journey/daily/u_c' || n || '/-/1@1#' || part, 'journey/daily/u_c' || n || '/-/1', 1, 'u_c' || n, 'u_c' || n,
           'daily', 'living', 1, 'tip', 'education/first-value', '["email"]', 'lifecycle', now(),
-          CASE WHEN part = 1 AND n % 50 = 0 THEN 'deferred' WHEN part = 1 AND n % 500 = 1 THEN 'failed' ELSE 'sent' END,
+          CASE WHEN part = 1 AND n % 50 = 0 THEN 'deferred' WHEN part = 1 AND n % 18 = 1 THEN 'failed' ELSE 'sent' END,
           'email', CASE WHEN part = 1 AND n % 50 = 0 THEN now() + interval '1 day' END, now(), now() - part * interval '1 day',
           'r' || part || '-' || n, 'c' || n || '@example.com' {_PEOPLE} CROSS JOIN generate_series(1, 2) AS part
     """,

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.catalog_files import PLAN, CatalogFiles, read_catalog
 from cli.problem_format import as_line
 from cli.trial import CATALOG
 from cli.unused_fields import as_lines, unread_fields
+from worker.catalogue.files import PLAN, CatalogFiles, read_catalog
 
 
 def command(

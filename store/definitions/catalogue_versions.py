@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import ARRAY, LargeBinary, Text, bindparam, func, insert, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.errors import CatalogueBehind
 from store.rows import RowDict
 from store.schema import catalogue, catalogue_files, catalogue_versions
 
@@ -101,3 +102,10 @@ async def add_version(connection: Connection, files: Mapping[str, bytes], by: st
     await execute(connection, _ADD_FILES, number=added.number, paths=list(files), contents=list(files.values()))
     await execute(connection, _POINT, number=added.number)
     return added, True
+
+
+async def refuse_if_behind(connection: Connection, used: int | None) -> None:
+    """Raise CatalogueBehind unless the version `used` by this process is the current one."""
+    current = await current_version(connection)
+    if current is not None and current.number != used:
+        raise CatalogueBehind(f"version {current.number} of the catalogue is not loaded here yet; {used} is")

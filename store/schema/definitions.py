@@ -67,6 +67,8 @@ catalogue = Table(
     metadata,
     Column("one", Boolean, CheckConstraint("one", name="one"), primary_key=True, server_default=true()),
     Column("edition", BigInteger, nullable=False, server_default=text("1"), comment="Grows with each publication."),
-    Column("version", Integer, ForeignKey("catalogue_versions.number"), comment="The current version, if one is published."),
+    Column(
+        "version", Integer, ForeignKey("catalogue_versions.number"), comment="The current version, if one is published."
+    ),
     comment="One row: tells processes that their copy of the live definitions is stale.",
 )

@@ -32,6 +32,7 @@ from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.timeouts import limit_statement_time
 from tests.support.canaries import KEYS_OF_TESTS, keep_metrics
+from worker.catalogue.check import check_catalogue
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.clients import payload_codec
 from worker.composition.dependencies import dependencies
@@ -101,6 +102,7 @@ def application(
             policy=policy(catalog),
             consent=consent_rules(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
+            check_catalogue=check_catalogue,
             desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
             dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,

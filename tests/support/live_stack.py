@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio.client import Client
 
-from activities.dependencies import Dependencies
+from activities.dependencies import CurrentDependencies, Dependencies
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.inbound import InboundEvent
 from journeys.language.definition import Journey
@@ -175,8 +175,8 @@ async def live_stack(
         relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
             for temporal_worker in (
-                composition.worker(client, settings, deps),
-                *composition.channel_workers(client, settings, deps),
+                composition.worker(client, settings, CurrentDependencies(deps)),
+                *composition.channel_workers(client, settings, CurrentDependencies(deps)),
             ):
                 await running.enter_async_context(temporal_worker)
             loops: list[Loop] = [relay.run, partial(fan_out_accounts, database)] if relaying else []

@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.channels.allow_list import AllowListedChannel
-from activities.dependencies import Dependencies
+from activities.dependencies import CurrentDependencies, Dependencies
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import Channel
 from api.events.tracking_plan import EventCheck
@@ -223,7 +223,7 @@ async def skipped_time(
         relay = OutboxRelay(database, starting, deps.catalogue, settings.task_queue)
         skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
         stop, plan = asyncio.Event(), tracking_plan(catalog)
-        async with composition.worker(client, settings, deps):
+        async with composition.worker(client, settings, CurrentDependencies(deps)):
             relaying = asyncio.create_task(relay.run(stop))
             try:
                 stage = SkippedTime(

@@ -13,6 +13,7 @@ from typing import Any
 
 from temporalio.worker import Worker
 
+from activities.dependencies import CurrentDependencies
 from store.database import Database
 from tests.support.live_stack import LiveStack
 from worker.composition import worker as composition
@@ -69,7 +70,7 @@ async def running_relay(stack: LiveStack) -> AsyncIterator[None]:
 
 def worker(stack: LiveStack, **settings: Any) -> Worker:
     """A worker with some settings replaced, to be used as a context."""
-    return composition.worker(stack.client, stack.settings.model_copy(update=settings), stack.deps)
+    return composition.worker(stack.client, stack.settings.model_copy(update=settings), CurrentDependencies(stack.deps))
 
 
 @contextlib.asynccontextmanager

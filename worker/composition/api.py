@@ -19,8 +19,7 @@ import uvloop
 
 from activities.content.templates import template_infos
 from activities.gate.dry_run import dry_run
-from api.app import Parts, build_app
-from api.http.asgi import AsgiApp
+from api.app import Parts
 from api.http.auth import BootstrapKeys
 from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
@@ -29,12 +28,15 @@ from store.database import Database
 from store.process_clock import CLOCK, measure_on_connect
 from store.timeouts import limit_statement_time
 from worker import event_loop
+from worker.catalogue.check import check_catalogue
+from worker.catalogue.published import PublishedCatalogue
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.channels import content_preview
 from worker.composition.clients import connect_temporal, open_database, payload_codec
 from worker.composition.dependencies import dependencies
 from worker.composition.feed import feed_signing
 from worker.composition.providers import webhook_secrets
+from worker.composition.versioned_api import VersionedApp, follows_versions
 from worker.logs.configuration import configure_logging
 from worker.provider_settings import load_providers
 from worker.setting_values import split_origins
@@ -43,32 +45,31 @@ from worker.settings import Settings, SettingsError, load_settings
 log = structlog.get_logger()
 
 
-def application(settings: Settings, database: Database, limits: Limits) -> AsgiApp:
-    """The API over this database. Raises SettingsError naming every problem of a catalogue file."""
+def application_parts(settings: Settings, database: Database, limits: Limits) -> Parts:
+    """Parts of the API over this database. Raises SettingsError naming every problem of a catalogue file."""
     providers = load_providers()
-    return build_app(
-        Parts(
-            database=database,
-            engine=TemporalRunCommands(partial(connect_temporal, settings)),
-            codec=payload_codec(settings),
-            codec_origins=split_origins(settings.codec_origins),
-            keys=BootstrapKeys(
-                write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
-            ),
-            plan=tracking_plan(settings.catalog),
-            policy=policy(settings.catalog),
-            consent=consent_rules(settings),
-            templates=partial(template_infos, settings.catalog / "templates"),
-            desk=content_preview(settings),
-            dry_run=partial(dry_run, dependencies(_dry_run_settings(settings), database)),
-            limits=limits,
-            roster=roster(settings.catalog),
-            webhook_secrets=webhook_secrets(providers),
-            sign_feed=feed_signing(providers),
-            replies=settings.replies,
-            in_production=settings.environment == "production",
-            address_fields=tuple(filter(None, (providers.apprise_field,))),
-        )
+    return Parts(
+        database=database,
+        engine=TemporalRunCommands(partial(connect_temporal, settings)),
+        codec=payload_codec(settings),
+        codec_origins=split_origins(settings.codec_origins),
+        keys=BootstrapKeys(
+            write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
+        ),
+        plan=tracking_plan(settings.catalog),
+        policy=policy(settings.catalog),
+        consent=consent_rules(settings),
+        templates=partial(template_infos, settings.catalog / "templates"),
+        check_catalogue=check_catalogue,
+        desk=content_preview(settings),
+        dry_run=partial(dry_run, dependencies(_dry_run_settings(settings), database)),
+        limits=limits,
+        roster=roster(settings.catalog),
+        webhook_secrets=webhook_secrets(providers),
+        sign_feed=feed_signing(providers),
+        replies=settings.replies,
+        in_production=settings.environment == "production",
+        address_fields=tuple(filter(None, (providers.apprise_field,))),
     )
 
 
@@ -89,7 +90,7 @@ class _Server(uvicorn.Server):
 
     def _leave(self, number: int) -> None:
         """End streams at once: their clients would keep the process alive until its grace period is over."""
-        if isinstance(self.config.app, AsgiApp):
+        if isinstance(self.config.app, VersionedApp):
             self.config.app.end_streams()
         self.handle_exit(number, None)
 
@@ -103,7 +104,7 @@ class _OperationsServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _operations_listener(settings: Settings, app: AsgiApp) -> AsyncIterator[None]:
+async def _operations_listener(settings: Settings, app: VersionedApp) -> AsyncIterator[None]:
     """Serve the operations application while the body runs, if it has an address."""
     if settings.operations_address is None:
         yield
@@ -137,23 +138,25 @@ async def serve_api(settings: Settings) -> None:
     limit_statement_time(database, limits.patience_seconds)
     measure_on_connect(database)
     CLOCK.offset = timedelta(seconds=settings.clock_offset_seconds)
-    app = application(settings, database, limits)
-    config = uvicorn.Config(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        http=HeadLimitProtocol,
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=bool(settings.api_proxies),
-        forwarded_allow_ips=settings.api_proxies,
-        timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
-    )
-    log.info("api.starting", host=settings.api_host, port=settings.api_port)
-    async with _operations_listener(settings, app):
-        await _Server(config).serve()
+    async with PublishedCatalogue(settings, database) as published:
+        # Without a database it starts with the folder of the settings, answers 503, and reads the version as soon as it can.
+        app = VersionedApp(partial(application_parts, database=database, limits=limits), await published.at_once())
+        config = uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            http=HeadLimitProtocol,
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(settings.api_proxies),
+            forwarded_allow_ips=settings.api_proxies,
+            timeout_graceful_shutdown=int(settings.graceful_shutdown_seconds),
+        )
+        log.info("api.starting", host=settings.api_host, port=settings.api_port)
+        async with _operations_listener(settings, app), follows_versions(app, published):
+            await _Server(config).serve()
     await database.close()
     log.info("api.stopped")
 

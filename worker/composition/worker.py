@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 
-from activities.dependencies import Dependencies
+from activities.dependencies import CurrentDependencies
 from activities.registry import Activities
 from journeys.consent.rules import MESSAGED
 from journeys.protocol import wire
@@ -27,14 +27,14 @@ ACTIVATIONS_AT_ONCE = 4
 it the relay, from its turn. A workflow task that waits for its local activity occupies none."""
 
 
-def worker(client: Client, settings: Settings, deps: Dependencies, **options: Any) -> Worker:
+def worker(client: Client, settings: Settings, current: CurrentDependencies, **options: Any) -> Worker:
     """A worker for every workflow and activity."""
     cached = max(MIN_CACHED_RUNS, settings.max_cached_workflows)
     return Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[JourneyWorkflow, OutreachWorkflow],
-        activities=Activities(deps).all(),
+        activities=Activities(current).all(),
         workflow_runner=sandbox(),
         deployment_config=deployment(settings),
         max_cached_workflows=cached,
@@ -45,22 +45,23 @@ def worker(client: Client, settings: Settings, deps: Dependencies, **options: An
     )
 
 
-def channel_workers(client: Client, settings: Settings, deps: Dependencies) -> list[Worker]:
+def channel_workers(client: Client, settings: Settings, current: CurrentDependencies) -> list[Worker]:
     """One worker for each channel that may be too slow for a step, on the channel's own queue.
 
     Queues of fast channels are polled too, and those of channels without a provider: a run keeps the queues with which it
     started, and a provider that is taken away must not stop it.
     """
-    inside = {name for name, channel in deps.channels.items() if channel.inside}
+    activities, channels = Activities(current), current.deps.channels
+    inside = {name for name, channel in channels.items() if channel.inside}
     return [
         Worker(
             client,
             task_queue=wire.channel_queue(settings.task_queue, name),
-            activities=[Activities(deps).apply_step, Activities(deps).settle_due],
+            activities=[activities.apply_step, activities.settle_due],
             activity_task_poller_behavior=PollerBehaviorSimpleMaximum(2),
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
-        for name in sorted({*deps.channels, *MESSAGED} - inside)
+        for name in sorted({*channels, *MESSAGED} - inside)
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from activities.dependencies import Dependencies
+from activities.dependencies import CurrentDependencies, Dependencies
 from api.events.tracking_plan import EventCheck
 from store.clocks import control
 from store.database import Database
@@ -50,7 +50,7 @@ async def rehearsal(
         handle = await handle_of(settings, deps, database, client, begins or datetime.now(UTC))
         driver = clock_driver(database, client, deps, settings.task_queue, _note_only)
         stop = asyncio.Event()
-        async with composition.worker(client, settings, deps):
+        async with composition.worker(client, settings, CurrentDependencies(deps)):
             driving = asyncio.create_task(driver.run(stop))
             try:
                 yield handle

@@ -8,13 +8,14 @@ import pytest_asyncio
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from activities.outgoing.standard_webhooks import signing
+from api.app import build_app
 from api.http.limits import Limits
 from store.database import Database
 from store.retention.feed import prune_feed
 from tests.support.api import OPERATE, WRITE, application, client
 from tests.support.databases import Databases
 from tests.support.live_stack import wait_until_certain
-from worker.composition.api import application as process
+from worker.composition.api import application_parts
 from worker.settings import Settings
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
@@ -105,7 +106,9 @@ async def test_an_operator_reads_the_lag_of_the_push_and_makes_it_retry_now(api,
 
 async def test_the_process_signs_with_the_secret_of_its_settings(module_database_url, api, monkeypatch):
     monkeypatch.setenv("TENURE_FEED_SECRET", SECRET)
-    configured_app = process(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
+    configured_app = build_app(
+        application_parts(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
+    )
     async with client(configured_app) as configured:
         page = await configured.get("/v1/feed", params={"limit": 2})
     assert Webhook(SECRET).verify(page.text, dict(page.headers)) == page.json()

@@ -33,6 +33,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.api import CATALOG, FakeRunCommands, client
 from tests.support.asgi_calls import MeasuringCaller
+from worker.catalogue.check import check_catalogue
 from worker.composition.catalog import consent_rules, policy, tracking_plan
 from worker.composition.clients import payload_codec
 from worker.composition.dependencies import dependencies
@@ -63,6 +64,7 @@ def application(database_url: str, secrets: WebhookSecrets):
             policy=rules,
             consent=consent_rules(Settings(catalog=CATALOG)),
             templates=dict,
+            check_catalogue=check_catalogue,
             desk=ContentPreview(templates=lambda: load_templates(CATALOG / "templates")),
             dry_run=partial(dry_run, dependencies(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
             webhook_secrets=secrets,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from activities.dependencies import CurrentDependencies
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, live_stack
 from tests.support.worker_parts import running_relay, stack_without_workers, worker
@@ -116,7 +117,9 @@ async def test_A3_a_run_started_with_a_slow_channel_goes_on_after_its_provider_i
 async def channel_queues(stack: LiveStack) -> AsyncIterator[None]:
     """Poll the queues of all channels, as a worker process does."""
     async with contextlib.AsyncExitStack() as running:
-        for channel_worker in composition.channel_workers(stack.client, stack.settings, stack.deps):
+        for channel_worker in composition.channel_workers(
+            stack.client, stack.settings, CurrentDependencies(stack.deps)
+        ):
             await running.enter_async_context(channel_worker)
         yield
 

@@ -30,6 +30,7 @@ from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
 from tests.support.api import OPERATE, FakeRunCommands
 from tests.support.live_stack import LiveStack, live_stack
+from worker.catalogue.check import check_catalogue
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.clients import payload_codec
 from worker.loops.escalations import escalate_answers
@@ -111,6 +112,7 @@ async def api(stack: LiveStack, catalog: Path) -> AsyncIterator[httpx.AsyncClien
         policy=policy(catalog),
         consent=consent_rules(stack.settings),
         templates=lambda: template_infos(catalog / "templates"),
+        check_catalogue=check_catalogue,
         desk=ContentPreview(templates=lambda: load_templates(catalog / "templates")),
         dry_run=asking,
         roster=roster(catalog),

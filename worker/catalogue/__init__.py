@@ -1,0 +1,1 @@
+"""Files of a catalogue: their checks, and folders of published versions."""
