@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 from urllib.parse import quote
 
@@ -35,6 +35,8 @@ class RefusedByApi(ApiError):
         super().__init__(detail)
         self.status = status
         self.problems = problems
+        self.files: list[str] = []
+        """The file of each problem, where several were sent."""
 
 
 class ApiClient:
@@ -72,6 +74,12 @@ class ApiClient:
         headers = {"Content-Type": "application/yaml"} | ({"If-None-Match": "*"} if only_new else {})
         path = f"/v1/journeys/{quote(key, safe='')}"
         published: dict[str, Any] = self._answer("PUT", path, content=text, headers=headers, params={"by": by})
+        return published
+
+    def publish_catalogue(self, files: Mapping[str, bytes], by: str, retire: Sequence[str] = ()) -> dict[str, Any]:
+        """Publish all files of a catalogue as one version; live journeys that they lack must be named under `retire`."""
+        body = {"files": {path: content.decode() for path, content in files.items()}, "retire": list(retire)}
+        published: dict[str, Any] = self._answer("PUT", "/v1/catalogue", json=body, params={"by": by})
         return published
 
     def preview(self, template: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +120,9 @@ def _refused(status: int, document: Mapping[str, Any]) -> RefusedByApi:
     errors = [error for error in document.get("errors", ()) if isinstance(error, dict)]
     problems = [_problem(error) for error in errors]
     detail = f"{document.get('title', 'Refused')} ({status}): {document.get('detail', 'no reason given')}"
-    return RefusedByApi(status, detail, problems)
+    refusal = RefusedByApi(status, detail, problems)
+    refusal.files = [str(error.get("file") or "") for error in errors]
+    return refusal
 
 
 def _problem(error: Mapping[str, Any]) -> Problem:

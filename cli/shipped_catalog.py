@@ -1,6 +1,6 @@
-"""Publish the catalogue's journeys to a new stack.
+"""Publish the catalogue of `up` to its stack.
 
-A database in which a person has published a journey is left alone.
+A database in which a person has published is left alone.
 """
 
 from __future__ import annotations
@@ -9,32 +9,27 @@ from pathlib import Path
 from typing import Final
 
 from cli.api_client import ApiClient, ApiError, RefusedByApi
+from cli.problem_format import as_line
 from journeys.access.callers import VIA
-from journeys.language.parsing import read_journey
+from worker.catalogue.folder import read_folder
 
 BY: Final = "catalog"
 
 
 def publish_shipped(api: ApiClient, catalog: Path) -> str | None:
-    """Publish the journeys that are not published yet; a line for people, or None if there was nothing to do.
-
-    Raises ApiError.
-    """
-    published_by = {journey["key"]: journey["published_by"] for journey in api.items("/v1/journeys")}
-    if any(author.partition(VIA)[0] != BY for author in published_by.values()):
+    """Publish the folder as a version; a line for people, or None if there was nothing to do. Raises ApiError."""
+    authors = {journey["key"]: journey["published_by"] for journey in api.items("/v1/journeys")}
+    versions = next(api.items("/v1/catalogue/versions", most=1), None)
+    by = [*authors.values(), *([versions["published_by"]] if versions else [])]
+    if any(author.partition(VIA)[0] != BY for author in by):
         return None
-    published, refused = [], []
-    for path in sorted((catalog / "journeys").glob("*.yaml")):
-        journey = read_journey(path.read_bytes())[0]
-        key = journey.journey if journey is not None else path.stem
-        if key in published_by:
-            continue
-        try:
-            api.publish(key, path.read_bytes(), BY, only_new=True)
-            published.append(key)
-        except RefusedByApi as refusal:
-            if refusal.status != 412:  # another process has just published it
-                refused.append(f"{path.name} ({refusal})")
-    if refused:
-        raise ApiError(f"not published: {'; '.join(refused)}. `python -m cli lint` shows the reasons.")
-    return f"published the catalogue's journeys: {', '.join(published)}" if published else None
+    try:
+        published = api.publish_catalogue(read_folder(catalog), BY, retire=list(authors))
+    except RefusedByApi as refusal:
+        lines = [
+            as_line(catalog / file, problem) for file, problem in zip(refusal.files, refusal.problems, strict=True)
+        ]
+        raise ApiError("\n".join([*lines, f"{catalog} is not published: {refusal}"])) from None
+    if not published["created"]:
+        return None
+    return f"published version {published['number']} of the catalogue: {', '.join(published['journeys'])}"

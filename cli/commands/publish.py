@@ -1,4 +1,4 @@
-"""`python -m cli publish`: publish journeys through the API."""
+"""`python -m cli publish`: publish journeys, or a whole catalogue, through the API."""
 
 from __future__ import annotations
 
@@ -10,25 +10,64 @@ import typer
 
 from cli.api_client import ApiClient, ApiError, KeyOption, RefusedByApi, UrlOption, remote
 from cli.problem_format import as_line
-from cli.trial import journey_file, read_definition
+from cli.trial import CATALOG, journey_file, read_definition
+from worker.catalogue.folder import read_folder
 
 
 def command(
-    files: Annotated[list[str], typer.Argument(help="YAML files, or keys of the catalogue.", metavar="FILES...")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="YAML files, or keys of the catalogue; by default the whole catalogue.", metavar="FILES..."
+        ),
+    ] = None,
     url: UrlOption = None,
     key: KeyOption = None,
     by: Annotated[str | None, typer.Option(help="Name of the publisher; by default your user name.")] = None,
+    catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
+    retire: Annotated[
+        list[str] | None, typer.Option(help="Key of a live journey that the catalogue does not have; may be repeated.")
+    ] = None,
 ) -> None:
-    """Publish journeys. Open runs keep their version. Rejected journeys are reported with their problems."""
-    paths = [journey_file(name) for name in files]
+    """Publish a catalogue as one version: journeys, templates, policy, plan, consent and team. Processes use it at once.
+
+    With FILES publish only these journeys. Open runs keep their version. What is rejected is reported with its problems.
+    """
+    name = by or getpass.getuser()
     try:
         with remote(url, key) as api:
-            published = [publish_file(api, path, by or getpass.getuser()) for path in paths]
+            if files:
+                published = [publish_file(api, journey_file(file), name) for file in files]
+            else:
+                published = [publish_folder(api, catalog, name, retire or [])]
     except ApiError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     if not all(published):
         raise typer.Exit(1)
+
+
+def publish_folder(api: ApiClient, folder: Path, by: str, retire: list[str]) -> bool:
+    """Publish a catalogue and print its version, or every problem; whether it was published."""
+    try:
+        version = api.publish_catalogue(read_folder(folder), by, retire)
+    except UnicodeDecodeError as fault:
+        typer.echo(f"{folder}: a file is not UTF-8 text ({fault.reason}); save it as UTF-8", err=True)
+        return False
+    except RefusedByApi as refusal:
+        for file, problem in zip(refusal.files, refusal.problems, strict=True):
+            typer.echo(as_line(folder / file if file else folder, problem), err=True)
+        typer.echo(f"{folder}: {refusal}", err=True)
+        return False
+    for warning in version["warnings"]:
+        typer.echo(f"{folder}/{warning}", err=True)
+    result = "published" if version["created"] else "was published already"
+    typer.echo(f"catalogue: version {version['number']} ({version['hash'][:12]}) {result}")
+    for journey, number in version["journeys"].items():
+        typer.echo(f"{journey}: version {number}")
+    for journey in version["retired"]:
+        typer.echo(f"{journey}: retired, its open runs go on")
+    return True
 
 
 def publish_file(api: ApiClient, path: Path, by: str) -> bool:

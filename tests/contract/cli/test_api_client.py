@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def keys(api: ApiClient) -> list[str]:
 
 def test_an_empty_database_gets_the_shipped_journeys_once(api):
     message = publish_shipped(api, CATALOG)
-    assert message == f"published the catalogue's journeys: {', '.join(SHIPPED)}"
+    assert message == f"published version 1 of the catalogue: {', '.join(SHIPPED)}"
     assert keys(api) == SHIPPED
     assert publish_shipped(api, CATALOG) is None
     assert {journey["version"] for journey in api.items("/v1/journeys")} == {1}
@@ -57,7 +58,7 @@ def test_an_empty_database_gets_the_shipped_journeys_once(api):
 
 def test_an_interrupted_publication_of_the_shipped_journeys_is_completed(api):
     api.publish("urgent-support", (CATALOG / "journeys" / "urgent-support.yaml").read_bytes(), "catalog")
-    assert "urgent-support" not in (publish_shipped(api, CATALOG) or "")
+    assert publish_shipped(api, CATALOG) is not None
     assert keys(api) == SHIPPED
 
 
@@ -69,14 +70,15 @@ def test_nothing_is_published_to_a_database_in_which_a_person_has_published(api,
 
 def test_up_publishes_with_the_operator_key_and_prints_one_line(api, url, capsys):
     publish_catalog(url, load_settings(operator_key=OPERATE))
-    assert capsys.readouterr().out.splitlines() == [f"published the catalogue's journeys: {', '.join(SHIPPED)}"]
+    assert capsys.readouterr().out.splitlines() == [f"published version 1 of the catalogue: {', '.join(SHIPPED)}"]
     assert keys(api) == SHIPPED
 
 
 def test_up_prints_the_file_that_cannot_be_published_and_does_not_fail(api, url, tmp_path, capsys):
-    (tmp_path / "journeys").mkdir()
-    (tmp_path / "journeys" / "odd.yaml").write_text("journey: odd\nentry: {on: nothing}\nstart: a\nstates: {a: {}}\n")
-    publish_catalog(url, load_settings(operator_key=OPERATE, catalog=tmp_path))
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CATALOG, catalog)
+    (catalog / "journeys" / "odd.yaml").write_text("journey: odd\nentry: {on: nothing}\nstart: a\nstates: {a: {}}\n")
+    publish_catalog(url, load_settings(operator_key=OPERATE, catalog=catalog))
     assert "odd.yaml" in capsys.readouterr().err
     assert keys(api) == []
 
@@ -99,6 +101,26 @@ def test_publish_prints_every_problem_and_continues_with_the_other_files(api, ur
     assert f"{odd}:2:9 T402 nothing is not in the tracking plan" in result.stderr
     assert f"{odd}:6:12 T505 no/such is not in the catalogue — There would be nothing to send. — Name" in result.stderr
     assert keys(api) == ["urgent-support"]
+
+
+def test_publish_without_files_publishes_the_whole_catalogue_as_one_version(api, url, tmp_path: Path):
+    catalog = tmp_path / "catalog"
+    shutil.copytree(CATALOG, catalog)
+    first, second = (run(url, "publish", "--catalog", catalog) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output
+    assert first.stdout.startswith("catalogue: version 1 (")
+    assert first.stdout.splitlines()[1:] == [f"{key}: version 1" for key in SHIPPED]
+    assert "was published already" in second.stdout
+    (catalog / "journeys" / "urgent-support.yaml").unlink()
+    (catalog / "templates" / "setup" / "checklist.md").write_text("---\nowner: 1\n---\n")
+    refused = run(url, "publish", "--catalog", catalog)
+    assert refused.exit_code == 1
+    assert f"{catalog}/templates/setup/checklist.md:" in refused.stderr
+    shutil.copy(CATALOG / "templates" / "setup" / "checklist.md", catalog / "templates" / "setup")
+    refused = run(url, "publish", "--catalog", catalog)
+    assert "urgent-support is live and not in the files: name it under retire, or add it" in refused.stderr
+    retired = run(url, "publish", "--catalog", catalog, "--retire", "urgent-support")
+    assert retired.stdout.splitlines()[-1] == "urgent-support: retired, its open runs go on"
 
 
 def test_publish_with_the_write_key_fails_with_a_clear_error(url):

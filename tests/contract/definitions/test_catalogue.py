@@ -87,6 +87,18 @@ async def test_a_live_journey_is_retired_only_if_it_is_named(api: httpx.AsyncCli
     assert (back.status_code, (await api.get("/v1/journeys/confirm-consent")).json()["live"]) == (201, True)
 
 
+async def test_a_journey_that_is_published_alone_is_in_the_next_version(
+    api: httpx.AsyncClient, files: dict[str, str]
+) -> None:
+    number = (await put(api, files)).json()["number"]
+    changed = files[JOURNEY].replace("P1D", "P2D", 1)
+    alone = await api.put("/v1/journeys/setup-and-activation", content=changed)
+    assert alone.status_code == 201
+    assert (await api.get(PATH)).json()["number"] == number + 1
+    same = await put(api, {**files, JOURNEY: changed})
+    assert (same.status_code, same.json()["number"]) == (200, number + 1)
+
+
 OLD = """
 journey: greeting
 subject: user

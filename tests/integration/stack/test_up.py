@@ -63,7 +63,7 @@ def test_a_new_stack_publishes_the_shipped_journeys_and_runs_them(home, servers,
         up.send_signal(signal.SIGINT)
         output_of_up = up.communicate(timeout=90)[0]
     assert up.returncode == 0
-    assert output_of_up.count("published the catalogue's journeys: confirm-consent, renewal-readiness") == 1
+    assert output_of_up.count("published version 1 of the catalogue: confirm-consent, renewal-readiness") == 1
 
 
 def test_a_stack_can_start_without_the_shipped_journeys(home, servers, database_url):
