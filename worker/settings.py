@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     )
 
     catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policy and tracking plan.")
-    publish_catalog: bool = Field(True, description="`up` publishes the catalogue's journeys if none is published.")
+    publish_catalog: bool = Field(True, description="`up` publishes the catalogue, until a person has published.")
     clock_offset_seconds: float = Field(0, description="For tests only: seconds added to the machine's clock.")
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 

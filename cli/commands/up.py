@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cli.api_client import ApiClient, ApiError
 from cli.shipped_catalog import publish_shipped
+from worker.catalogue.folder import read_folder
 from worker.event_loop import run_until_done
 from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
@@ -22,6 +23,8 @@ from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack
 from worker.stack.temporal.build import NoTemporalError
 
+WATCH_SECONDS = 0.5
+"""Between two looks at the catalogue's files."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 console = Console()
 errors = Console(stderr=True)
@@ -38,11 +41,14 @@ def command(
         str | None, typer.Option(help="Store of Temporal: sqlite or postgres [TENURE_TEMPORAL_STORE, sqlite]")
     ] = None,
     mail_port: Annotated[int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT]")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Publish the catalogue whenever a file of it is saved.")
+    ] = False,
 ) -> None:
     """Start everything in the foreground and print the addresses. Ctrl-C stops it.
 
-    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace embedded components. The catalogue's journeys are
-    published if none has been published, unless TENURE_PUBLISH_CATALOG is false.
+    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace embedded components. The catalogue is published at
+    the start, unless a person has published before or TENURE_PUBLISH_CATALOG is false.
     """
     try:
         settings = load_settings(
@@ -54,7 +60,7 @@ def command(
             mail_port=mail_port,
         )
         configure_logging(settings.log_format)
-        run_until_done(run_stack(settings))
+        run_until_done(run_stack(settings, watch=watch))
     except (SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -62,7 +68,7 @@ def command(
         raise typer.Exit(0) from None
 
 
-async def run_stack(settings: Settings) -> None:
+async def run_stack(settings: Settings, *, watch: bool = False) -> None:
     """Run the stack until a signal; a signal during the start stops what has started."""
     main = asyncio.current_task()
     for number in STOPS:
@@ -72,11 +78,22 @@ async def run_stack(settings: Settings) -> None:
         try:
             if settings.publish_catalog:
                 await asyncio.to_thread(publish_catalog, stack.endpoints.api_url, settings)
-            await asyncio.Event().wait()
+            await _watch(stack.endpoints.api_url, settings) if watch else await asyncio.Event().wait()
         except asyncio.CancelledError:
             errors.print("stopping (Ctrl-C again to kill)")
             for number in STOPS:
                 asyncio.get_running_loop().add_signal_handler(number, stack.kill_all)
+
+
+async def _watch(url: str, settings: Settings) -> None:
+    """Publish the catalogue after each change of a file, until the task is cancelled."""
+    seen = await asyncio.to_thread(read_folder, settings.catalog)
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        files = await asyncio.to_thread(read_folder, settings.catalog)
+        if files != seen:
+            seen = files
+            await asyncio.to_thread(publish_catalog, url, settings)
 
 
 def publish_catalog(url: str, settings: Settings) -> None:
