@@ -96,7 +96,7 @@ class CatalogueRoutes:
         position = decode(cursor, int)
         before = min(position[0], 2**31 - 1) if position else 2**31 - 1
         async with self._database.reading() as connection:
-            found = await catalogue_versions.list_versions(connection, before, limit + 1)
+            found = await catalogue_versions.list_catalogue_versions(connection, before, limit + 1)
         return page_of(found, limit, lambda version: (version["number"],))
 
     async def publish(
@@ -138,7 +138,7 @@ class CatalogueRoutes:
     async def _checked(self, connection: Connection, files: Mapping[str, bytes]) -> CheckedCatalogue:
         """Check in a thread. Raises ProblemError with every problem."""
         current = await catalogue_versions.current_version(connection)
-        before = await catalogue_versions.read_files(connection, current.number) if current is not None else {}
+        before = await catalogue_versions.files_of(connection, current.number) if current is not None else {}
         in_use = _readable(await publishing.definitions_with_open_runs(connection))
         checked = await asyncio.to_thread(self._check, files, before, in_use)
         if checked.problems:
@@ -187,6 +187,14 @@ def _read(body: bytes) -> CatalogueFiles:
 _BODY: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": CatalogueFiles.model_json_schema()}},
+        "content": {
+            "application/json": {
+                "schema": CatalogueFiles.model_json_schema(),
+                "example": {
+                    "files": {"tracking-plan.yaml": "…", "policy.yaml": "…", "journeys/hello.yaml": "…"},
+                    "retire": [],
+                },
+            }
+        },
     }
 }

@@ -28,10 +28,9 @@ from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import Policy
 from journeys.language.diagram import diagram
-from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
-from store.definitions import catalogue_versions
+from store.definitions.catalogue_versions import keep_journey
 from store.definitions.publishing import NewDefinition, publish_within
 from store.definitions.registry import readable_charts
 from store.locks import Lock, lock_until_commit
@@ -178,7 +177,7 @@ class JourneyRoutes:
             await lock_until_commit(connection, Lock.CATALOGUE)
             new = NewDefinition(load_chart(result.artifact_text), result.artifact_text, text.decode())
             version, created = await publish_within(connection, new, caller.acts_for(by))
-            await _keep_in_catalogue(connection, key, text, caller.acts_for(by))
+            await keep_journey(connection, key, text, caller.acts_for(by))
         view: dict[str, Any] = {"key": key, "version": version, "hash": result.hash, "created": created}
         view["warnings"] = self._warnings(result)
         headers = {"ETag": f'"{result.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
@@ -193,21 +192,6 @@ class JourneyRoutes:
         others = [chart.spec for chart in readable_charts(await definitions.other_live_artifacts(connection, key))]
         templates = self._inputs.templates()
         return await asyncio.to_thread(publishable, text, self._inputs.plan, templates, others, self._inputs.policy)
-
-
-async def _keep_in_catalogue(connection: Connection, key: str, text: bytes, by: str) -> None:
-    """Add a version of the catalogue with this journey, if one is published."""
-    current = await catalogue_versions.current_version(connection)
-    if current is None:
-        return
-    files = await catalogue_versions.read_files(connection, current.number)
-    paths = [path for path in files if path.startswith("journeys/") and _key_in(files[path]) == key]
-    await catalogue_versions.add_version(connection, {**files, (paths or [f"journeys/{key}.yaml"])[0]: text}, by)
-
-
-def _key_in(text: bytes) -> str | None:
-    journey = read_journey(text)[0]
-    return journey.journey if journey is not None else None
 
 
 def _check_preconditions(request: Request, current: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ARRAY, LargeBinary, Text, bindparam, func, insert, select, update
 
+from journeys.language.parsing import read_journey
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import CatalogueBehind
 from store.rows import RowDict
@@ -78,12 +79,12 @@ async def current_version(connection: Connection) -> CatalogueVersion | None:
     return CatalogueVersion(**row) if row else None
 
 
-async def read_files(connection: Connection, number: int) -> dict[str, bytes]:
+async def files_of(connection: Connection, number: int) -> dict[str, bytes]:
     """The files of a version, by path; empty if there is no such version."""
     return {row["path"]: bytes(row["content"]) for row in await fetch_all(connection, _FILES, number=number)}
 
 
-async def list_versions(connection: Connection, before: int, limit: int) -> list[RowDict]:
+async def list_catalogue_versions(connection: Connection, before: int, limit: int) -> list[RowDict]:
     """Versions whose number is below `before`, the newest first."""
     return [dict(row) for row in await fetch_all(connection, _LIST, before=before, limit=limit)]
 
@@ -102,6 +103,21 @@ async def add_version(connection: Connection, files: Mapping[str, bytes], by: st
     await execute(connection, _ADD_FILES, number=added.number, paths=list(files), contents=list(files.values()))
     await execute(connection, _POINT, number=added.number)
     return added, True
+
+
+async def keep_journey(connection: Connection, key: str, text: bytes, by: str) -> None:
+    """Add a version with this journey, if a catalogue is published. The caller has `Lock.CATALOGUE`."""
+    current = await current_version(connection)
+    if current is None:
+        return
+    files = await files_of(connection, current.number)
+    paths = [path for path in files if path.startswith("journeys/") and _key_in(files[path]) == key]
+    await add_version(connection, {**files, (paths or [f"journeys/{key}.yaml"])[0]: text}, by)
+
+
+def _key_in(text: bytes) -> str | None:
+    journey = read_journey(text)[0]
+    return journey.journey if journey is not None else None
 
 
 async def refuse_if_behind(connection: Connection, used: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Files of a catalogue in a folder: which of them are published, and a folder of published ones."""
+"""Files of a catalogue: read from a folder, and written to one."""
 
 from __future__ import annotations
 

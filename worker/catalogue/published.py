@@ -1,4 +1,4 @@
-"""The published version of the catalogue that this process uses, in a folder of its own."""
+"""The newest published catalogue, in a folder of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Self
 import structlog
 
 from store.database import Database
-from store.definitions.catalogue_versions import current_version, read_files
+from store.definitions.catalogue_versions import current_version, files_of
 from store.errors import is_outage
 from worker.catalogue.folder import write_folder
 from worker.loops.loop import sleep_or_stop
@@ -78,6 +78,6 @@ class PublishedCatalogue:
                 return self._settings
             folder = Path(self._home.name) / str(version.number)
             if not folder.exists():
-                write_folder(folder, await read_files(connection, version.number))
+                write_folder(folder, await files_of(connection, version.number))
         self.number = version.number
         return self._settings.model_copy(update={"catalog": folder})

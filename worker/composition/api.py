@@ -112,6 +112,7 @@ async def _operations_listener(settings: Settings, app: VersionedApp) -> AsyncIt
     host, _, port = settings.operations_address.rpartition(":")
     config = uvicorn.Config(
         app.operations,
+        interface="asgi3",  # it is a method, which uvicorn takes for the older interface
         host=host.strip("[]"),
         port=int(port),
         http=HeadLimitProtocol,

@@ -18,6 +18,7 @@ BODIES = {
     "/v1/batch": {"batch": [{"type": "track", "event": "setup_completed", "userId": "u"}]},
     "signals": {"name": "setup_completed"},
     "consents": {"channel": "email", "topic": "onboarding", "granted": True, "source": "test"},
+    "catalogue": {"files": {}},
     "lift": {"by": "dana"},
     "suppressions:find": {"channel": "email", "address": "ada@example.com"},
     "suppressions": {"channel": "email", "address": "ada@example.com", "by": "dana"},

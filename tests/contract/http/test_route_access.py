@@ -49,7 +49,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/accounts/{id:id}/signals", "POST /v1/users/{id:id}/signals", "PUT /v1/users/{id:id}/consents",
     },
     Scope.READ: {
-        "GET /metrics", "GET /openapi.json", "GET /v1/accounts/{id:id}", "GET /v1/accounts/{id:id}/journeys", "GET /v1/consents/log", "GET /v1/conversations", "GET /v1/dead-letters",
+        "GET /metrics", "GET /openapi.json", "GET /v1/accounts/{id:id}", "GET /v1/accounts/{id:id}/journeys", "GET /v1/catalogue", "GET /v1/catalogue/versions", "GET /v1/consents/log", "GET /v1/conversations", "GET /v1/dead-letters",
         "GET /v1/feed", "GET /v1/feed/push", "GET /v1/holds", "GET /v1/journeys", "GET /v1/journeys/{key}",
         "GET /v1/journeys/{key}/diagram", "GET /v1/journeys/{key}/versions", "GET /v1/messages",
         "GET /v1/messages/{id}/why", "GET /v1/parked", "GET /v1/parked/{id}", "GET /v1/quarantine", "GET /v1/quarantine/names", "GET /v1/quarantine/{id}",
@@ -76,7 +76,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/users/{id:id}/front-token", "POST /v1/users/{id:id}/hold", "POST /v1/users/{id:id}/plays",
         "POST /v1/users/{id:id}/preference-link",
     },
-    Scope.PUBLISH: {"PUT /v1/journeys/{key}"},
+    Scope.PUBLISH: {"PUT /v1/catalogue", "PUT /v1/journeys/{key}"},
     Scope.ADMIN: {"GET /v1/keys", "POST /v1/keys", "POST /v1/keys/{id}/revoke", "POST /v1/keys/{id}/rotate"},
     Scope.CLOCK: {"GET /v1/clocks/{id}", "POST /v1/clocks/{id}/advance", "PUT /v1/clocks/{id}"},
 }  # fmt: skip
