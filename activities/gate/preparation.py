@@ -96,7 +96,8 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, content: Prepared, now:
     counts = entry.channel is not None and is_mailbox(deps.policy, entry.channel, content.address)
     hashes = deps.catalogue.consent.addresses
     entry.address_hash = hashes.digest(entry.channel or "", content.address) if counts else None
-    entry.summary = content.summary or entry.summary
+    if content.summary:  # content that is kept from an earlier attempt has none
+        entry.summary = {**content.summary, "catalogue": deps.version}
     entry.attempts += 1
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
     if channel.inside:

@@ -70,7 +70,7 @@ messages = Table(
     Column("address", Text),
     Column("address_hash", Text, comment="Of an address that several people may have: it counts for all of them."),
     Column("body", LargeBinary, comment="The rendered bytes, which every attempt sends."),
-    Column("summary", JSONB, comment="Subject, variant, links and the like."),
+    Column("summary", JSONB, comment="Subject, variant, links and the like, with the version of the catalogue."),
     Column("detail", Text, comment="What the provider said."),
     Column("decided_at", Timestamp, nullable=False, comment="When the gate decided last."),
     Column("first_attempt_at", Timestamp, comment="Retries end by it."),

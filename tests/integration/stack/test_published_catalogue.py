@@ -133,7 +133,8 @@ async def test_a_message_waits_where_its_template_is_not_known_yet(database_url:
         await apply_step(behind, wire.StepInput(**step))
     assert await read(database, "SELECT status FROM messages") == []
     await apply_step(newer, wire.StepInput(**step))
-    assert [row["status"] for row in await read(database, "SELECT status FROM messages")] == ["sent"]
+    (row,) = await read(database, "SELECT status, summary->>'catalogue' AS version FROM messages")
+    assert (row["status"], row["version"]) == ("sent", str(version.number))
     await database.close()
 
 
