@@ -62,7 +62,7 @@ def command(
         configure_logging(settings.log_format)
         run_until_done(run_stack(settings, watch=watch))
     except (SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except asyncio.CancelledError:
         raise typer.Exit(0) from None
@@ -102,7 +102,7 @@ def publish_catalog(url: str, settings: Settings) -> None:
         with ApiClient(url, settings.operator_key.get_secret_value()) as api:
             line = publish_shipped(api, settings.catalog)
     except ApiError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
     else:
         if line is not None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
