@@ -5,12 +5,12 @@ Every condition is compiled and every duration parsed; nothing in it changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from journeys.calendar.durations import Duration
+from journeys.calendar.durations import Duration, parse_duration
 from journeys.language import definition as d
 from journeys.language.actions import Action
 from journeys.language.conditions import Condition, Lookup
@@ -115,6 +115,41 @@ class EndRule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class EntryLimits:
+    """When an entry signal opens no run.
+
+    `again` is the time after the last run, `max_age` the age above which an event is history. `goal` and `exit` are how long
+    before the entry a signal that ends the run keeps it from beginning; None: at no time.
+    """
+
+    again: Duration | None
+    max_age: Duration
+    goal: Duration | None
+    exit: Duration | None
+
+    @classmethod
+    def of(cls, spec: d.Journey) -> EntryLimits:
+        """The limits of a definition."""
+        entry, lookbacks = spec.entry, spec.entry.lookbacks
+        return cls(
+            parse_duration(entry.again.after) if isinstance(entry.again, d.Again) else None,
+            parse_duration(entry.max_age),
+            _lookback(lookbacks.goal) if spec.goal is not None else None,
+            _lookback(lookbacks.exit) if lookbacks.exit is not None and spec.exit else None,
+        )
+
+    @property
+    def longest_lookback(self) -> timedelta:
+        """The longest time that an entry looks back; zero if it does not."""
+        return max((limit.at_most() for limit in (self.goal, self.exit) if limit is not None), default=timedelta())
+
+
+def _lookback(text: str) -> Duration | None:
+    length = parse_duration(text)
+    return length if length.roughly() else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Chart:
     """A definition that `decide` can run.
 
@@ -130,7 +165,7 @@ class Chart:
     spec: d.Journey
     types: Mapping[str, str]
     entry: tuple[EndRule, ...]
-    entry_again: Duration | None
+    limits: EntryLimits
     goal: tuple[EndRule, ...]
     within: Duration | None
     exits: tuple[EndRule, ...]
@@ -146,6 +181,12 @@ class Chart:
     event_fields: Mapping[str, frozenset[str]]
     needs: Mapping[str, frozenset[str]]
     roles: Mapping[tuple[str, str], tuple[str, ...]]
+
+    @property
+    def looked_back(self) -> frozenset[str]:
+        """The signals that keep a run from beginning if they came shortly before its entry."""
+        rules = (*(self.goal if self.limits.goal else ()), *(self.exits if self.limits.exit else ()))
+        return frozenset(rule.on for rule in rules) - {rule.on for rule in self.entry}
 
     @property
     def has_anchors(self) -> bool:
@@ -171,3 +212,14 @@ class Chart:
         """The known fields of a scope (`profile`, `account`) that the definition reads."""
         read = self.fields.get(scope, frozenset())
         return {name: value for name, value in values.items() if value is not None and name in read}
+
+
+def longest_lookbacks(nodes: Iterable[StateNode]) -> dict[str, timedelta]:
+    """The longest `lookback` of any transition, by signal."""
+    longest: dict[str, timedelta] = {}
+    for node in nodes:
+        for name, transitions in node.on.items():
+            for transition in transitions:
+                if transition.lookback is not None:
+                    longest[name] = max(longest.get(name, timedelta(0)), transition.lookback.at_most())
+    return longest

@@ -127,23 +127,21 @@ def is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
     return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > MAX_SKEW
 
 
-def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
-    """The instant of an event for every decision, fixed once at acceptance.
+def decision_instant(occurred: datetime, received: datetime, *, floor: datetime | None = None) -> datetime:
+    """The instant `at` of an event for every decision, fixed once at acceptance (`received`).
 
-    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)); acceptance itself if that is later, or
-    more than a day earlier. Never before `floor`, the instant up to which the subject's timers
-    are decided. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
+    It is when the event `occurred`; acceptance itself if that is more than a day earlier. Never before `floor`, the
+    instant up to which the subject's timers are decided.
     """
-    at = occurred_at(event, received, virtual=virtual)
-    if received - at > MAX_AGE:
-        at = received
+    at = received if received - occurred > MAX_AGE else occurred
     return at if floor is None else max(at, min(floor, received))
 
 
 def occurred_at(event: InboundEvent, received: datetime, *, virtual: bool) -> datetime:
-    """The sender's time corrected by `sentAt`, at any age; the time of acceptance if it is later, or without a time.
+    """The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), at any age.
 
-    It orders statements of consent.
+    The time of acceptance (`received`) if it is later, or without a time. It orders fields, counters and statements of
+    consent. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
     """
     return received if event.timestamp is None else said_at(event.timestamp, event.sent_at, received, virtual=virtual)
 

@@ -108,6 +108,7 @@ def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[st
         gone.account.followers = _replaced(gone.account.followers, gone, into if into.account is None else None)
         into.account = into.account or gone.account
     into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
+    into.earlier += gone.earlier
     for ticket, times in gone.tickets.items():
         known = into.tickets.get(ticket)
         into.tickets = {**into.tickets, ticket: times if known is None else merged(times, known)}

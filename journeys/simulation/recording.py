@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
+from journeys.events.history import is_historical
 from journeys.events.placeholder_ids import is_placeholder
 from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import EventTable, ValidEvent
@@ -46,6 +47,7 @@ class RecordedEvent(NamedTuple):
     """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant.
 
     `account` is the account that the event names. `visitor` is the anonymous id that comes with a user id: both are one person.
+    `historical`: its sender tells it as history.
     """
 
     at: datetime
@@ -56,6 +58,7 @@ class RecordedEvent(NamedTuple):
     account: str = ""
     visitor: str = ""
     subject: RecordedSubject = "user"
+    historical: bool = False
 
 
 def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> RecordedEvent:
@@ -69,6 +72,7 @@ def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> Rec
     before = raw.get("previousId") if kind == "alias" else raw.get("anonymousId")
     names: dict[str, Any] = {
         "account": account, "visitor": _id(before) if subject == "user" else "", "subject": subject,
+        "historical": is_historical(_mapping(raw.get("context"))),
     }  # fmt: skip
     if kind == "operator":
         return RecordedEvent(at, who, "operator", str(raw["do"]), _mapping(raw), **names)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
 
 from journeys.consent.statements import TRAITS
 from journeys.decision.chart import Chart
 from journeys.decision.draft import RunDraft
+from journeys.decision.entry import EarlierSignal
 from journeys.decision.state import RunState
 from journeys.gate.tickets import TicketTimes
 from journeys.gate.verdicts import Hold
 
 RowFacts = dict[str, dict[str, Any]]
 """By scope, the fields of a subject as of a row of its lane. Fields are replaced when they change, never changed in place."""
+LEFT: Final = "account_left"
+"""The signal by which a person leaves an account (`store/people/memberships.py`)."""
 UNCHANGED: Final[frozenset[str]] = frozenset()
 NO_FIELDS: Final[dict[str, Any]] = {}
 ACCOUNT: Final = "account"
@@ -66,8 +69,8 @@ class SimulatedSubject:
     """
 
     __slots__ = (
-        "_current", "account", "accounts", "facts", "facts_at", "followers", "held", "is_known", "kind", "members", "name", "open",
-        "profile", "runs", "scope", "tickets",
+        "_current", "account", "accounts", "earlier", "facts", "facts_at", "followers", "held", "is_known", "kind", "members",
+        "name", "open", "profile", "runs", "scope", "tickets",
     )  # fmt: skip
 
     def __init__(self, name: str, kind: Literal["user", "account"]) -> None:
@@ -81,6 +84,8 @@ class SimulatedSubject:
         """The members whose account it is, in the order in which they were put into it last: their lanes get its rows."""
         self.runs: dict[tuple[str, str], list[SimulatedRun]] = {}
         self.open: list[SimulatedRun] = []
+        self.earlier: list[EarlierSignal] = []
+        """Its own signals of late that may keep a run from beginning."""
         self.tickets: Mapping[str, TicketTimes] = {}
         self.held: tuple[Hold, ...] = ()
         self.is_known = kind == "account"
@@ -136,6 +141,17 @@ class SimulatedSubject:
             facts = {**facts, "account": NO_FIELDS}  # they have left it: its fields apply no more
         return facts, {"account": account.profile, **facts} if account is not None else facts
 
+    # -- earlier signals -------------------------------------------------------------------------------------------
+
+    def remember(self, signal: EarlierSignal, longest: timedelta) -> None:
+        """Keep a signal for entries that look back at it, and forget those from more than the `longest` time before it."""
+        since = signal.at - longest
+        self.earlier = [*(kept for kept in self.earlier if kept.at >= since), signal]
+
+    def earlier_signals(self) -> list[EarlierSignal]:
+        """What an entry looks back at: its own signals, and an account's members' too."""
+        return [*self.earlier, *(signal for member in self.followers for signal in member.earlier)]
+
     # -- memberships -----------------------------------------------------------------------------------------------
 
     def join(self, account: SimulatedSubject) -> bool:
@@ -168,3 +184,35 @@ class SimulatedSubject:
         """The members of an account who have one of these roles, in the order in which they joined."""
         wanted = set(roles)
         return [member for member in self.members if member.profile.get("role") in wanted]
+
+
+class AcceptedEvent(NamedTuple):
+    """An event with its subject and the account that it names; `changed` are fields that a merge before it has changed.
+
+    `historical`: its sender tells it as history.
+    """
+
+    subject: SimulatedSubject
+    account: SimulatedSubject | None
+    kind: Literal["signal", "profile", "account"]
+    name: str
+    data: Mapping[str, Any]
+    changed: frozenset[str] = UNCHANGED
+    historical: bool = False
+
+
+def change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[frozenset[str], frozenset[str]]:
+    """Apply an event to the fields and the account of its subject; the changed fields of the subject and the account."""
+    subject, changed = event.subject, event.changed
+    if event.kind == "profile":
+        return subject.change_fields(event.data) | changed, UNCHANGED
+    if account is None:
+        return changed, UNCHANGED
+    if event.kind == "account":
+        has_moved = account is not subject and subject.join(account)
+        of_account = account.change_fields(event.data)
+        of_subject = of_account if account is subject else {ACCOUNT} if has_moved else UNCHANGED
+        return changed | of_subject, of_account
+    if event.name == LEFT and subject.leave(account, by_name=event.account is not None):
+        changed |= {ACCOUNT}
+    return changed, UNCHANGED

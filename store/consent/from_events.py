@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from journeys.consent import statements
-from journeys.consent.changes import ConsentChange, changes_in, opt_out_by_reply
+from journeys.consent.changes import ConsentChange, changes_in, opt_out_by_reply, without_requests
 from journeys.consent.rules import ConsentRuleSet
 from journeys.consent.statements import ADDRESS_FIELDS, Bounced
 from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
@@ -68,6 +68,7 @@ async def apply_consent_events(
     changes_by_person: dict[str, list[ConsentChange]] = {}
     for item in stored:
         changes = changes_in(book, item) or await _opt_out_by_reply(connection, item)
+        changes = without_requests(book.rules, changes) if item.is_history else changes
         if changes and item.subject_key.startswith("u_"):
             changes_by_person.setdefault(item.subject_key, []).extend(changes)
     if not changes_by_person:

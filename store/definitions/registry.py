@@ -58,6 +58,15 @@ class SignalIndex:
         """Whether a chart in use opens on this signal or reacts to it. Other events cost one batched write."""
         return name in self.opening or name in self.reacting
 
+    def kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of an event that a chart reads, and the case keys."""
+        kept: dict[str, Any] = {}
+        for chart in (*self.reacting.get(name, ()), *self.opening.get(name, ())):
+            kept |= chart.kept(name, data)
+            if chart.spec.case and chart.spec.case in data:
+                kept[chart.spec.case] = data[chart.spec.case]
+        return kept
+
 
 def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> SignalIndex:
     """The index over definitions in use. A chart that is no longer live reacts, but opens nothing."""

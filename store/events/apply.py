@@ -1,4 +1,4 @@
-"""Application of stored events in batch order: identities, profiles, runs, lanes."""
+"""Application of stored events in the order of their instants: identities, profiles, runs, lanes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
-from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
+from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.events.profile_bounds import FieldOwner, ProfileBounds
 from store.access.claimed_fields import addresses_given, record_claims, take_claims, without_claims
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
 from store.events.admission import Admission
+from store.events.instants import TimedEvent
 from store.events.quarantine import RefusedEvent, refused_event
 from store.messages import reevaluation
 from store.people import memberships, subjects
@@ -39,6 +40,7 @@ async def apply_events(
     await record_claims(connection, stored, users)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
+    await admission.look_back(stored)
     merged: dict[str, str] = {}
     moved: list[tuple[str, datetime]] = []
     for item in stored:
@@ -62,7 +64,7 @@ async def apply_events(
                 item.event.name,
                 item.event.data,
                 concerned,
-                min(item.at, item.event.timestamp or item.at),
+                item.happened_at,
                 item.at,
             )
     settled = [
@@ -130,17 +132,18 @@ def profile_traits(event: InboundEvent) -> dict[str, Any]:
 
 
 def split_oversized(
-    resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], catalogue: DefinitionRegistry
-) -> tuple[list[ResolvedEvent], list[RefusedEvent]]:
+    timed: Sequence[TimedEvent], locked: Mapping[str, Subject], catalogue: DefinitionRegistry
+) -> tuple[list[TimedEvent], list[RefusedEvent]]:
     """The events of a batch whose fields their profiles have room for, and the others, for the quarantine."""
-    within, refused = list[ResolvedEvent](), list[RefusedEvent]()
+    within, refused = list[TimedEvent](), list[RefusedEvent]()
     profiles: dict[str, dict[str, Any]] = {}
-    for item in resolved:
+    for timed_event in timed:
+        item = timed_event.item
         owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
         subject = locked.get((item.named_account if owner == "account" else None) or item.subject_key)
         traits = catalogue.kept_fields(owner, profile_traits(item.event)) if item.event.traits else {}
         if subject is None or not traits:
-            within.append(item)
+            within.append(timed_event)
             continue
         profile = profiles.setdefault(subject.key, subject.profile)
         if catalogue.bounds.is_exceeded(profile, traits):
@@ -148,5 +151,5 @@ def split_oversized(
             refused.append(refused_event(item.event, "traits", fault, catalogue.consent.rules))
             continue
         profiles[subject.key] = {name: value for name, value in {**profile, **traits}.items() if value is not None}
-        within.append(item)
+        within.append(timed_event)
     return within, refused

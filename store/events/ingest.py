@@ -4,6 +4,8 @@ The parts, in this order: store the events; change identities, profiles, runs an
 open conversations; change consents; suppress addresses. Subjects are locked before the first part, addresses in the
 last (`store/locks.py`). Events that a part causes are accepted before the next part begins.
 
+Within a batch the order of the events' instants decides, not that of its list.
+
 Only events that can change a next action cost more than their place in one batched insert: the index decides which.
 Their subjects are locked, so that such events are sequential for each person.
 """
@@ -22,7 +24,7 @@ from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import log, quarantine, reactions
 from store.events.apply import apply_events, split_oversized
-from store.events.instants import instants_of
+from store.events.instants import in_order_of_instants
 from store.events.locking import lock_batch
 from store.events.message_ids import OTHER_CONTENT
 from store.events.quarantine import RefusedEvent, refused_event
@@ -104,10 +106,10 @@ async def _accept(
     locked = await lock_batch(connection, catalogue, resolved) if resolved else {}
     received_at = current_instant()  # after the wait for the locks: who enters a lane later has no earlier instant
     if resolved:
-        resolved, oversized = split_oversized(resolved, locked, catalogue)
+        ordered = await in_order_of_instants(connection, resolved, locked, received_at, outside=outside)
+        timed, oversized = split_oversized(ordered, locked, catalogue)
         refused += oversized
-        instants = await instants_of(connection, resolved, locked, received_at, outside=outside)
-        stored, others = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
+        stored, others = await log.store_batch(connection, timed, source=source, received_at=received_at)
         refused += [refused_event(event, "messageId", OTHER_CONTENT, catalogue.consent.rules) for event in others]
         if stored:
             await _take_effect(connection, catalogue, stored, known, locked)

@@ -13,7 +13,7 @@ from sqlalchemy import Interval, and_, bindparam, exists, extract, func, literal
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
-from store.outbox.rows import OutboxRow, outbox_row
+from store.outbox.rows import COLUMNS, OutboxRow, outbox_row
 from store.schema import lanes, outbox
 
 _AROUND = """
@@ -45,14 +45,14 @@ _WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NUL
 _WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL AND copy_of IS NULL"))
 _ROWS = sql(
     """
-    SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
+    SELECT {columns}
     FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
       (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL AND w.clock IS NULL ORDER BY w.seq LIMIT :most) AS o
     WHERE lane.recipient <> ALL (ARRAY(
       SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
         (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake')))
     ORDER BY o.recipient, o.seq
-    """
+    """.replace("{columns}", ", ".join(f"o.{column.name}" for column in COLUMNS))
 )
 """No rows of a lane while a lane merged into it has undelivered rows: the runs that moved receive those first."""
 _LONGEST_REST = timedelta(seconds=60)

@@ -83,6 +83,7 @@ def _copy(person: Subject, row: OutboxRow, is_signal: bool, fields: Collection[s
         facts={"profile": profile, "account": (row.facts or {}).get("account", {})},
         trace=row.trace,
         copy_of=row.id,
+        occurred_at=row.occurred_at,
     )
 
 

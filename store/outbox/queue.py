@@ -50,6 +50,7 @@ _given = unnest(
     traces=outbox.c.trace,
     for_members=outbox.c.for_members,
     copies=outbox.c.copy_of,
+    occurred=outbox.c.occurred_at,
 )
 
 
@@ -125,6 +126,7 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
         traces=[r.trace for r in waiting],
         for_members=[as_json(r.for_members.json()) if r.for_members is not None else None for r in waiting],
         copies=[r.copy_of for r in waiting],
+        occurred=[r.occurred_at for r in waiting],
     )
     if any(r.for_members is not None for r in waiting):
         await fetch_one(connection, _MEMBERS_NOTIFIED)

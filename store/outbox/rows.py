@@ -21,6 +21,7 @@ COLUMNS = (
     outbox.c.data,
     outbox.c.facts,
     outbox.c.target,
+    outbox.c.occurred_at,
 )
 """The columns that `outbox_row` reads."""
 
@@ -68,6 +69,8 @@ class OutboxRow:
     for_members: ForMembers | None = None
     copy_of: int | None = None
     """Of a copy in a member's lane, the `id` of the account's row."""
+    occurred_at: datetime | None = None
+    """Of an old event, when it happened: a run that began since does not receive it."""
 
 
 def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
@@ -85,6 +88,7 @@ def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
         target=row["target"],
         id=row["id"],
         size=len(row["data"]) + len(facts or ""),
+        occurred_at=row["occurred_at"],
     )
 
 

@@ -162,7 +162,7 @@ async def insert_runs(connection: Connection, new: Sequence[NewRun]) -> None:
 
 def listener_in(row: Mapping[str, Any]) -> RunSubscription:
     """The subscription of a row of `listeners_of`."""
-    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
+    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq", "started_at")
     return RunSubscription(*(row[name] for name in names))
 
 

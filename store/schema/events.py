@@ -19,6 +19,11 @@ events = Table(
     Column(
         "at", Timestamp, nullable=False, comment="The instant journeys reckon with; not before subjects.decided_at."
     ),
+    Column(
+        "occurred_at",
+        Timestamp,
+        comment="When it happened, by its sender's corrected clock and at any age; null: as `at`.",
+    ),
     Column("received_at", Timestamp, nullable=False),
     Column("data", JSONB, nullable=False),
     Column("context", JSONB),

@@ -40,6 +40,7 @@ outbox = Table(
     ),
     Column("copy_of", BigInteger, comment="Of a copy in a member's lane, the id of the account's row."),
     Column("clock", Text, comment="The test clock of the recipient, whose driver delivers it; null: the relay does."),
+    Column("occurred_at", Timestamp, comment="Of an event that was old when it was accepted, when it happened."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("delivered_at", Timestamp),
     Column("trace", Trace),

@@ -115,11 +115,11 @@ async def open_from_replies(
 ) -> None:
     """Open or continue the conversations that a batch's replies belong to. People and lanes are locked.
 
-    A reply that is a keyword changes consent (`store/consent/from_events.py`) and opens none.
+    A reply that is a keyword changes consent (`store/consent/from_events.py`) and opens none; nor does history.
     """
     for item in stored:
         message = answered_message(item.event)
-        if message is None or keyword_in_reply(item.event) is not None:
+        if message is None or item.event.historical or keyword_in_reply(item.event) is not None:
             continue
         for about in await answered_messages(connection, item.subject_key, message):
             await _answered(connection, catalogue, item.subject_key, about, item.event.data, item.at)
