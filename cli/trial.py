@@ -148,10 +148,9 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
     path = Path(source)
     if not path.exists():
         raise typer.BadParameter(f"{source} does not exist")
-    rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
     events: list[RecordedEvent] = []
     skipped: list[str] = []
-    for number, row in rows:
+    for number, row in records_in(path, event):
         try:
             record = read_recorded(row, plan.events if _planned(row, plan.events) else None)
         except UnusableRecord as error:
@@ -160,6 +159,14 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
             events.append(record)
     reachable = frozenset({"in_app"} if _addressed(events) else {"in_app", "email"})
     return Trial(streams_of(events), skipped, reachable)
+
+
+def records_in(path: Path, event: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The records of a file as Segment calls, with the numbers of their lines: JSON lines, or a CSV file with a header.
+
+    `event` names the event of every row of a CSV file that has no column for it.
+    """
+    return _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
 
 
 def until_instant(text: str | None, source: str) -> datetime | None:
