@@ -1,6 +1,6 @@
 """When events happened, beside the instant at which journeys reckon with them.
 
-Revision ID: 0035
+Revision ID: 0032
 Revises: 0031
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0035"
+revision = "0032"
 down_revision = "0031"
 branch_labels = None
 depends_on = None
