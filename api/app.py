@@ -53,6 +53,7 @@ from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.listener import operations_app
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
+from api.operations.sender_refusals import SenderRefusalRoutes
 from api.people.endpoints import PeopleRoutes
 from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
@@ -128,6 +129,7 @@ def build_app(parts: Parts) -> AsgiApp:
     HoldRoutes(parts.database).routes(routes)
     PlayRoutes(parts.database, catalogue).routes(routes)
     KillSwitchRoutes(parts.database).routes(routes)
+    SenderRefusalRoutes(parts.database).routes(routes)
     WhyRoutes(parts.database).routes(routes)
     WhyNotRoutes(parts.database, catalogue, parts.dry_run, parts.desk).routes(routes)
     MessageRoutes(parts.database).routes(routes)

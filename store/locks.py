@@ -10,6 +10,7 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 4 | turns of owners | `Lock.ROUTING` with the hash of a team, alone; several teams of a step at once, in the order of their names | `lock_turns` (`store/tasks/assignment.py`) |
 | 5 | kill switches | `Lock.STOPS`, shared by the gate; alone by who engages one, and nothing after it | `gate_read`, `store/messages/kill_switches.py` |
 | 6 | addresses | one advisory lock for each hash, all of a transaction at once, in the order of the hashes | `gate_read`, `lock_addresses`, `lock_mailboxes` (`store/consent/suppressions.py`) |
+| 7 | sender refusals | the row, by who counts a refused message, in the order of channel and code; after `Lock.STOPS` by who stops the channel | `store/messages/sender_refusals.py` |
 
 The gate holds the lock of a mailbox (`journeys/consent/mailboxes.py`) alone, since sends to it count for everybody who has it, and
 shares those of other addresses. A suppression, and what people say themselves of consent, hold them alone. A step therefore

@@ -1,32 +1,35 @@
-"""Delivery reports by mail (RFC 3464): the message and its failed recipients, pure."""
+"""Delivery reports by mail (RFC 3464, RFC 6533): the message and its failed recipients, pure."""
 
 from __future__ import annotations
 
+import binascii
 import re
-from collections.abc import Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_string, policy
 from email.message import EmailMessage, Message
+from email.utils import parseaddr
 from typing import Final
 
-from journeys.consent.bounces import is_permanent_failure
+from api.inbound.returned_mail import MOST, references, returned_ids
+from journeys.consent.failure_classes import FailureClass
+from journeys.consent.mail_failures import failure_of, quoted_status, status_in
 from journeys.tokens.address_hash import canonical_address
 
-MOST: Final = 50
-"""Most Message-IDs and recipients that are read."""
-_ID: Final = re.compile(r"<[^<>\s]{1,250}>")
-_STATUS: Final = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\d)")
-_REPLY: Final = re.compile(r"\s*smtp\s*;\s*5\d\d[ -]", re.IGNORECASE)
-_KINDS: Final = frozenset({"rfc822", "utf-8"})
+_STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_RECIPIENTS: Final = ("original-recipient", "final-recipient", "x-actual-recipient")
+_XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
+_UNTYPED: Final = re.compile(r"[^;\s]+@[^;\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRecipient:
-    """A recipient that was not reached: the addresses as the sender wrote it and as finally used."""
+    """A recipient that was not reached: the addresses as the sender wrote it and as finally used, and what the failure is about."""
 
     addresses: tuple[str, ...]
     status: str
-    hard: bool
+    failure: FailureClass
 
     def is_about(self, address: str) -> bool:
         """Whether one of the addresses is this one."""
@@ -42,68 +45,99 @@ class DeliveryReport:
 
 
 def read_report(mail: EmailMessage) -> DeliveryReport | None:
-    """The report in a mail; None for other mails, and for a report without a failed recipient."""
-    if mail.get_content_type() != "multipart/report":
+    """The report in a mail; None for a mail without the parts of one. It may have no failed recipient: then nothing failed."""
+    if mail.get_content_maintype() != "multipart":
         return None
-    parts = list(mail.iter_parts())
-    blocks = (block for part in parts for block in _blocks(part))
-    failed = [recipient for block in blocks if (recipient := _failed(block)) is not None]
-    if not failed:
+    parts = list(parts_of(mail))
+    blocks = [block for part in parts if part.get_content_type() in _STATUS_PARTS for block in _blocks(part)]
+    recipients = [block for block in blocks if _addresses(block)]
+    if not recipients:
         return None
+    failed = [recipient for block in recipients if (recipient := failed_in(block)) is not None]
     # A report need not include the mail or its headers; then it may name the mail as the one that it answers.
-    named = [*(message_id for part in parts for message_id in _returned(part)), *references(mail)]
+    named = [*(identity for part in parts for identity in returned_ids(part)), *references(mail)]
     return DeliveryReport(tuple(dict.fromkeys(named))[:MOST], tuple(failed[:MOST]))
 
 
-def references(mail: EmailMessage) -> tuple[str, ...]:
-    """The Message-IDs that a mail answers, its direct parent first."""
-    answered = [*message_ids(mail, "in-reply-to"), *reversed(message_ids(mail, "references"))]
-    return tuple(dict.fromkeys(answered))[:MOST]
-
-
-def message_ids(mail: Message, name: str) -> Sequence[str]:
-    """The Message-IDs in a header."""
-    return _ID.findall(" ".join(str(value) for value in mail.get_all(name, [])))
+def parts_of(mail: Message) -> Iterator[Message]:
+    """The parts of a mail, also the nested ones, but not those of a mail in it; the mail itself if it has none."""
+    payload = mail.get_payload()
+    if mail.get_content_maintype() != "multipart" or not isinstance(payload, list):
+        yield mail
+        return
+    for part in payload:
+        if isinstance(part, Message):
+            yield from parts_of(part)
 
 
 def _blocks(part: Message) -> Iterator[Message]:
-    """Field groups of the machine-readable part: of the whole report, then of each recipient (RFC 3464 §2.1)."""
-    content = part.get_payload() if part.get_content_type() == "message/delivery-status" else ()
-    yield from (block for block in content if isinstance(block, Message))
+    """Field groups of the machine-readable part: of the whole report, then of each recipient (RFC 3464 §2.1).
+
+    Some servers encode the part, which RFC 3464 does not foresee and the library does not decode.
+    """
+    content = part.get_payload()
+    if not isinstance(content, list):
+        yield from blocks_of_text(str(content))
+        return
+    for block in content:
+        if not isinstance(block, Message):
+            continue
+        rest = str(block.get_payload())
+        if block.keys():
+            yield block
+            yield from blocks_of_text(
+                rest
+            )  # of `message/global-delivery-status` the library reads the first group alone
+        else:
+            yield from blocks_of_text(_decoded(rest))
 
 
-def _failed(block: Message) -> FailedRecipient | None:
-    """The recipient of a failure. Delayed, delivered, relayed and expanded are no failures (RFC 3464 §2.3.3)."""
-    if str(block.get("action", "")).strip().lower() != "failed":
+def blocks_of_text(text: str) -> Iterator[Message]:
+    """Field groups that are written as text, separated by empty lines."""
+    for group in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n")):
+        yield message_from_string(group.strip("\n") + "\n\n", policy=policy.default)
+
+
+def _decoded(encoded: str) -> str:
+    try:
+        return b64decode(encoded, validate=False).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return encoded
+
+
+def failed_in(block: Message) -> FailedRecipient | None:
+    """The recipient of a failure. Delayed, delivered, relayed and expanded are no failures (RFC 3464 §2.3.3).
+
+    The action may have a comment, be `error` (OpenSMTPD) or be missing; then the class of the status decides.
+    """
+    action, status = _field(block, "action").lower(), status_in(_field(block, "status"))
+    is_failure = action.startswith(("fail", "error", "bounce")) or (not action and status.startswith("5"))
+    if not is_failure:
         return None
-    addresses = tuple(filter(None, (_address(str(block.get(f"{which}-recipient", ""))) for which in _WHICH)))
-    status = _STATUS.match(str(block.get("status", "")))
-    code, diagnostic = status[1] if status is not None else "", str(block.get("diagnostic-code", ""))
-    # Some servers always report 5.0.0, and quote the relay's own code in the diagnostic.
-    quoted = _REPLY.match(diagnostic)
-    hard = is_permanent_failure(code) or (
-        not code.startswith("4") and quoted is not None and is_permanent_failure(diagnostic[quoted.end() :])
-    )
-    return FailedRecipient(addresses, code, hard) if addresses else None
+    addresses = _addresses(block)
+    if not addresses:
+        return None
+    diagnostic = _field(block, "diagnostic-code") or _field(block, "status")
+    shown = status or quoted_status(diagnostic)
+    return FailedRecipient(addresses, shown, failure_of(status, diagnostic))
 
 
-_WHICH: Final = ("original", "final")
+def _addresses(block: Message) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (_address(_field(block, name)) for name in _RECIPIENTS))))
 
 
 def _address(field: str) -> str:
-    """`rfc822; ada@example.com`, or the internationalised kind of RFC 6533."""
-    kind, _, address = field.partition(";")
-    return address.strip().strip("<>") if kind.strip().lower() in _KINDS else ""
+    """`rfc822; ada@example.com`, the internationalised kind of RFC 6533, or an address without a type."""
+    kind, typed, address = field.partition(";")
+    if not typed:
+        found = _UNTYPED.search(field)
+        return found[0].strip("<>\"'") if found is not None else ""
+    if kind.strip().lower() in {"x400", "unknown"}:
+        return ""
+    bare = address.strip().strip("<>").strip()
+    bare = bare if bare.count("@") == 1 and " " not in bare else parseaddr(address.strip())[1]
+    return bare if "@" in bare else _XTEXT.sub(lambda code: chr(int(code[1], 16)), bare)
 
 
-def _returned(part: Message) -> Sequence[str]:
-    """The Message-ID of the returned mail, which is included whole or as its headers."""
-    match part.get_content_type():
-        case "message/rfc822":
-            inner = part.get_payload(0)
-            return message_ids(inner, "message-id") if isinstance(inner, Message) else ()
-        case "text/rfc822-headers":
-            content = part.get_content() if isinstance(part, EmailMessage) else ""
-            return message_ids(message_from_string(str(content), policy=policy.default), "message-id")
-        case _:
-            return ()
+def _field(block: Message, name: str) -> str:
+    return " ".join(str(block.get(name, "")).split())

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import EmailMessage
-from email.utils import getaddresses
+from email.utils import getaddresses, parseaddr
 from typing import Final
 
-from api.inbound.delivery_report import DeliveryReport, message_ids, read_report, references
+from api.inbound import automatic_mails
+from api.inbound.automatic_mails import header, is_automatic, is_bounce
+from api.inbound.complaint_report import ComplaintReport, read_complaint
+from api.inbound.delivery_report import DeliveryReport, parts_of, read_report
+from api.inbound.foreign_bounce import read_foreign_bounce
+from api.inbound.mail_text import html_text, part_text
+from api.inbound.reply_text import written_text
+from api.inbound.returned_mail import message_ids, references
 
 LONGEST: Final = 1_000
-MAX_TEXT: Final = 50_000
-"""Characters of a text in which the quotation is searched."""
 MAX_HEAD, MAX_FIELD = 256 * 1024, 4 * 1024
 """Bytes of a mail's headers, and of one of them that is read; the rest of it is cut off."""
 MOST_NAMED: Final = 50
@@ -24,23 +28,22 @@ _TO: Final = ("to", "cc", "delivered-to", "x-original-to", "x-forwarded-to")
 _READ: Final = frozenset(
     {
         *_TO,
-        *("message-id", "in-reply-to", "references", "subject", "return-path", "auto-submitted", "precedence"),
-        *("x-autoreply", "x-autorespond", "x-auto-response-suppress", "list-id"),
+        *automatic_mails.READ,
+        *("message-id", "in-reply-to", "references"),
         *("mime-version", "content-type", "content-transfer-encoding"),
     }
 )
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _FIELD_BREAK: Final = re.compile(rb"\r?\n(?![ \t])")
-_QUOTED: Final = re.compile(
-    r"^(>|On .{0,200} wrote:$|Am .{0,200} schrieb.{0,200}:$|-{2,} ?Original Message)", re.MULTILINE
-)
+_ANSWER: Final = re.compile(r"^(?:\s*(?:re|aw|antw|rif|res|sv|vs)\s*(?:\[\d+\])?\s*:)+\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedMail:
-    """`answers` are the Message-IDs it refers to, its direct parent first; `to` its recipients; `text` is without quotation.
+    """`answers` are the Message-IDs it refers to, its direct parent first; `to` its recipients; `text` what a person wrote.
 
-    `automatic`: a program wrote it (RFC 3834, and the habits of programs that ignore it). `report`: the delivery report in it.
+    `automatic`: a program wrote it. `report` and `complaint` are the reports in it. `unread`: it reports a failure that no rule
+    understands, so a person has to read it.
     """
 
     identity: str
@@ -49,6 +52,8 @@ class ParsedMail:
     text: str
     automatic: bool
     report: DeliveryReport | None = None
+    complaint: ComplaintReport | None = None
+    unread: bool = False
 
 
 def read_mail(raw: bytes) -> ParsedMail:
@@ -57,21 +62,32 @@ def read_mail(raw: bytes) -> ParsedMail:
     Some inputs take the library very long: call it in a process that can be ended (`mail_process.py`).
     """
     try:
-        mail = message_from_bytes(with_known_headers(raw), policy=policy.default)
+        known = with_known_headers(raw)
+        mail = message_from_bytes(known, policy=policy.default)
         assert isinstance(mail, EmailMessage)
         if not mail.keys():
             raise ValueError("it has no header")
         addresses = getaddresses([str(value) for name in _TO for value in mail.get_all(name, [])])
+        complaint = read_complaint(mail)
+        report = _report(mail, known) if complaint is None else None
         return ParsedMail(
             identity=next(iter(message_ids(mail, "message-id")), ""),
             answers=references(mail),
             to=tuple(dict.fromkeys(address for _, address in addresses if address))[:MOST_NAMED],
             text=_text(mail),
-            automatic=_automatic(mail),
-            report=read_report(mail),
+            automatic=complaint is not None or report is not None or is_automatic(mail),
+            report=report,
+            complaint=complaint,
+            unread=complaint is None and report is None and is_bounce(mail),
         )
     except (MessageError, LookupError, UnicodeError, AttributeError, TypeError, IndexError) as fault:
         raise ValueError(f"it cannot be read ({type(fault).__name__})") from fault
+
+
+def _report(mail: EmailMessage, raw: bytes) -> DeliveryReport | None:
+    """The report of a mail system. A mail that only quotes one is none."""
+    report = read_report(mail)
+    return report if report is not None or not is_bounce(mail) else read_foreign_bounce(mail, raw)
 
 
 def with_known_headers(raw: bytes) -> bytes:
@@ -92,22 +108,11 @@ def _name(field: bytes) -> str:
 
 
 def _text(mail: EmailMessage) -> str:
-    """The person's text: the plain part up to the quotation."""
-    part = mail.get_body(preferencelist=("plain",))
-    text = part.get_content() if part is not None else str(mail.get("subject", ""))
-    text = text.replace("\r\n", "\n")[:MAX_TEXT]
-    quotation = _QUOTED.search(text)
-    text = text[: quotation.start()] if quotation is not None and quotation.start() > 0 else text
+    """The person's text: of the plain part, else of the HTML; the subject if they wrote nothing else."""
+    bodies = [part for part in parts_of(mail) if part.get_content_disposition() != "attachment"]
+    plain = next((part_text(part) for part in bodies if part.get_content_type() == "text/plain"), "")
+    html = next((part_text(part) for part in bodies if part.get_content_type() == "text/html"), "")
+    sender = parseaddr(header(mail, "from"))[0]
+    text = written_text(plain if plain.strip() else html_text(html), sender)
+    text = text or _ANSWER.sub("", header(mail, "subject"))
     return "".join(character for character in text if character.isprintable() or character == "\n").strip()[:LONGEST]
-
-
-def _automatic(mail: EmailMessage) -> bool:
-    return any(_signs(mail))
-
-
-def _signs(mail: EmailMessage) -> Iterator[bool]:
-    yield str(mail.get("auto-submitted", "no")).split(";")[0].strip().lower() != "no"
-    yield str(mail.get("precedence", "")).strip().lower() in {"bulk", "junk", "list", "auto_reply"}
-    yield any(name in mail for name in ("x-autoreply", "x-autorespond", "x-auto-response-suppress", "list-id"))
-    yield mail.get_content_type() in {"multipart/report", "message/delivery-status"}
-    yield str(mail.get("return-path", "")).strip() == "<>"

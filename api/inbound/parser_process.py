@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import orjson
 import structlog
+from pydantic import TypeAdapter
 
 from api.http.problems import ProblemError
-from api.inbound.delivery_report import DeliveryReport, FailedRecipient
 from api.inbound.mail_parser import ParsedMail
 from api.inbound.mail_process import LENGTH_BYTES
 
@@ -26,6 +26,7 @@ log = structlog.get_logger()
 DEADLINE: Final = 5.0
 """Seconds for one mail, whatever the process waits for; its CPU time is limited to less (`mail_process.py`)."""
 MAX_WAITING: Final = 32
+_MAIL: Final = TypeAdapter(ParsedMail)
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -120,11 +121,4 @@ def _result(process: subprocess.Popen[bytes], raw: bytes) -> bytes | None:
 
 
 def _mail(fields: dict[str, Any]) -> ParsedMail:
-    report = fields["report"]
-    if report is not None:
-        failed = tuple(
-            FailedRecipient(tuple(item["addresses"]), item["status"], item["hard"]) for item in report["failed"]
-        )
-        report = DeliveryReport(tuple(report["returned"]), failed)
-    answers, to = tuple(fields["answers"]), tuple(fields["to"])
-    return ParsedMail(fields["identity"], answers, to, fields["text"], fields["automatic"], report)
+    return _MAIL.validate_python(fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from journeys.access.callers import Scope
 from store.database import Database
+from store.messages import sender_refusals
 from store.outbox.backlog import Backlog
 from store.process_clock import CLOCK
 from store.revision import head, revision
@@ -99,6 +101,7 @@ class HealthRoutes:
         try:
             async with asyncio.timeout(SECONDS), self._database.reading() as connection:
                 at = await revision(connection)
+                refusals = await sender_refusals.open_refusals(connection) if at == self._head else []
         except Exception as error:  # noqa: BLE001 -- whatever the error, this process cannot accept events
             return {"database": _check("failing", type(error).__name__)}
         migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
@@ -108,6 +111,7 @@ class HealthRoutes:
             "outbox": self._outbox(self._intake.admission.backlog),
             "definitions": self._definitions(),
             "clock": self._clock(),
+            "senders": _senders(refusals),
         }
 
     def _clock(self) -> dict[str, str]:
@@ -144,6 +148,14 @@ class HealthRoutes:
     async def metrics(self, _: Request) -> Response:
         """Prometheus metrics. No label contains data of a person."""
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _senders(refusals: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Providers that refuse us. Events are accepted all the same."""
+    if not refusals:
+        return _check("ok", "no provider refuses us")
+    refused = (f"{refusal['channel']}: {refusal['times']} refusals with {refusal['code']}" for refusal in refusals)
+    return _check("degraded", "; ".join(refused)[:500] + "; such a channel is slowed, see /v1/sender-refusals")
 
 
 def _check(status: str, detail: str) -> dict[str, str]:

@@ -160,3 +160,4 @@ async def _take_effect(
     requested = await from_events.apply_consent_events(connection, catalogue, settled, reported)
     await accept_within(connection, catalogue, requested, source=SOURCE_CONSENT)
     await from_events.suppress_addresses(connection, catalogue.consent, reported)
+    await from_events.note_refusals(connection, catalogue.consent, settled)

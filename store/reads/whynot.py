@@ -120,7 +120,9 @@ _SINCE = sql(
             conversations.c.recipient == _person, conversations.c.closed_at.is_(None)
         ),
         select(literal("suppressed"), suppressions.c.digest, literal(""), suppressions.c.at).where(
-            any_of(suppressions.c.digest, "digests"), suppressions.c.lifted_at.is_(None)
+            any_of(suppressions.c.digest, "digests"),
+            suppressions.c.lifted_at.is_(None),
+            or_(suppressions.c.ends_at.is_(None), suppressions.c.ends_at > bindparam("now")),
         ),
     )
 )

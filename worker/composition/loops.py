@@ -28,6 +28,7 @@ from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
 from worker.loops.retention import Retention
+from worker.loops.sender_refusals import watch_sender_refusals
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
 from worker.provider_settings import ProviderSettings
@@ -97,6 +98,7 @@ def background_loops(
         Reminders(database, reminders).run,
         partial(escalate_answers, database, deps.policy.answered, deps.roster),
         partial(engage_surge_brake, database, deps.policy.brake),
+        partial(watch_sender_refusals, database, deps.channels),
         feed_loop(database, providers).run,
         partial(crm_sync, database, deps.roster, providers),
     )

@@ -21,6 +21,8 @@ from worker.stack.maildir import Maildir
 REFUSALS = {
     "bounce.example": "550 5.1.1 no such mailbox",
     "busy.example": "451 4.3.2 mailbox busy, try again later",
+    "full.example": "552 5.2.2 mailbox full",
+    "refused.example": "550 5.7.1 sender refused by policy",
 }
 MAXIMUM_BYTES = 10 * 1024 * 1024
 

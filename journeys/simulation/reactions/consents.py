@@ -94,5 +94,8 @@ class ConsentReactions:
         if bounced is None:
             return
         rules, about = self.scenario.consent.soft_bounces, (gate.person, bounced.channel)
-        if bounced.hard or self.suppressions.has_bounced_enough(*about, at, rules, bounced.address):
+        if bounced.hard:
             self.suppressions.suppress(*about, bounced.reason, at, bounced.address)
+        elif self.suppressions.has_bounced_enough(*about, at, rules, bounced.address):
+            ends_at = at + rules.rest.at_most()
+            self.suppressions.suppress(*about, bounced.reason, at, bounced.address, ends_at)
