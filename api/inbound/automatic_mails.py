@@ -50,7 +50,7 @@ def is_bounce(mail: EmailMessage) -> bool:
     """Whether a mail system reports about a mail: by its sender, its subject or its parts. Absence notices are none."""
     if header(mail, "x-failed-recipients") or "x-ms-exchange-message-is-ndr" in mail:
         return True
-    if _is_absence(mail):
+    if is_absence_notice(header(mail, "subject")):
         return False
     kind = str(mail.get_param("report-type") or "delivery-status").lower()
     reports = mail.get_content_type() == "multipart/report" and kind == "delivery-status"
@@ -74,9 +74,10 @@ def _signs(mail: EmailMessage) -> Iterator[bool]:
     yield any(name in mail for name in _AUTOMATIC)
     yield mail.get_content_type() in {"multipart/report", "message/delivery-status"}
     yield header(mail, "return-path") == "<>"
-    yield _is_absence(mail)
+    yield is_absence_notice(header(mail, "subject"))
     yield is_bounce(mail)
 
 
-def _is_absence(mail: EmailMessage) -> bool:
-    return bool(_ABSENCE.match(header(mail, "subject")))
+def is_absence_notice(subject: str) -> bool:
+    """Whether a mail program writes such a subject over an absence notice; an answer to one (`Re: …`) is none."""
+    return bool(_ABSENCE.match(subject.strip()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from api.inbound.automatic_mails import is_absence_notice
 from journeys.consent.failure_classes import FAILURES, bounce_properties, class_of
 
 LONGEST = 1_000
@@ -44,9 +45,11 @@ def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
     """An event of Resend, by the tag of the mail; None if it changes nothing."""
     data = _map(event.get("data"))
     if event.get("type") == "email.received":
-        to = data.get("to")
+        to, subject = data.get("to"), _text(data.get("subject"), LONGEST)
+        if is_absence_notice(subject):
+            return None
         sent_to = tuple(str(address)[:320] for address in to[:50]) if isinstance(to, list) else ()
-        text = {"text": _text(data.get("subject"), LONGEST)}  # the event has no more of the mail
+        text = {"text": subject}  # the event has no more of the mail
         return VendorEvent("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
     signal, tags = _MAIL.get(str(event.get("type"))), data.get("tags")
     if isinstance(tags, list):

@@ -153,6 +153,12 @@ async def test_a_bounce_and_a_complaint_become_one_event_each_of_the_recipient(h
     assert await suppressed(db) == [("email", "hard_bounce", "hook:resend:message_bounced")]
 
 
+@pytest.mark.parametrize("subject", ["Automatic reply: Your export", "Abwesenheitsnotiz: Ihr Export", "Out of Office"])
+def test_an_absence_notice_at_resend_is_no_answer(subject):
+    assert resend_events({"type": "email.received", "data": {"to": ["a@b.example"], "subject": subject}}) is None
+    assert resend_events({"type": "email.received", "data": {"to": [], "subject": f"Re: {subject}"}}) is not None
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "expected"),
     [
