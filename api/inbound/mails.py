@@ -15,10 +15,10 @@ from api.events.quotas import QuotaKeeper
 from api.http.body import read_bytes
 from api.http.pagination import json_response
 from api.http.routes import Routes
-from api.inbound.complaint_report import ABUSE, ComplaintReport
-from api.inbound.delivery_report import DeliveryReport
-from api.inbound.mail_parser import ParsedMail
-from api.inbound.parser_process import MailParserProcess
+from api.inbound.mail_parsing.complaint_report import ABUSE, ComplaintReport
+from api.inbound.mail_parsing.delivery_report import DeliveryReport
+from api.inbound.mail_parsing.mail_parser import ParsedMail
+from api.inbound.mail_parsing.parser_process import MailParserProcess
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from api.inbound.automatic_mails import is_absence_notice
+from api.inbound.mail_parsing.automatic_mails import is_absence_notice
 from journeys.consent.failure_classes import FAILURES, bounce_properties, class_of
 
 LONGEST = 1_000

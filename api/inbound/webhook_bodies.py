@@ -21,7 +21,7 @@ def twilio_form(body: bytes) -> dict[str, str]:
     return dict(pairs)
 
 
-def json_object(body: bytes) -> Mapping[str, Any]:
+def object_body(body: bytes) -> Mapping[str, Any]:
     parsed = parse_json(body)
     if not isinstance(parsed.value, dict) or parsed.strange:
         raise ProblemError("malformed-request", "The body must be a JSON object without values that cannot be stored.")

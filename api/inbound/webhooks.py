@@ -34,7 +34,7 @@ from api.inbound.vendors import (
     zendesk_events,
     zoom_events,
 )
-from api.inbound.webhook_bodies import json_object, twilio_form
+from api.inbound.webhook_bodies import object_body, twilio_form
 from journeys.access.callers import Scope
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -118,7 +118,7 @@ class WebhookRoutes:
         body = await self._body(request, self._secrets.resend)
         if not signatures.standard(self._secrets.resend, request.headers, body, "svix"):
             raise _unsigned()
-        event = json_object(body)
+        event = object_body(body)
         if (suppression := resend_suppression(event)) is not None:
             await self._quotas.charge_provider("resend", len(body))
             is_new = await suppress_listed(self._intake, "resend", suppression)
@@ -162,7 +162,7 @@ class WebhookRoutes:
         )
         if not signatures.zendesk(self._secrets.zendesk, at, body, signature):
             raise _unsigned()
-        event = json_object(body)
+        event = object_body(body)
         return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event), len(body))
 
     async def zoom(self, request: Request) -> Response:
@@ -171,7 +171,7 @@ class WebhookRoutes:
         at, signature = headers.get("x-zm-request-timestamp", ""), headers.get("x-zm-signature", "")
         if not signatures.zoom(self._secrets.zoom, at, body, signature):
             raise _unsigned()
-        event = json_object(body)
+        event = object_body(body)
         if event.get("event") == "endpoint.url_validation":
             payload = event.get("payload")
             plain = str(payload.get("plainToken", "") if isinstance(payload, dict) else "")[:500]

@@ -1,4 +1,4 @@
-"""Failure class of a mail: from its status, the remote server's reply and its words.
+"""Failure class of a mail, by its status, the server's reply and words.
 
 The same rule for a rejection during delivery and for a report afterwards.
 """
@@ -37,7 +37,7 @@ _ABOUT_ADDRESS: Final = re.compile(
 )
 
 
-def status_in(text: str) -> str:
+def leading_status(text: str) -> str:
     """The enhanced status code (RFC 3463) at the beginning of a text; empty without one."""
     match = _STATUS.match(text)
     return f"{match[1]}.{match[2]}.{match[3]}" if match is not None else ""
@@ -49,7 +49,7 @@ def failure_of(status: str, diagnostic: str = "") -> FailureClass:
     A transient status (4.x.x) is never about the address: the server has not said so for good. The remote server's own status
     counts more than the reporting server's.
     """
-    code = status_in(status)
+    code = leading_status(status)
     if code.startswith("4"):
         return _without_gone(class_of(STATUS, code[2:]))
     quoted = quoted_status(diagnostic)
@@ -62,7 +62,7 @@ def failure_of(status: str, diagnostic: str = "") -> FailureClass:
 
 def failure_of_reply(code: int, words: str) -> FailureClass:
     """The class of a relay's reply during delivery: `code` and its text, which may begin with a status (RFC 2034 §4)."""
-    status = status_in(words)
+    status = leading_status(words)
     if code // 100 == 4:
         by_code = class_of(STATUS, status[2:]) if status else class_of(SMTP, str(code))
         return _without_gone(by_code)
@@ -72,7 +72,7 @@ def failure_of_reply(code: int, words: str) -> FailureClass:
 def quoted_status(diagnostic: str) -> str:
     """The status in a remote server's reply, `smtp; 550-5.1.1 no`; also after other words, as in `(#5.1.1)`. Empty without one."""
     reply = _REPLY.match(diagnostic)
-    if reply is not None and (status := status_in(diagnostic[reply.end() :])):
+    if reply is not None and (status := leading_status(diagnostic[reply.end() :])):
         return status
     quoted = _QUOTED_STATUS.search(diagnostic)
     return quoted[1] if quoted is not None else ""

@@ -1,6 +1,6 @@
-"""Sender refusals: a provider refuses us with one code, open until a person or a quiet day closes it.
+"""Sender refusals: a provider refuses us with one code, until it is closed.
 
-It is about us (`FailureClass.SENDER_REFUSED`) and suppresses nobody. Many refused messages within an hour slow its channel, more
+A person closes it, or a quiet day. It is about us (`FailureClass.SENDER_REFUSED`) and suppresses nobody. Many refused messages within an hour slow its channel, more
 engage the kill switch, once (`journeys/consent/refusal_response.py`, `worker/loops/sender_refusals.py`).
 """
 

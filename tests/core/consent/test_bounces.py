@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.inbound.mail_parser import read_mail
+from api.inbound.mail_parsing.mail_parser import read_mail
 from journeys.consent.failure_classes import FailureClass
 from tests.support.delivery_reports import TO, exchange, headless, postfix
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.inbound.mail_parser import ParsedMail, read_mail
+from api.inbound.mail_parsing.mail_parser import ParsedMail, read_mail
 from tests.support.bounce_corpus import CORPUS, HELD, LATE, OURS, TO
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.inbound.mail_parser import read_mail
+from api.inbound.mail_parsing.mail_parser import read_mail
 from tests.support.bounce_corpus import CORPUS as BOUNCES
 from tests.support.complaint_corpus import CORPUS, OURS
 from tests.support.reply_corpus import CORPUS as REPLIES

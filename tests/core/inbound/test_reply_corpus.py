@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.inbound.mail_parser import read_mail
+from api.inbound.mail_parsing.mail_parser import read_mail
 from journeys.consent.opt_out_keywords import keyword_of
 from tests.support.reply_corpus import AUTOMATIC, CORPUS, OURS
 

@@ -10,14 +10,14 @@ from email.message import EmailMessage
 from email.utils import getaddresses, parseaddr
 from typing import Final
 
-from api.inbound import automatic_mails
-from api.inbound.automatic_mails import header, is_automatic, is_bounce
-from api.inbound.complaint_report import ComplaintReport, read_complaint
-from api.inbound.delivery_report import DeliveryReport, parts_of, read_report
-from api.inbound.foreign_bounce import read_foreign_bounce
-from api.inbound.mail_text import html_text, part_text
-from api.inbound.reply_text import written_text
-from api.inbound.returned_mail import message_ids, references
+from api.inbound.mail_parsing import automatic_mails
+from api.inbound.mail_parsing.automatic_mails import header, is_automatic, is_bounce
+from api.inbound.mail_parsing.complaint_report import ComplaintReport, read_complaint
+from api.inbound.mail_parsing.delivery_report import DeliveryReport, mail_parts, read_report
+from api.inbound.mail_parsing.foreign_bounce import read_foreign_bounce
+from api.inbound.mail_parsing.mail_text import html_text, part_text
+from api.inbound.mail_parsing.reply_text import written_text
+from api.inbound.mail_parsing.returned_mail import message_ids, references
 
 LONGEST: Final = 1_000
 MAX_HEAD, MAX_FIELD = 256 * 1024, 4 * 1024
@@ -109,7 +109,7 @@ def _name(field: bytes) -> str:
 
 def _text(mail: EmailMessage) -> str:
     """The person's text: of the plain part, else of the HTML; the subject if they wrote nothing else."""
-    bodies = [part for part in parts_of(mail) if part.get_content_disposition() != "attachment"]
+    bodies = [part for part in mail_parts(mail) if part.get_content_disposition() != "attachment"]
     plain = next((part_text(part) for part in bodies if part.get_content_type() == "text/plain"), "")
     html = next((part_text(part) for part in bodies if part.get_content_type() == "text/html"), "")
     sender = parseaddr(header(mail, "from"))[0]

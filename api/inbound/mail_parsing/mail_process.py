@@ -1,4 +1,4 @@
-"""Process that parses inbound mails, one at a time: `python -m api.inbound.mail_process`.
+"""Process that parses inbound mails, one at a time: `python -m api.inbound.mail_parsing.mail_process`.
 
 Standard input has each mail with its length before it, standard output each result likewise; an empty result means that the mail
 cannot be read. A mail that takes more CPU than allowed ends the process: a thread could not be stopped. The process has
@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 import orjson
 
-from api.inbound.mail_parser import read_mail
+from api.inbound.mail_parsing.mail_parser import read_mail
 
 CPU_SECONDS: Final = 1.0
 MEMORY: Final = 512 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Text that a person wrote in an answer: without quotation, signature and the mail program's own lines, pure."""
+"""Text of an answer without quotation, signature and a mail program's lines, pure."""
 
 from __future__ import annotations
 

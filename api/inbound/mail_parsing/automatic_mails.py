@@ -1,4 +1,4 @@
-"""Signs that a program wrote a mail: headers, and subjects of absence notices and bounces, pure."""
+"""Signs of a program's mail: headers, subjects of absence notices and bounces, pure."""
 
 from __future__ import annotations
 

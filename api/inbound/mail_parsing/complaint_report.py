@@ -1,4 +1,4 @@
-"""Complaints by mail (ARF, RFC 5965): the kind of feedback and the mail that it is about, pure."""
+"""Complaints by mail (ARF, RFC 5965): kind of feedback, returned mail, pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage, Message
 from typing import Final
 
-from api.inbound.mail_text import part_text
-from api.inbound.returned_mail import MOST, returned_ids
+from api.inbound.mail_parsing.mail_text import part_text
+from api.inbound.mail_parsing.returned_mail import MOST, returned_ids
 
 _KIND: Final = re.compile(r"^feedback-type[ \t]*:[ \t]*([a-z][a-z-]*)", re.IGNORECASE | re.MULTILINE)
 ABUSE: Final = "abuse"

@@ -14,9 +14,15 @@ from typing import Final
 
 from flufl.bounce import all_failures
 
-from api.inbound.delivery_report import DeliveryReport, FailedRecipient, blocks_of_text, failed_in, parts_of
-from api.inbound.mail_text import html_text, part_text
-from api.inbound.returned_mail import MOST, ids_in_text, references, returned_ids
+from api.inbound.mail_parsing.delivery_report import (
+    DeliveryReport,
+    FailedRecipient,
+    blocks_of_text,
+    failed_in,
+    mail_parts,
+)
+from api.inbound.mail_parsing.mail_text import html_text, part_text
+from api.inbound.mail_parsing.returned_mail import MOST, ids_in_text, references, returned_ids
 from journeys.consent.failure_classes import FailureClass
 from journeys.consent.mail_failures import failure_of, quoted_status
 
@@ -75,7 +81,7 @@ def _whole_text(mail: EmailMessage) -> str:
 
 
 def _leaves(mail: Message) -> Iterator[Message]:
-    return (part for part in parts_of(mail) if part.get_content_maintype() == "text")
+    return (part for part in mail_parts(mail) if part.get_content_maintype() == "text")
 
 
 def _recognised(mail: EmailMessage, raw: bytes, text: str) -> tuple[bool, Sequence[str]]:

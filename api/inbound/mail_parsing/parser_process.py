@@ -18,8 +18,8 @@ import structlog
 from pydantic import TypeAdapter
 
 from api.http.problems import ProblemError
-from api.inbound.mail_parser import ParsedMail
-from api.inbound.mail_process import LENGTH_BYTES
+from api.inbound.mail_parsing.mail_parser import ParsedMail
+from api.inbound.mail_parsing.mail_process import LENGTH_BYTES
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ DEADLINE: Final = 5.0
 """Seconds for one mail, whatever the process waits for; its CPU time is limited to less (`mail_process.py`)."""
 MAX_WAITING: Final = 32
 _MAIL: Final = TypeAdapter(ParsedMail)
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 
 
 class MailParserProcess:
@@ -87,7 +87,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _started() -> subprocess.Popen[bytes]:
     """The process, without our environment: it needs none of its secrets."""
     environment = {name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV") if name in os.environ}
-    command = [sys.executable, "-m", "api.inbound.mail_process"]
+    command = [sys.executable, "-m", "api.inbound.mail_parsing.mail_process"]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Delivery reports by mail (RFC 3464, RFC 6533): the message and its failed recipients, pure."""
+"""Delivery reports by mail (RFC 3464, RFC 6533): message, failed recipients, pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from email.message import EmailMessage, Message
 from email.utils import parseaddr
 from typing import Final
 
-from api.inbound.returned_mail import MOST, references, returned_ids
+from api.inbound.mail_parsing.returned_mail import MOST, references, returned_ids
 from journeys.consent.failure_classes import FailureClass
-from journeys.consent.mail_failures import failure_of, quoted_status, status_in
+from journeys.consent.mail_failures import failure_of, leading_status, quoted_status
 from journeys.tokens.address_hash import canonical_address
 
 _STATUS_PARTS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
@@ -48,7 +48,7 @@ def read_report(mail: EmailMessage) -> DeliveryReport | None:
     """The report in a mail; None for a mail without the parts of one. It may have no failed recipient: then nothing failed."""
     if mail.get_content_maintype() != "multipart":
         return None
-    parts = list(parts_of(mail))
+    parts = list(mail_parts(mail))
     blocks = [block for part in parts if part.get_content_type() in _STATUS_PARTS for block in _blocks(part)]
     recipients = [block for block in blocks if _addresses(block)]
     if not recipients:
@@ -59,7 +59,7 @@ def read_report(mail: EmailMessage) -> DeliveryReport | None:
     return DeliveryReport(tuple(dict.fromkeys(named))[:MOST], tuple(failed[:MOST]))
 
 
-def parts_of(mail: Message) -> Iterator[Message]:
+def mail_parts(mail: Message) -> Iterator[Message]:
     """The parts of a mail, also the nested ones, but not those of a mail in it; the mail itself if it has none."""
     payload = mail.get_payload()
     if mail.get_content_maintype() != "multipart" or not isinstance(payload, list):
@@ -67,7 +67,7 @@ def parts_of(mail: Message) -> Iterator[Message]:
         return
     for part in payload:
         if isinstance(part, Message):
-            yield from parts_of(part)
+            yield from mail_parts(part)
 
 
 def _blocks(part: Message) -> Iterator[Message]:
@@ -110,7 +110,7 @@ def failed_in(block: Message) -> FailedRecipient | None:
 
     The action may have a comment, be `error` (OpenSMTPD) or be missing; then the class of the status decides.
     """
-    action, status = _field(block, "action").lower(), status_in(_field(block, "status"))
+    action, status = _field(block, "action").lower(), leading_status(_field(block, "status"))
     is_failure = action.startswith(("fail", "error", "bounce")) or (not action and status.startswith("5"))
     if not is_failure:
         return None

@@ -1,4 +1,4 @@
-"""Message-IDs that a mail refers to, and those of a mail that is returned in a report, pure."""
+"""Message-IDs of answered mails, and of mails returned in a report, pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from email import message_from_string, policy
 from email.message import EmailMessage, Message
 from typing import Final
 
-from api.inbound.mail_text import part_text
+from api.inbound.mail_parsing.mail_text import part_text
 
 MOST: Final = 50
 """Most Message-IDs and recipients that are read."""
