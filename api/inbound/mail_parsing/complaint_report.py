@@ -39,7 +39,9 @@ def read_complaint(mail: EmailMessage) -> ComplaintReport | None:
 def _fields(part: Message) -> str:
     """The fields as text: the library parses a part of type `message` as a mail of its own."""
     payload = part.get_payload()
-    return "\n".join(_texts(payload)) if isinstance(payload, list) else part_text(part)
+    if not isinstance(payload, list):
+        return part_text(part)
+    return "\n".join(_texts([block for block in payload if isinstance(block, Message)]))
 
 
 def _texts(blocks: list[Message]) -> Iterator[str]:
