@@ -1,7 +1,7 @@
 """Sender refusals, and suppressions that end.
 
 Revision ID: 0037
-Revises: 0031
+Revises: 0032
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from store.migrations.functions import replace_in_function
 
 revision = "0037"
-down_revision = "0031"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 
