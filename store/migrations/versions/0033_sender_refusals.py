@@ -1,6 +1,6 @@
 """Sender refusals, and suppressions that end.
 
-Revision ID: 0037
+Revision ID: 0033
 Revises: 0032
 """
 
@@ -10,7 +10,7 @@ from alembic import op
 
 from store.migrations.functions import replace_in_function
 
-revision = "0037"
+revision = "0033"
 down_revision = "0032"
 branch_labels = None
 depends_on = None
