@@ -150,6 +150,15 @@ def templates_parsed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def processes_forked() -> Iterator[None]:
+    """Worker and API of a stack are forked from a process that has imported them."""
+    from tests.support.forked import processes_forked  # noqa: PLC0415 — start-up time
+
+    with processes_forked():
+        yield
+
+
 @pytest_asyncio.fixture(scope="session")
 async def databases(servers: Servers, run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
     async with databases_on(servers.postgres, run_folder) as opened:

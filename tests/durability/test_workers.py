@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
+import sys
 import uuid
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from temporalio.service import RPCError
 
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, until
-from tests.support.worker_parts import running_relay, stack_without_workers, worker, worker_process
+from tests.support.worker_parts import running_relay, stack_without_workers, worker
+from worker.settings import ROOT
 
 JOURNEY = """
 journey: counting
@@ -66,12 +70,18 @@ async def test_a_worker_finishes_the_step_in_hand_on_sigterm_and_exits_with_0(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
-        async with worker_process(stack) as process:
+        # Not a fork: the interpreter's own end with an open client is part of the exit.
+        environ = {**os.environ, **stack.settings.environ(worker_port=0)}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environ)
+        try:
             await _begin(stack, 1)
             await stack.accept(*(stack.track("u0", "ping") for _ in range(40)))
             await stack.until(SEEN, lambda seen: seen > 0)
             process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
         stopped_at = (await stack.rows(SEEN))[0]["min"]
         rows = await stack.rows("SELECT count(*) AS n FROM messages")
         assert rows[0]["n"] == stopped_at
