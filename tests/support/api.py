@@ -32,6 +32,7 @@ from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.timeouts import limit_statement_time
 from tests.support.canaries import KEYS_OF_TESTS, keep_metrics
+from tests.support.route_fields import fields_built_once
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.clients import payload_codec
 from worker.composition.dependencies import dependencies
@@ -90,26 +91,26 @@ def application(
     limits = limits or Limits(wrong_key_seconds=0)
     database = Database(database_url, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
-    return build_app(
-        Parts(
-            database=database,
-            engine=engine or FakeRunCommands(),
-            codec=payload_codec(Settings()),
-            codec_origins=(UI,),
-            keys=BootstrapKeys(write=WRITE, operator=OPERATE),
-            plan=tracking or tracking_plan(catalog),
-            policy=policy(catalog),
-            consent=consent_rules(Settings(catalog=catalog)),
-            templates=lambda: template_infos(catalog / "templates"),
-            desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
-            dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
-            limits=limits,
-            roster=people or roster(catalog),
-            sign_feed=sign,
-            webhook_secrets=secrets or WebhookSecrets(),
-            in_production=in_production,
-        )
+    parts = Parts(
+        database=database,
+        engine=engine or FakeRunCommands(),
+        codec=payload_codec(Settings()),
+        codec_origins=(UI,),
+        keys=BootstrapKeys(write=WRITE, operator=OPERATE),
+        plan=tracking or tracking_plan(catalog),
+        policy=policy(catalog),
+        consent=consent_rules(Settings(catalog=catalog)),
+        templates=lambda: template_infos(catalog / "templates"),
+        desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
+        dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
+        limits=limits,
+        roster=people or roster(catalog),
+        sign_feed=sign,
+        webhook_secrets=secrets or WebhookSecrets(),
+        in_production=in_production,
     )
+    with fields_built_once():
+        return build_app(parts)
 
 
 @contextlib.asynccontextmanager
