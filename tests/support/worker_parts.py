@@ -74,11 +74,13 @@ def worker(stack: LiveStack, **settings: Any) -> Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker_process(stack: LiveStack | Rehearsal, **environ: str) -> AsyncIterator[ForkedProcess]:
+async def worker_process(
+    stack: LiveStack | Rehearsal, module: str = "worker", **environ: str
+) -> AsyncIterator[ForkedProcess]:
     """A worker in a process of its own. At the end it gets SIGTERM, if it still runs, and must exit with 0."""
     log = Path(stack.settings.smtp_lookup or stack.settings.home).parent / f"worker-{uuid.uuid4().hex[:8]}.log"
     environment = {**stack.settings.environ(worker_port=0), **environ}
-    process = ForkedProcess(python_module(["worker"], log, environment))
+    process = ForkedProcess(python_module([module], log, environment))
     try:
         yield process
     finally:

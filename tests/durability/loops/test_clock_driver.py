@@ -191,7 +191,7 @@ async def test_ticks_decide_nothing_twice_nothing_early_and_nothing_without_a_de
 @contextlib.asynccontextmanager
 async def _process(stack: LiveStack) -> AsyncIterator[ForkedProcess]:
     """A whole worker in a process of its own, on the stack's database, task queue and mail sink, killed at the end."""
-    async with worker_process(stack) as process:
+    async with worker_process(stack, "tests.support.impatient_worker") as process:
         try:
             yield process
         finally:
@@ -210,7 +210,7 @@ async def test_a_worker_process_that_is_killed_or_stopped_is_followed_by_another
         await _passed(stack, ORIGIN + timedelta(days=10))
         first.send_signal(fault)
         async with _process(stack):
-            await stack.ready("demo", timeout=150)
+            await stack.ready("demo", timeout=60)
             if fault is signal.SIGSTOP:
                 first.send_signal(signal.SIGCONT)
             await stack.advance("calm", ORIGIN + timedelta(days=30))
