@@ -12,7 +12,7 @@ from typing import Any
 
 from journeys.calendar.durations import Duration, parse_duration
 from journeys.language import definition as d
-from journeys.language.actions import Action
+from journeys.language.actions import PRIORITIES, Action, Priority
 from journeys.language.conditions import Condition, Lookup
 
 
@@ -174,7 +174,7 @@ class Chart:
     timers: Mapping[tuple[str, str], Timer]
     tasks: Mapping[tuple[str, str], CompiledAction]
     sends: frozenset[str]
-    routes: frozenset[tuple[str | None, str, str]]
+    routes: frozenset[tuple[str | None, Priority, str]]
     lookbacks: Mapping[str, timedelta]
     signals: frozenset[str]
     fields: Mapping[str, frozenset[str]]
@@ -187,6 +187,11 @@ class Chart:
         """The signals that keep a run from beginning if they came shortly before its entry."""
         rules = (*(self.goal if self.limits.goal else ()), *(self.exits if self.limits.exit else ()))
         return frozenset(rule.on for rule in rules) - {rule.on for rule in self.entry}
+
+    @property
+    def priority(self) -> Priority:
+        """The priority of the journey or of its most urgent message (C6)."""
+        return min((self.spec.priority, *(priority for _, priority, _ in self.routes)), key=PRIORITIES.index)
 
     @property
     def has_anchors(self) -> bool:

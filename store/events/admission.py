@@ -18,12 +18,13 @@ from journeys.decision.entry import (
     reentry_refusal,
 )
 from journeys.events.inbound import InboundEvent, StoredEvent
+from journeys.language.actions import Priority
 from journeys.protocol import wire
 from store.database import Connection
 from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
 from store.outbox.copies import copies_for, pending_rows
-from store.outbox.rows import ForMembers, OutboxRow
+from store.outbox.rows import ForMembers, OutboxRow, most_urgent, urgency_of
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
 from store.runs.earlier_signals import EarlierSignals, read_earlier_signals
@@ -105,6 +106,7 @@ class Admission:
             (event.data if self._is_unread(to) else self.index.kept(event.name, event.data)) if is_signal else {},
             facts_at_entry if entering else facts,
             trace=item.trace,
+            urgency=urgency_of(self._priority(event, to, entering) if is_signal else "lifecycle"),
             for_members=for_members,
             occurred_at=item.happened_at if item.is_old else None,
         )
@@ -153,7 +155,7 @@ class Admission:
 
     def _open(self, chart: Chart, enter: EntryAllowed, to: Subject, seq: int, at: datetime) -> None:
         run_id = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
-        self.opened.append(NewRun(run_id, chart.key, chart.hash, to.key, enter.case, enter.epoch, seq, to.clock, at))
+        self.opened.append(NewRun(run_id, chart, to.key, enter.case, enter.epoch, seq, to.clock, at))
         run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
@@ -165,6 +167,15 @@ class Admission:
                 return True
         return False
 
+    def _priority(self, event: InboundEvent, to: Subject, entering: Sequence[tuple[Chart, EntryAllowed]]) -> Priority:
+        """The most urgent priority of the runs that an event opens or reaches in a lane."""
+        reacting = [
+            chart
+            for run in self.open_runs(to)
+            if (chart := self.index.charts.get(run.chart_hash)) is not None and event.name in chart.signals
+        ]
+        return most_urgent([*(chart for chart, _ in entering), *reacting])
+
     def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
         """What members get of an account's row: its own signals and changed fields, where a journey of users reads them."""
         is_heard = event.is_of_account and not event.historical
@@ -175,7 +186,8 @@ class Admission:
             if chart.spec.subject == "user" and chart.fields["account"] & changed:
                 hashes.add(chart.hash)
         profile = self.index.reading.get("profile", frozenset())
-        return ForMembers(kind, frozenset(hashes), profile) if hashes else None
+        charts = [self.index.charts[hash_] for hash_ in hashes if hash_ in self.index.charts]
+        return ForMembers(kind, frozenset(hashes), profile, most_urgent(charts)) if hashes else None
 
     def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether an open run reads a field that has changed, dates of anchors included."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +26,7 @@ from store.errors import is_outage
 from store.outbox import claims, parked
 from store.outbox import queue as outbox
 from store.outbox.backlog import Backlog, read_backlog
+from store.outbox.rows import LEAST_URGENCY, PRESSING_URGENCY, USUAL_URGENCY
 from store.runs.lanes import listeners_of
 from worker.relay.delivery import KnownDefinitions, LaneDelivery, LaneResult
 from worker.relay.ended_runs import EndedRuns
@@ -44,8 +44,9 @@ OUTAGE_PAUSE: Final = 0.5
 MEASURE_SECONDS: Final = 1.0
 """Least time between two measures of the backlog."""
 BATCHES_AT_ONCE: Final = 4
-COPIED_AT_ONCE: Final = 16
-"""Lanes delivered at a time where nothing but copies may wait: other lanes find calls to Temporal free."""
+USUAL_AT_ONCE: Final = 12
+COPIED_AT_ONCE: Final = 8
+"""Lanes that a pump for less urgent rows delivers at a time. Together they leave calls to Temporal free for pressing ones."""
 SLOW_BATCH_SECONDS: Final = 0.1
 """After this a second batch starts beside the first, so that one busy run does not hold up other lanes."""
 BATCH_SECONDS: Final = 20.0
@@ -66,21 +67,17 @@ HELD = Gauge("tenure_parked_rows", "Parked rows that nobody has replayed or disc
 
 @dataclass
 class LanePump:
-    """Batches of one kind: of lanes where something other than copies waits (`own`), or of all.
+    """Batches of lanes up to an `urgency`, beside those of the pumps for more urgent ones (record 0034).
 
-    An account's row is copied to all its members at once. They are delivered one after another, and others' lanes beside them.
+    `payload` is of the notifications that wake it, `slots` limits the lanes that it delivers at a time. The one for `rested`
+    lanes also claims those whose rest has ended.
     """
 
-    own: bool
-    last_lane: str
-    """Each relay starts at a random one, so that relays do not claim in step."""
+    urgency: int
+    payload: str
     slots: asyncio.Semaphore
+    rested: bool = False
     batches: set[asyncio.Task[bool]] = field(default_factory=set)
-
-    @property
-    def payload(self) -> str:
-        """What its notifications say."""
-        return "" if self.own else outbox.COPIES
 
 
 class OutboxRelay:
@@ -89,10 +86,11 @@ class OutboxRelay:
     def __init__(self, database: Database, client: Client, catalogue: DefinitionRegistry, task_queue: str) -> None:
         self.database, self.catalogue = database, catalogue
         self.signals = WorkflowSignals(client, task_queue)
-        start = f"u_{secrets.token_hex(2)}"
-        self.own = LanePump(True, start, asyncio.Semaphore(CALLS_AT_ONCE))
-        self.all = LanePump(False, start, asyncio.Semaphore(COPIED_AT_ONCE))
-        payloads = (self.own.payload, self.all.payload)
+        self.pressing = LanePump(PRESSING_URGENCY, outbox.PRESSING_ROWS, asyncio.Semaphore(CALLS_AT_ONCE))
+        self.usual = LanePump(USUAL_URGENCY, "", asyncio.Semaphore(USUAL_AT_ONCE))
+        self.all = LanePump(LEAST_URGENCY, outbox.COPIES, asyncio.Semaphore(COPIED_AT_ONCE), rested=True)
+        self.pumps = (self.pressing, self.usual, self.all)
+        payloads = [pump.payload for pump in self.pumps]
         self.listener = NotificationListener(database.url, outbox.CHANNEL, payloads)
         self.ended = EndedRuns(database, client)
         self.is_failing = False
@@ -104,7 +102,7 @@ class OutboxRelay:
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
         async with self.listener.listening():
-            await asyncio.gather(self._run(self.own, stop), self._run(self.all, stop))
+            await asyncio.gather(*(self._run(pump, stop) for pump in self.pumps))
 
     async def _run(self, pump: LanePump, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -153,10 +151,9 @@ class OutboxRelay:
         Whether anything was delivered. Raises the database's errors.
         """
         async with self.database.transaction() as connection:
-            claimed = await claims.claim_lanes(connection, pump.last_lane, LANES, ROWS_OF_A_LANE, own=pump.own)
+            claimed = await claims.claim_lanes(connection, pump.urgency, LANES, ROWS_OF_A_LANE, rested=pump.rested)
             if not claimed:
                 return False
-            pump.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
             known = await self._known(connection, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
