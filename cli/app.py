@@ -20,6 +20,7 @@ COMMANDS = {
     "where": "Show where a person is in their journeys, and why they did or did not get a message.",
     "tasks": "List open tasks, show one with its log, or close it.",
     "parked": "List rows that could not be delivered to their runs, replay or discard them.",
+    "quarantine": "List events that are held with their faults, replay or discard them.",
     "keys": "List API keys, or make, rotate or revoke one.",
     "import": "Send recorded events as history: they build profiles, open no journey and send nothing.",
     "simulate": "Run a journey on one person's recorded events. Nothing is sent.",

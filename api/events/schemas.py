@@ -82,10 +82,11 @@ class DeadLetterView(BaseModel):
 
 
 class ReplayResult(BaseModel):
-    """Number of events replayed, and of those that still fail and stay held."""
+    """Number of events replayed, and of those that still fail and stay held; the cursor of the following events."""
 
     replayed: int
     still_held: int
+    next: str | None
 
 
 class QuarantinedName(BaseModel):

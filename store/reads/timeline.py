@@ -25,8 +25,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from journeys.events.history import HISTORICAL, history_sentence, is_historical
 from store.database import Connection, fetch_all, sql
 from store.expressions import any_of, trace_of
+from store.reads.people import named_by
 from store.rows import RowDict, loaded
-from store.schema import events, messages, runs, timeline
+from store.schema import events, messages, quarantine, runs, timeline
 from store.schema.base import Timestamp
 
 _OF_RUN = sql(
@@ -130,7 +131,18 @@ _verdicts = _part(
     *_NO_EVENT,
     condition=any_of(messages.c.recipient, "keys"),
 )
-_lines = union_all(_decisions, _events, _verdicts).subquery("lines")
+_held = _part(
+    quarantine.c.received_at,
+    "quarantine",
+    _padded(quarantine.c.id, 20),
+    literal("held").label("kind"),
+    quarantine.c.name.label("about"),
+    func.concat_ws(" ", quarantine.c.name, "is held:", quarantine.c.faults[0].astext).label("text"),
+    null().label("run"),
+    *_NO_EVENT,
+    condition=named_by("keys"),
+)
+_lines = union_all(_decisions, _events, _verdicts, _held).subquery("lines")
 _OF_PERSON = sql(
     select(_lines).order_by(_lines.c.at.desc(), _lines.c.source.desc(), _lines.c.id.desc()).limit(bindparam("limit"))
 )
@@ -145,7 +157,7 @@ async def timeline_of_run(connection: Connection, run: str, after: tuple[int, in
 async def timeline_of_person(
     connection: Connection, keys: list[str], after: tuple[datetime, str, str] | None, limit: int
 ) -> list[RowDict]:
-    """The timeline of a subject, newest first: accepted events, decisions of every run, messages."""
+    """The timeline of a subject, newest first: accepted and held events, decisions of every run, messages."""
     before, source, identity = after or (None, "", "")
     rows = await fetch_all(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
     return [_with_history(dict(row)) for row in rows]
