@@ -21,7 +21,7 @@ import structlog
 from rich.console import Console
 
 from benchmarks.contenders.load import Ours, address
-from benchmarks.measure import ResultRow, Target
+from benchmarks.measure import ResultRow, Target, quantile
 from benchmarks.report import conditions, result_table
 from benchmarks.stack.rig import Rig
 from journeys.decision.compiler import artifact_of, load_chart
@@ -149,12 +149,17 @@ async def measure_burst(people: int, console: Console) -> list[ResultRow]:
         await burst.open()
         quiet = await burst.quiet()
         beside, spent = await burst.burst()
-    console.print(f"{people} mails of the burst in {spent:.0f} s; messages beside it: {_counts(beside)}", style="dim")
+    console.print(f"{people} mails of the burst in {spent:.0f} s; others beside it: {_waits(beside)}", style="dim")
     return [_row(name, quiet[name], beside[name]) for name in PRIORITIES]
 
 
-def _counts(waits: Mapping[str, Sequence[float]]) -> str:
-    return ", ".join(f"{len(of_priority)} {name}" for name, of_priority in waits.items())
+def _waits(waits: Mapping[str, Sequence[float]]) -> str:
+    """How many there were, with the median and the 95th percentile of their waits."""
+    shares = [
+        f"{len(seconds)} {name} (p50 {median(seconds):.2f} s, p95 {quantile(seconds, 0.95):.2f} s)"
+        for name, seconds in waits.items()
+    ]
+    return ", ".join(shares)
 
 
 def _row(name: str, quiet: Sequence[float], beside: Sequence[float]) -> ResultRow:

@@ -22,6 +22,10 @@ from workflows.outreach import OutreachWorkflow
 MIN_CACHED_RUNS = 2
 """A run is cached while its local step is in flight. Without a cache it is evicted and the step starts over, endlessly."""
 
+TASKS_AT_ONCE = 16
+"""Workflow tasks with their local steps. More would only wait for connections to PostgreSQL, and urgent ones behind them: what
+waits in Temporal's queue is given out by priority."""
+
 ACTIVATIONS_AT_ONCE = 4
 """Threads that execute workflow code. Python executes one at a time; more of them would only keep the event loop, and with
 it the relay, from its turn. A workflow task that waits for its local activity occupies none."""
@@ -38,7 +42,7 @@ def worker(client: Client, settings: Settings, deps: Dependencies, **options: An
         workflow_runner=sandbox(),
         deployment_config=deployment(settings),
         max_cached_workflows=cached,
-        max_concurrent_workflow_tasks=min(100, cached),
+        max_concurrent_workflow_tasks=min(TASKS_AT_ONCE, cached),
         workflow_task_executor=ThreadPoolExecutor(ACTIVATIONS_AT_ONCE, "workflows"),
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         **options,

@@ -127,11 +127,11 @@ class OutboxRelay:
                     await asyncio.wait_for(stop.wait(), OUTAGE_PAUSE)
 
     async def _deliver(self, pump: LanePump, stop: asyncio.Event) -> None:
-        """Batch after batch until no lane waits; several at once only while one is slow."""
+        """Batch after batch until no lane waits; several at once only while one is slow and leaves slots free."""
         pump.batches = {batch for batch in pump.batches if not batch.done()}
         more = True
         while more and not stop.is_set():
-            if len(pump.batches) < BATCHES_AT_ONCE:
+            if len(pump.batches) < BATCHES_AT_ONCE and not pump.slots.locked():
                 pump.batches.add(asyncio.create_task(self.deliver_batch(pump)))
             done, pump.batches = await asyncio.wait(
                 pump.batches, timeout=SLOW_BATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
