@@ -169,11 +169,8 @@ class Admission:
 
     def _priority(self, event: InboundEvent, to: Subject, entering: Sequence[tuple[Chart, EntryAllowed]]) -> Priority:
         """The most urgent priority of the runs that an event opens or reaches in a lane."""
-        reacting = [
-            chart
-            for run in self.open_runs(to)
-            if (chart := self.index.charts.get(run.chart_hash)) is not None and event.name in chart.signals
-        ]
+        charts = [self.index.charts.get(run.chart_hash) for run in self.open_runs(to)]
+        reacting = [chart for chart in charts if chart is not None and event.name in chart.signals]
         return most_urgent([*(chart for chart, _ in entering), *reacting])
 
     def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
