@@ -127,6 +127,9 @@ async def test_a_burst_of_signups_delays_no_urgent_message(stack: LiveStack) -> 
     await stack.accept(stack.track("zoe", "done"))
     await stack.until("SELECT count(*) FROM runs WHERE journey = 'helping' AND status = 'closed'", lambda n: n == 1)
     assert signals.held == USUAL_AT_ONCE + COPIED_AT_ONCE, "the burst still waits for Temporal"
+    (run,) = await stack.rows("SELECT id FROM runs WHERE journey = 'helping'")
+    described = (await stack.client.get_workflow_handle(run["id"]).describe()).raw_description
+    assert described.workflow_execution_info.priority.priority_key == 1, "its tasks are given out before others"
 
     stop.set()
     signals.answers.set()
