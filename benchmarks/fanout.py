@@ -65,7 +65,10 @@ _RUN = sql(
 
 
 async def signal_bare(rig: Rig, bare: BareSteady) -> Spent:
-    """Signal each bare workflow, and wait until their worker is idle; without the time it takes to notice that."""
+    """Signal each bare workflow, and wait until a sample has taken it and their worker is idle.
+
+    Without the time it takes to notice that. A worker that is given no task for a moment is idle too, hence the sample.
+    """
     began, used = time.monotonic(), all_cpu_seconds(rig)
     left = iter(bare.handles)
 
@@ -74,6 +77,7 @@ async def signal_bare(rig: Rig, bare: BareSteady) -> Spent:
             await handle.signal(bare.signal)
 
     await asyncio.gather(*(sender() for _ in range(CALLS_AT_ONCE)))
+    await bare.wait_for_sample()
     await rig.quiet("bare")
     return Spent(time.monotonic() - began - QUIET_SECONDS, all_cpu_seconds(rig) - used)
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "backtest": "Run a journey on everyone's recorded events, or compare two journeys. Nothing is sent.",
 }
 """Names with their line in `--help`. The code is the function `command` of `cli.commands.<name>`, or of its place."""
-PLACES = {"import": "events.history"}
+PLACES = {"import": "events.history", "quarantine": "events.quarantine"}
 """Modules of commands that are not named as their commands."""
 
 

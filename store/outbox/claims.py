@@ -24,9 +24,12 @@ MOST_MARKED: Final = 1_000
 """Rows of a lane that are marked when it rests. Others cost each claim a probe for ten seconds of them."""
 
 _HAS_UNDELIVERED_VISITOR = """
-    EXISTS (SELECT 1 FROM subjects v WHERE v.merged_into = {lane} AND EXISTS
-      (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake'))
+    coalesce((SELECT true FROM subjects v CROSS JOIN LATERAL
+      (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake'
+       LIMIT 1) AS undelivered
+      WHERE v.merged_into = {lane} LIMIT 1), false)
     """
+"""A scalar subquery: an EXISTS could become a join that reads every subject for each lane."""
 _WAITING = sql(
     """
     WITH RECURSIVE turns AS (
@@ -70,6 +73,9 @@ _ROWS = sql(
     )
 )
 """No rows of a lane while a lane merged into it has undelivered rows: the runs that moved receive those first."""
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
+"""What follows in the transaction reads some rows by their keys. Planned while the tables of a new installation are empty, it
+would read them whole until they are analyzed, which their first thousands of events are faster than."""
 _LONGEST_REST = timedelta(seconds=60)
 _FIRST_REST = timedelta(milliseconds=100)
 _doubled = literal(_FIRST_REST).op("*", return_type=Interval())(func.power(2, func.least(lanes.c.attempts, 10)))
@@ -128,6 +134,7 @@ async def claim_lanes(
     rows = [*rows, *(await fetch_all(connection, _WAITING, urgency=urgency, lanes=left) if left else ())]
     waiting: dict[str, list[OutboxRow]] = {row["recipient"]: [] for row in rows}
     if waiting:
+        await connection.execute(_BY_INDEX)
         for row in await fetch_all(connection, _ROWS, recipients=list(waiting), most=most_rows):
             waiting[row["recipient"]].append(outbox_row(row))
     return waiting
