@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import (
@@ -24,7 +24,8 @@ from store.database import Connection
 from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
 from store.outbox.copies import copies_for, pending_rows
-from store.outbox.rows import ForMembers, OutboxRow, most_urgent, urgency_of
+from store.outbox.for_members import for_members
+from store.outbox.rows import OutboxRow, most_urgent, urgency_of
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
 from store.runs.earlier_signals import EarlierSignals, read_earlier_signals
@@ -91,11 +92,11 @@ class Admission:
         # Who belongs to no account enters with what is known of the one that the event names.
         facts_at_entry = {**self._account_facts(account), **facts}
         entering = await self._entering(item, to, facts_at_entry)
-        for_members = self._for_members(event, changed) if to.kind == "account" else None
+        members_get = for_members(self.index, event, changed) if to.kind == "account" else None
         is_signal = bool(entering) or (not event.historical and self._reacts(event, to))
-        if not is_signal and for_members is None and not self._reads(to, changed):
+        if not is_signal and members_get is None and not self._reads(to, changed):
             return
-        is_signal = is_signal or (for_members is not None and for_members.kind == "signal")
+        is_signal = is_signal or (members_get is not None and members_get.kind == "signal")
         row = OutboxRow(
             to.key,
             to.next_seq(),
@@ -107,11 +108,11 @@ class Admission:
             facts_at_entry if entering else facts,
             trace=item.trace,
             urgency=urgency_of(self._priority(event, to, entering) if is_signal else "lifecycle"),
-            for_members=for_members,
+            for_members=members_get,
             occurred_at=item.happened_at if item.is_old else None,
         )
         self.waiting.append(row)
-        if for_members is not None:
+        if members_get is not None:
             to.members_seq = row.seq
             self.pending.pop(to.key, None)
         for chart, enter in entering:
@@ -172,19 +173,6 @@ class Admission:
         charts = [self.index.charts.get(run.chart_hash) for run in self.open_runs(to)]
         reacting = [chart for chart in charts if chart is not None and event.name in chart.signals]
         return most_urgent([*(chart for chart, _ in entering), *reacting])
-
-    def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
-        """What members get of an account's row: its own signals and changed fields, where a journey of users reads them."""
-        is_heard = event.is_of_account and not event.historical
-        reacting = self.index.reacting.get(event.name, ()) if is_heard else ()
-        hashes = {chart.hash for chart in reacting if chart.spec.subject == "user"}
-        kind: Literal["signal", "facts"] = "signal" if hashes else "facts"
-        for chart in self.index.charts.values() if changed else ():
-            if chart.spec.subject == "user" and chart.fields["account"] & changed:
-                hashes.add(chart.hash)
-        profile = self.index.reading.get("profile", frozenset())
-        charts = [self.index.charts[hash_] for hash_ in hashes if hash_ in self.index.charts]
-        return ForMembers(kind, frozenset(hashes), profile, most_urgent(charts)) if hashes else None
 
     def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether an open run reads a field that has changed, dates of anchors included."""
