@@ -1,7 +1,7 @@
 """Lanes are claimed by urgency and age; held events say whom they name.
 
 Revision ID: 0036
-Revises: 0032
+Revises: 0033
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0036"
-down_revision = "0032"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 
