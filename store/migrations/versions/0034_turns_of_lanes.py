@@ -1,6 +1,6 @@
 """Lanes are claimed by urgency and age; held events say whom they name.
 
-Revision ID: 0036
+Revision ID: 0034
 Revises: 0033
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0036"
+revision = "0034"
 down_revision = "0033"
 branch_labels = None
 depends_on = None
