@@ -15,6 +15,18 @@ class IdentityView(BaseModel):
     value: str
 
 
+class FieldOriginView(BaseModel):
+    """When the value of a field was sent, by the sender's corrected time, and accepted, and by which source.
+
+    `is_implied`: by the context of a call, such as a browser's time zone; any trait replaces it.
+    """
+
+    occurred_at: datetime
+    accepted_at: datetime
+    source: str
+    is_implied: bool
+
+
 class SubjectView(BaseModel):
     """A person or an account, as known from events. `key` is Tenure's own id: random, and stable over merges."""
 
@@ -23,6 +35,7 @@ class SubjectView(BaseModel):
     identities: list[IdentityView]
     account: str | None
     profile: dict[str, Any]
+    origins: dict[str, FieldOriginView]
     clock: str | None
     created_at: datetime
     updated_at: datetime

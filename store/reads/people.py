@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Text, bindparam, case, func, literal, select, union_all
 
+from journeys.fields.origins import FieldOrigins
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import any_of
+from store.people.stored_origins import StoredOrigins
 from store.rows import RowDict, loaded
 from store.schema import identities, subjects
 
@@ -31,6 +33,7 @@ _FIND = sql(
         subjects.c.kind,
         subjects.c.clock,
         subjects.c.profile,
+        subjects.c.origins,
         subjects.c.account_key,
         subjects.c.created_at,
         subjects.c.updated_at,
@@ -64,6 +67,7 @@ class SubjectKeys:
     kind: str
     clock: str | None
     profile: Mapping[str, Any]
+    origins: FieldOrigins
     account_key: str | None
     created_at: datetime
     updated_at: datetime
@@ -75,7 +79,10 @@ async def find_subject(connection: Connection, kind: SubjectKind, value: str) ->
         return None
     kinds = ["user_id", "anonymous_id"] if kind == "user" else ["account_id"]
     row = await fetch_one(connection, _FIND, kinds=kinds, kind=kind, value=value)
-    return SubjectKeys(**{**row, "profile": loaded(row["profile"])}) if row else None
+    if row is None:
+        return None
+    origins = StoredOrigins(row["origins"]).by_field
+    return SubjectKeys(**{**row, "profile": loaded(row["profile"]), "origins": origins})
 
 
 async def subject_keys(connection: Connection, key: str) -> list[str]:

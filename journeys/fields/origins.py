@@ -1,0 +1,92 @@
+"""Origins of fields: source and instants, by which the newest statement counts.
+
+The value of a field is a function of the set of statements about it, so no order of arrival, delay or repetition matters.
+Store and simulation call the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+ACCOUNT_ORIGIN: Final = "$account"
+"""The name under which the origin of a person's current account is kept: no field has this name."""
+MOST_FORGOTTEN: Final = 256
+"""Forgotten fields of one subject whose origin is kept, those of the latest instants; an older value of others may come back."""
+MOST_NAME: Final = 64
+"""Characters of a field's name in the tracking plan; a longer name that is forgotten leaves no origin."""
+
+
+class FieldOrigin(NamedTuple):
+    """The origin of a field's value, or of its removal.
+
+    `occurred_at` is the sender's corrected time at any age, `accepted_at` that of acceptance. `is_implied`: the sender's
+    context implies the value, such as a browser's time zone; a trait replaces it, at whatever instant it was sent.
+    """
+
+    occurred_at: datetime
+    accepted_at: datetime
+    source: str
+    is_implied: bool = False
+
+    def replaces(self, other: FieldOrigin | None) -> bool:
+        """Whether a statement of this origin replaces one of another: it is newer, or as new and not accepted earlier."""
+        return other is None or self.rank >= other.rank
+
+    @property
+    def rank(self) -> tuple[bool, datetime, datetime]:
+        """The order of statements about one field."""
+        return not self.is_implied, self.occurred_at, self.accepted_at
+
+
+FieldOrigins = Mapping[str, FieldOrigin]
+
+
+def newer_traits(known: FieldOrigins, traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
+    """The traits that are newer than what is known of their fields. A field of unknown origin is older than any."""
+    return {
+        name: value for name, value in traits.items() if name != ACCOUNT_ORIGIN and origin.replaces(known.get(name))
+    }
+
+
+def newer_fields(
+    into: FieldOrigins, gone: FieldOrigins, profile: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The fields of a merged subject (`gone`, `other`) that are newer than those of the subject that stays.
+
+    None removes a field. At one instant, and where neither origin is known, the subject that stays keeps its value.
+    """
+    return {
+        name: other.get(name)
+        for name in sorted({*other, *gone} - {ACCOUNT_ORIGIN})
+        if _is_newer(into.get(name), gone.get(name), has_value=name in profile)
+    }
+
+
+def _is_newer(mine: FieldOrigin | None, theirs: FieldOrigin | None, *, has_value: bool) -> bool:
+    if mine is None:
+        return theirs is not None or not has_value
+    return theirs is not None and not mine.replaces(theirs)
+
+
+def is_newer_account(mine: object, into: FieldOrigins, theirs: object, gone: FieldOrigins) -> bool:
+    """Whether the account of a merged visitor (`theirs`) replaces that of the user (`mine`); None for no account."""
+    known, other = into.get(ACCOUNT_ORIGIN), gone.get(ACCOUNT_ORIGIN)
+    return _is_newer(known, other, has_value=mine is not None) if theirs is not None or other is not None else False
+
+
+def kept_origins(
+    origins: FieldOrigins, profile: Collection[str], declared: Collection[str] | None
+) -> dict[str, FieldOrigin]:
+    """Origins without those of forgotten fields that are not declared (None: every name is), so that they have a bound."""
+    forgotten = [name for name in origins if name not in profile and name != ACCOUNT_ORIGIN]
+    if not forgotten:
+        return dict(origins)
+    dropped = set(forgotten) - set(_remembered(origins, forgotten, declared))
+    return {name: origin for name, origin in origins.items() if name not in dropped}
+
+
+def _remembered(origins: FieldOrigins, forgotten: list[str], declared: Collection[str] | None) -> Iterator[str]:
+    known = [name for name in forgotten if len(name) <= MOST_NAME and (declared is None or name in declared)]
+    yield from sorted(known, key=lambda name: (origins[name].occurred_at, name), reverse=True)[:MOST_FORGOTTEN]
