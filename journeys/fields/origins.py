@@ -6,14 +6,18 @@ Store and simulation call the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 ACCOUNT_ORIGIN: Final = "$account"
-"""The name under which the origin of a person's current account is kept: no field has this name."""
+"""The name under which the origin of a person's current account is kept."""
+MEMBER_ORIGIN: Final = "$member:"
+"""The beginning of the name under which the last joining or leaving of an account, whose key follows, is kept."""
+_NO_FIELD: Final = "$"
+"""The beginning of names under which other statements than those of fields are kept."""
 MOST_FORGOTTEN: Final = 256
-"""Forgotten fields of one subject whose origin is kept, those of the latest instants; an older value of others may come back."""
+"""Forgotten fields and memberships of one subject whose origin is kept, those of the latest instants; others may come back."""
 MOST_NAME: Final = 64
 """Characters of a field's name in the tracking plan; a longer name that is forgotten leaves no origin."""
 
@@ -46,7 +50,9 @@ FieldOrigins = Mapping[str, FieldOrigin]
 def newer_traits(known: FieldOrigins, traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
     """The traits that are newer than what is known of their fields. A field of unknown origin is older than any."""
     return {
-        name: value for name, value in traits.items() if name != ACCOUNT_ORIGIN and origin.replaces(known.get(name))
+        name: value
+        for name, value in traits.items()
+        if not name.startswith(_NO_FIELD) and origin.replaces(known.get(name))
     }
 
 
@@ -59,8 +65,8 @@ def newer_fields(
     """
     return {
         name: other.get(name)
-        for name in sorted({*other, *gone} - {ACCOUNT_ORIGIN})
-        if _is_newer(into.get(name), gone.get(name), has_value=name in profile)
+        for name in sorted({*other, *gone})
+        if not name.startswith(_NO_FIELD) and _is_newer(into.get(name), gone.get(name), has_value=name in profile)
     }
 
 
@@ -70,23 +76,30 @@ def _is_newer(mine: FieldOrigin | None, theirs: FieldOrigin | None, *, has_value
     return theirs is not None and not mine.replaces(theirs)
 
 
+def newer_memberships(into: FieldOrigins, gone: FieldOrigins) -> list[str]:
+    """The names of those joinings and leavings of a merged person that are newer than those of the person that stays."""
+    return [
+        name
+        for name in gone
+        if name.startswith(MEMBER_ORIGIN) and _is_newer(into.get(name), gone[name], has_value=False)
+    ]
+
+
 def is_newer_account(mine: object, into: FieldOrigins, theirs: object, gone: FieldOrigins) -> bool:
     """Whether the account of a merged visitor (`theirs`) replaces that of the user (`mine`); None for no account."""
     known, other = into.get(ACCOUNT_ORIGIN), gone.get(ACCOUNT_ORIGIN)
     return _is_newer(known, other, has_value=mine is not None) if theirs is not None or other is not None else False
 
 
-def kept_origins(
-    origins: FieldOrigins, profile: Collection[str], declared: Collection[str] | None
-) -> dict[str, FieldOrigin]:
-    """Origins without those of forgotten fields that are not declared (None: every name is), so that they have a bound."""
-    forgotten = [name for name in origins if name not in profile and name != ACCOUNT_ORIGIN]
-    if not forgotten:
-        return dict(origins)
-    dropped = set(forgotten) - set(_remembered(origins, forgotten, declared))
-    return {name: origin for name, origin in origins.items() if name not in dropped}
+def forgotten_without_bound(forgotten: FieldOrigins, declared: Collection[str] | None) -> set[str]:
+    """Those of forgotten fields and memberships whose origins are not kept.
 
-
-def _remembered(origins: FieldOrigins, forgotten: list[str], declared: Collection[str] | None) -> Iterator[str]:
-    known = [name for name in forgotten if len(name) <= MOST_NAME and (declared is None or name in declared)]
-    yield from sorted(known, key=lambda name: (origins[name].occurred_at, name), reverse=True)[:MOST_FORGOTTEN]
+    These are undeclared fields (`declared` None: every name is declared), and what exceeds `MOST_FORGOTTEN`.
+    """
+    known = [
+        name
+        for name in forgotten
+        if len(name) <= MOST_NAME and (declared is None or name in declared or name.startswith(_NO_FIELD))
+    ]
+    latest = sorted(known, key=lambda name: (forgotten[name].occurred_at, name), reverse=True)[:MOST_FORGOTTEN]
+    return forgotten.keys() - latest

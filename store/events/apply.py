@@ -46,6 +46,7 @@ async def apply_events(
     await admission.look_back(stored)
     merged: dict[str, str] = {}
     moved: list[tuple[str, datetime]] = []
+    outdated: set[int] = set()
     for item in stored:
         if merged.get(item.subject_key, item.subject_key) not in locked:
             continue
@@ -56,7 +57,8 @@ async def apply_events(
         await admission.catch_up(subject)
         if item.event.user_id is not None:
             users.add(subject.key)
-        _change_profile(catalogue, without_claims(item) if subject.key in users else item, subject, account)
+        if not _change_profile(catalogue, without_claims(item) if subject.key in users else item, subject, account):
+            outdated.add(item.number)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]
         if item.event.name in catalogue.ticket_signals:
@@ -74,7 +76,7 @@ async def apply_events(
         replace(item, subject_key=merged[item.subject_key]) if item.subject_key in merged else item for item in stored
     ]
     await subjects.save_subjects(connection, locked.values())
-    await memberships.record_memberships(connection, settled)
+    await memberships.record_memberships(connection, [item for item in settled if item.number not in outdated])
     await reevaluation.make_due(connection, moved, reevaluation.HOURS)
     await admission.write()
     return settled
@@ -116,8 +118,11 @@ def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, S
 
 def _change_profile(
     catalogue: DefinitionRegistry, item: StoredEvent, subject: Subject, account: Subject | None
-) -> None:
-    """Apply the fields of an event to its subject or their account; what is not declared stays in the event."""
+) -> bool:
+    """Apply the fields of an event to its subject or their account; what is not declared stays in the event.
+
+    False if something newer is known of the membership that it states.
+    """
     event, origin, bounds = item.event, origin_of(item), catalogue.bounds
     if event.kind == "identify":
         implied = catalogue.kept_fields("profile", event.implied)
@@ -125,11 +130,15 @@ def _change_profile(
         traits = catalogue.kept_fields("profile", profile_traits(event))
         update_fields(subject, traits, origin, bounds.declared("profile"))
     elif event.kind == "group" and account is not None:
-        if account is not subject:
+        is_newest = account is subject or memberships.is_newest(subject, account.key, origin)
+        if account is not subject and is_newest:
             memberships.move_to_account(subject, account, origin)
         update_fields(account, catalogue.kept_fields("account", event.traits), origin, bounds.declared("account"))
+        return is_newest
     elif event.name == memberships.LEFT:
         memberships.leave_account(subject, account, origin)
+        return item.named_account is None or memberships.is_newest(subject, item.named_account, origin)
+    return True
 
 
 def origin_of(item: StoredEvent) -> FieldOrigin:

@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from journeys.events.profile_bounds import ProfileBounds
-from journeys.fields.origins import ACCOUNT_ORIGIN, FieldOrigin, FieldOrigins, is_newer_account, newer_fields
+from journeys.fields.origins import (
+    ACCOUNT_ORIGIN,
+    FieldOrigin,
+    FieldOrigins,
+    is_newer_account,
+    newer_fields,
+    newer_memberships,
+)
 from store.people.subjects import Subject
 
 
@@ -35,6 +42,7 @@ def merge_fields(gone: Subject, into: Subject, claimed: frozenset[str], bounds: 
         if is_newer_account(into.account_key, mine, gone.account_key, theirs):
             into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
             _take_origins(into, theirs, (ACCOUNT_ORIGIN,), bounds)
+    _take_origins(into, theirs, newer_memberships(mine, theirs), bounds)
     newer = newer_fields(mine, theirs, into.profile, gone.profile)
     newer = bounds.fitting(into.profile, {name: value for name, value in newer.items() if name not in claimed})
     into.change(newer)

@@ -13,7 +13,7 @@ from sqlalchemy import Text, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.events.inbound import StoredEvent
-from journeys.fields.origins import ACCOUNT_ORIGIN, FieldOrigin
+from journeys.fields.origins import ACCOUNT_ORIGIN, MEMBER_ORIGIN, FieldOrigin
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import any_of, unnest
 from store.people.subjects import Subject
@@ -54,9 +54,9 @@ _WITH_ROLE = sql(
 
 
 async def record_memberships(connection: Connection, stored: Iterable[StoredEvent]) -> None:
-    """Apply a batch's memberships, the newest event of each pair; being put into another account ends nothing."""
+    """Apply a batch's memberships, the last event of each pair; being put into another account ends nothing."""
     belongs: dict[tuple[str, str], bool] = {}
-    for item in sorted(stored, key=lambda item: item.occurred_at or item.at):
+    for item in stored:
         if item.named_account and (item.event.kind == "group" or item.event.name == LEFT):
             belongs[item.named_account, item.subject_key] = item.event.name != LEFT
     for statement, joins in ((_JOIN, True), (_LEAVE, False)):
@@ -71,9 +71,14 @@ async def move_to(connection: Connection, gone: str, into: str) -> None:
     await execute(connection, _MOVE, gone=gone, into=into)
 
 
+def is_newest(person: Subject, account_key: str, origin: FieldOrigin) -> bool:
+    """Whether nothing newer is known of a person's membership in an account; then this is kept."""
+    return _take_origin(person, MEMBER_ORIGIN + account_key, origin)
+
+
 def move_to_account(person: Subject, account: Subject, origin: FieldOrigin) -> None:
     """Make the account that a person was put into last their own, by the instants of the statements."""
-    if not _take_account_origin(person, origin):
+    if not _take_origin(person, ACCOUNT_ORIGIN, origin):
         return
     if person.account_key != account.key:
         account.member_number += 1
@@ -84,16 +89,16 @@ def move_to_account(person: Subject, account: Subject, origin: FieldOrigin) -> N
 
 def leave_account(person: Subject, account: Subject | None, origin: FieldOrigin) -> None:
     """Remove the account that a person has left from their row, if it is there and they have not joined it since."""
-    if account is not None and person.account_key == account.key and _take_account_origin(person, origin):
+    if account is not None and person.account_key == account.key and _take_origin(person, ACCOUNT_ORIGIN, origin):
         person.account_key, person.dirty = None, True
         person.changed.add("account")
 
 
-def _take_account_origin(person: Subject, origin: FieldOrigin) -> bool:
-    """Record an origin of the person's account, if it is newer; whether it is."""
-    if not origin.replaces(person.origins.by_field.get(ACCOUNT_ORIGIN)):
+def _take_origin(person: Subject, name: str, origin: FieldOrigin) -> bool:
+    """Keep an origin of a person under this name, if it is newer; whether it is."""
+    if not origin.replaces(person.origins[name]):
         return False
-    person.origins.record({ACCOUNT_ORIGIN: origin}, person.profile, None)
+    person.origins.record({name: origin}, person.profile, None)
     person.dirty = True
     return True
 

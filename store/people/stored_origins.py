@@ -8,51 +8,62 @@ from typing import Any, Final
 
 import orjson
 
-from journeys.fields.origins import FieldOrigin, FieldOrigins, kept_origins, newer_traits
+from journeys.fields.origins import ACCOUNT_ORIGIN, FieldOrigin, FieldOrigins, forgotten_without_bound, newer_traits
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class StoredOrigins:
-    """The origins of one locked row. Most batches write rows whose fields they do not touch: their text passes through."""
+    """The origins of one locked row. Most batches write rows whose fields they do not touch: their text passes through.
 
-    __slots__ = ("_by_field", "_text")
+    Of a row with many fields only those are decoded that a statement is about.
+    """
+
+    __slots__ = ("_items", "_text")
 
     def __init__(self, text: str = "{}") -> None:
         self._text = text
-        self._by_field: dict[str, FieldOrigin] | None = None
+        self._items: dict[str, list[Any]] | None = None
+
+    def __getitem__(self, name: str) -> FieldOrigin | None:
+        """The origin of a field or a membership, also of a removed one; None if it is not known."""
+        item = self._loaded().get(name)
+        return None if item is None else _read(item)
 
     @property
     def by_field(self) -> FieldOrigins:
         """The origin of each field that has one, removed fields included."""
-        return self._decoded()
+        return {name: _read(item) for name, item in self._loaded().items()}
 
     def newer_traits(self, traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
         """The traits that are newer than these origins."""
-        return newer_traits(self._decoded(), traits, origin) if traits else {}
+        items = self._loaded() if traits else {}
+        return newer_traits({name: _read(items[name]) for name in traits if name in items}, traits, origin)
 
     def record(
         self, origins: Mapping[str, FieldOrigin], profile: Collection[str], declared: Collection[str] | None
     ) -> None:
         """Replace origins; of fields that are neither in the profile nor declared (None: all are) none are kept."""
-        self._by_field = kept_origins({**self._decoded(), **origins}, profile, declared)
+        items = self._loaded()
+        items |= {name: _encoded(origin) for name, origin in origins.items()}
+        forgotten = {name: _read(items[name]) for name in items if name not in profile and name != ACCOUNT_ORIGIN}
+        for name in forgotten_without_bound(forgotten, declared) if forgotten else ():
+            del items[name]
 
     def drop(self, names: Collection[str]) -> None:
         """Forget the origins of fields."""
-        if names:
-            self._by_field = {name: origin for name, origin in self._decoded().items() if name not in names}
+        for name in names:
+            self._loaded().pop(name, None)
 
     def as_json(self) -> str:
         """The text of the column."""
-        if self._by_field is None:
-            return self._text
-        return orjson.dumps({name: _encoded(origin) for name, origin in self._by_field.items()}).decode()
+        return self._text if self._items is None else orjson.dumps(self._items).decode()
 
-    def _decoded(self) -> dict[str, FieldOrigin]:
-        if self._by_field is None:
-            self._by_field = {name: _read(item) for name, item in orjson.loads(self._text).items()}
-        return self._by_field
+    def _loaded(self) -> dict[str, list[Any]]:
+        if self._items is None:
+            self._items = orjson.loads(self._text)
+        return self._items
 
 
 def _read(item: list[Any]) -> FieldOrigin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count, permutations
 from typing import Any
@@ -77,6 +78,27 @@ async def test_an_accounts_fields_and_a_persons_account_follow_the_newer_group_c
     assert await profile(lanes, "acme") == {"plan": "pro", "seats": 3}
     (row,) = await lanes.rows(sql("SELECT account_key FROM subjects WHERE key = :key"), key=await lanes.key("ada"))
     assert row["account_key"] == await lanes.key("acme")
+
+
+async def members(lanes: Lanes) -> list[str]:
+    rows = await lanes.rows(
+        sql("SELECT value FROM members JOIN identities ON subject_key = account_key ORDER BY value"),
+    )
+    return [row["value"] for row in rows]
+
+
+async def test_a_late_joining_or_leaving_changes_no_newer_membership(lanes: Lanes) -> None:
+    def left(hours: float, account: str) -> InboundEvent:
+        return replace(sent(hours, "track", account_id=account), name="account_left")
+
+    await accept(lanes, sent(1, "group", account_id="acme"), left(6, "acme"))
+    assert await members(lanes) == ["acme"]
+    await accept(lanes, left(1, "beta"), sent(6, "group", account_id="beta"))
+    assert await members(lanes) == ["acme"]
+    await accept(lanes, left(0, "acme"), sent(2, "group", account_id="acme"))
+    assert await members(lanes) == []
+    (row,) = await lanes.rows(sql("SELECT account_key FROM subjects WHERE key = :key"), key=await lanes.key("ada"))
+    assert row["account_key"] is None
 
 
 async def test_a_merge_keeps_the_newer_value_of_each_field(lanes: Lanes) -> None:
