@@ -41,7 +41,7 @@ _WHEN: Final = ("timestamp", "at", "date", "time")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Groups with their events in order; `skipped` lists unusable records with the reason.
+    """Groups with their events in order; `skipped` lists unusable records and traits with the reason.
 
     `reachable` are the channels that every person is assumed to have: e-mail only if the records contain no addresses.
     """
