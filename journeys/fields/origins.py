@@ -47,12 +47,19 @@ class FieldOrigin(NamedTuple):
 FieldOrigins = Mapping[str, FieldOrigin]
 
 
-def newer_traits(known: FieldOrigins, traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
-    """The traits that are newer than what is known of their fields. A field of unknown origin is older than any."""
+def newer_traits(
+    known: FieldOrigins, profile: Collection[str], traits: Mapping[str, Any], origin: FieldOrigin
+) -> dict[str, Any]:
+    """The traits that are newer than what is known of their fields.
+
+    A value of unknown origin is older than any trait, but what is only implied does not replace it.
+    """
     return {
         name: value
         for name, value in traits.items()
-        if not name.startswith(_NO_FIELD) and origin.replaces(known.get(name))
+        if not name.startswith(_NO_FIELD)
+        and origin.replaces(known.get(name))
+        and not (origin.is_implied and name in profile and name not in known)
     }
 
 
@@ -72,7 +79,7 @@ def newer_fields(
 
 def _is_newer(mine: FieldOrigin | None, theirs: FieldOrigin | None, *, has_value: bool) -> bool:
     if mine is None:
-        return theirs is not None or not has_value
+        return not has_value or (theirs is not None and not theirs.is_implied)
     return theirs is not None and not mine.replaces(theirs)
 
 

@@ -114,7 +114,7 @@ class SimulatedSubject:
         if not traits:
             return UNCHANGED
         traits = {name: value for name, value in traits.items() if name not in TRAITS}
-        newer = newer_traits(self.origins, traits, origin)
+        newer = newer_traits(self.origins, self.profile, traits, origin)
         self.origins.update(dict.fromkeys(newer, origin))
         return self.change_fields(newer)
 

@@ -21,7 +21,7 @@ def update_fields(
     subject: Subject, traits: Mapping[str, Any], origin: FieldOrigin, declared: Collection[str] | None
 ) -> None:
     """Take over the traits that are newer; null removes a field. Of fields that are not `declared` no removal is kept."""
-    newer = subject.origins.newer_traits(traits, origin)
+    newer = subject.origins.newer_traits(subject.profile, traits, origin)
     subject.change(newer)
     if newer:
         subject.origins.record(dict.fromkeys(newer, origin), subject.profile, declared)

@@ -36,10 +36,11 @@ class StoredOrigins:
         """The origin of each field that has one, removed fields included."""
         return {name: _read(item) for name, item in self._loaded().items()}
 
-    def newer_traits(self, traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
-        """The traits that are newer than these origins."""
+    def newer_traits(self, profile: Collection[str], traits: Mapping[str, Any], origin: FieldOrigin) -> dict[str, Any]:
+        """The traits that are newer than what is known of the fields of this profile."""
         items = self._loaded() if traits else {}
-        return newer_traits({name: _read(items[name]) for name in traits if name in items}, traits, origin)
+        known = {name: _read(items[name]) for name in traits if name in items}
+        return newer_traits(known, profile, traits, origin)
 
     def record(
         self, origins: Mapping[str, FieldOrigin], profile: Collection[str], declared: Collection[str] | None

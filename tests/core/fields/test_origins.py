@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.fields.origins import MOST_FORGOTTEN, FieldOrigin, forgotten_without_bound, newer_fields
+from journeys.fields.origins import MOST_FORGOTTEN, FieldOrigin, forgotten_without_bound, newer_fields, newer_traits
 from journeys.simulation.subjects import SimulatedSubject
 
 DAY = datetime(2026, 11, 29, tzinfo=UTC)
@@ -49,6 +49,12 @@ def test_a_merge_is_as_if_both_had_been_one_person(mine, theirs, data):
     newer = newer_fields(into.origins, gone.origins, into.profile, gone.profile)
     merged = {name: value for name, value in {**into.profile, **newer}.items() if value is not None}
     assert merged == after([(each, 0) for each in data.draw(st.permutations([*mine, *theirs]))]).profile
+
+
+def test_what_is_only_implied_replaces_no_value_of_unknown_origin():
+    origin = FieldOrigin(DAY, DAY, "a", is_implied=True)
+    assert newer_traits({}, {"zone": "Asia/Tokyo"}, {"zone": "UTC", "lang": "de"}, origin) == {"lang": "de"}
+    assert newer_traits({}, {"zone": "Asia/Tokyo"}, {"zone": "UTC"}, FieldOrigin(DAY, DAY, "a")) == {"zone": "UTC"}
 
 
 def test_of_two_statements_of_one_instant_the_later_accepted_counts():
