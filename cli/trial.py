@@ -41,7 +41,7 @@ _WHEN: Final = ("timestamp", "at", "date", "time")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Groups with their events in order; `skipped` lists unusable records with the reason.
+    """Groups with their events in order; `skipped` lists unusable records and traits with the reason.
 
     `reachable` are the channels that every person is assumed to have: e-mail only if the records contain no addresses.
     """
@@ -152,11 +152,12 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
     skipped: list[str] = []
     for number, row in records_in(path, event):
         try:
-            record = read_recorded(row, plan.events if _planned(row, plan.events) else None)
+            record = read_recorded(row, plan.events if _planned(row, plan.events) else None, plan.traits)
         except UnusableRecord as error:
             skipped.append(f"{path.name}:{number}: {error}")
         else:
             events.append(record)
+            skipped += [f"{path.name}:{number}: {what}" for what in record.unread]
     reachable = frozenset({"in_app"} if _addressed(events) else {"in_app", "email"})
     return Trial(streams_of(events), skipped, reachable)
 

@@ -34,6 +34,13 @@ class EventPermissions:
         proven = key.kind is CallerKind.PUBLIC and is_proven(self._link_keys, key, event.user_id, hash_in(raw))
         return self._demands.refused(key.caller, event, proven=proven)
 
+    def with_implied(self, key: ApiKey, event: InboundEvent) -> InboundEvent:
+        """The event with those fields of its context that its key may write: nobody has chosen to send the others."""
+        fields = replace(event, kind="identify", traits=event.implied, context=None)
+        refused = {part.part for part in self._demands.refused(key.caller, fields)}
+        allowed = {name: value for name, value in event.implied.items() if f"traits/{name}" not in refused}
+        return replace(event, implied=allowed)
+
     def refused_signal(self, key: ApiKey, signal: str | None) -> tuple[RefusedPart, ...]:
         """The refusal of an event that fails the plan: which signal it would be decides, if that is known."""
         return self._demands.refused_signal(key.caller, signal) if signal is not None else ()

@@ -153,6 +153,8 @@ class QuarantineRoutes:
         event = await self._screening.without_padding(key, event)
         if isinstance(event, RejectedEvent):
             raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
+        if event.held is not None:
+            raise StillRefused("A trait is still refused.", [{"detail": fault} for fault in event.held.faults])
         if await self._screening.is_unproven(key, event):
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
         return event

@@ -138,6 +138,7 @@ class Reader:
             own_id=_own_id,
             notes=envelope.notes,
             placeholders=placeholders,
+            fields=self._check.traits,
         )
         if isinstance(event, list):
             return RefusedCall(event)
@@ -149,7 +150,7 @@ class Reader:
             return RefusedCall.of(forbidden)
         faults = self._check.faults(event)
         if not faults:
-            return permitted(key, event)
+            return permitted(key, self._permissions.with_implied(key, event) if event.implied else event)
         kept = raw if kind is None else {**raw, "type": kind}
         return RejectedEvent(event.message_id, event.name, faults, kept, key.id)
 

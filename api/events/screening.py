@@ -174,5 +174,6 @@ class EventScreening:
         )
         others = sum(id(event) not in refused for event in other_contents(events, known))
         claims.held = len(received) - len(events) + others + (len(unproven) if keeps_them else 0)
+        claims.held += sum(event.held is not None for event in events)
         await self._quotas.charge_claims(key, network, claims)
         return unproven

@@ -19,7 +19,7 @@ from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
 from journeys.access.callers import Scope
-from journeys.events.inbound import ReceivedEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import KINDS, FieldFault
 from journeys.events.tracing import HEADER
 from store.events.ingest import IngestResult
@@ -88,7 +88,7 @@ class SegmentRoutes:
         }
         if in_flight:
             answer["in_flight"] = in_flight
-        errors = [*batch.refused, *_refused_by_store(batch, result)]
+        errors = [*batch.refused, *_refused_by_store(batch, result), *_held_traits(batch)]
         if errors:
             answer["errors"] = [
                 {
@@ -131,12 +131,21 @@ def _refused_by_store(batch: ParsedBatch, result: IngestResult) -> Iterator[Refu
             yield index, refused.rejected.message_id, faults
 
 
+def _held_traits(batch: ParsedBatch) -> Iterator[RefusedElement]:
+    """The elements of a batch with traits that could not be read. The elements themselves count."""
+    for index, event in enumerate(batch.events):
+        if isinstance(event, InboundEvent) and event.held is not None:
+            yield index, event.message_id, [FieldFault("traits", fault) for fault in event.held.faults]
+
+
 def _answer(event: ReceivedEvent, in_flight: list[dict[str, Any]], *, is_duplicate: bool) -> bytes:
     if isinstance(event, RejectedEvent):
         return orjson.dumps({"success": True, "quarantined": event.faults})
-    if not in_flight and not is_duplicate:
+    if not in_flight and not is_duplicate and event.held is None:
         return _SUCCESS
     answer: dict[str, Any] = {"success": True}
+    if event.held is not None:
+        answer["quarantined"] = event.held.faults
     if is_duplicate:
         answer["duplicate"] = True
     if in_flight:

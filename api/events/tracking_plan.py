@@ -28,6 +28,7 @@ class EventCheck:
     ) -> None:
         self._table, self._rules, self._unusable_cases = plan.events, rules, unusable_cases
         self._refuses_lookalikes = plan.ids == "refuse"
+        self.traits = plan.traits
         self.placeholders = with_placeholders(plan.placeholder_ids)
 
     def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:

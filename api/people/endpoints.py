@@ -87,6 +87,9 @@ class PeopleRoutes:
                 "identities": await queries.identities_of_subject(connection, subject.key),
                 "account": await queries.account_id(connection, subject.account_key),
                 "profile": subject.profile,
+                "origins": {
+                    name: origin._asdict() for name, origin in subject.origins.items() if name in subject.profile
+                },
                 "clock": subject.clock,
                 "held": held,
                 "created_at": subject.created_at,

@@ -31,6 +31,18 @@ class HeldView(BaseModel):
     text: str
 
 
+class FieldOriginView(BaseModel):
+    """When the value of a field was sent, by the sender's corrected time, and accepted, and by which source.
+
+    `is_implied`: by the context of a call, such as a browser's time zone; any trait replaces it.
+    """
+
+    occurred_at: datetime
+    accepted_at: datetime
+    source: str
+    is_implied: bool
+
+
 class SubjectView(BaseModel):
     """A person or an account, as known from events. `key` is Tenure's own id: random, and stable over merges."""
 
@@ -39,6 +51,7 @@ class SubjectView(BaseModel):
     identities: list[IdentityView]
     account: str | None
     profile: dict[str, Any]
+    origins: dict[str, FieldOriginView]
     clock: str | None
     held: HeldView
     created_at: datetime

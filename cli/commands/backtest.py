@@ -82,7 +82,7 @@ def command(
     else:
         show_tally(console, _counted(job, workers, out))
     seconds = time.perf_counter() - began
-    console.print(f"{len(trial.streams):,} groups, {len(trial.skipped):,} records skipped, {seconds:.1f} s")
+    console.print(f"{len(trial.streams):,} groups, {len(trial.skipped):,} records and traits skipped, {seconds:.1f} s")
 
 
 def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:

@@ -13,15 +13,21 @@ from typing import Any
 from journeys.calendar.durations import Duration, parse_duration
 from journeys.language import definition as d
 from journeys.language.actions import PRIORITIES, Action, Priority
-from journeys.language.conditions import Condition, Lookup
+from journeys.language.conditions import SUBJECTS, Condition, Lookup
+from journeys.language.values import is_unknown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delay:
-    """A delay: fixed, or a CEL expression evaluated when its timer is armed."""
+    """A delay: fixed, or a CEL expression evaluated when its timer is armed, and again when a field that it reads changes."""
 
     fixed: Duration | None
     expression: Condition | None
+
+    @property
+    def follows_fields(self) -> bool:
+        """Whether it reads a field of the profile or the account."""
+        return self.expression is not None and any(field.startswith(SUBJECTS) for field, _ in self.expression.reads)
 
     def after(self, at: datetime, lookup: Lookup) -> tuple[datetime | None, str]:
         """The due instant; or None with the reason why there is none."""
@@ -87,6 +93,11 @@ class Timer:
     past: str = "skip"
     every: Duration | None = None
     tolerance: timedelta = timedelta()
+
+    @property
+    def follows_fields(self) -> bool:
+        """Whether its delay reads a field."""
+        return self.delay is not None and self.delay.follows_fields
 
     @property
     def offset(self) -> timedelta:
@@ -194,15 +205,15 @@ class Chart:
         return min((self.spec.priority, *(priority for _, priority, _ in self.routes)), key=PRIORITIES.index)
 
     @property
-    def has_anchors(self) -> bool:
-        """Whether it has timers at dates, which a changed field can move."""
-        return any(timer.date is not None for timer in self.timers.values())
+    def follows_fields(self) -> bool:
+        """Whether a changed field can move one of its timers: it has a date, or a delay that reads fields."""
+        return any(timer.date is not None or timer.follows_fields for timer in self.timers.values())
 
     def missing(self, action: str, profile: Mapping[str, Any], account: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields that a message needs and that are unknown (H8), as dotted names in order."""
         scopes = {"profile": profile, "account": account}
         needed = (name.split(".", 1) for name in sorted(self.needs.get(action, ())))
-        return tuple(f"{scope}.{field}" for scope, field in needed if scopes[scope].get(field) is None)
+        return tuple(f"{scope}.{field}" for scope, field in needed if is_unknown(scopes[scope].get(field)))
 
     def roles_for(self, state: str, action: str) -> tuple[str, ...]:
         """The account roles that a message of this state is for: the state's action, else the journey's."""

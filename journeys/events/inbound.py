@@ -32,7 +32,8 @@ class InboundEvent:
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
     event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
     public one, so what it says is claimed, not verified. `padded` are its identities (kind, value) as its sender wrote them,
-    where outer blanks were trimmed. `raw` is a sender's JSON, for the quarantine.
+    where outer blanks were trimmed. `implied` are fields that only its context gives: a trait replaces them, whenever it was
+    sent. `held` has the traits that could not be read; the others count. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind
@@ -45,6 +46,7 @@ class InboundEvent:
     subject_key: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     traits: Mapping[str, Any] = field(default_factory=dict)
+    implied: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] | None = None
     timestamp: datetime | None = None
     sent_at: datetime | None = None
@@ -53,6 +55,7 @@ class InboundEvent:
     claimed: bool = False
     padded: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    held: RejectedEvent | None = None
 
     @property
     def is_of_account(self) -> bool:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
 
+from journeys.calendar.sender_instants import sender_instant
+from journeys.events.call_fields import FIELD_OWNERS, with_fields
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder, placeholder_fields
 from journeys.events.reading_notes import NOTES, noted, unread_note
-from journeys.events.sender_instants import sender_instant
 from journeys.events.validation import InvalidEvent, ValidatedEvent
+from journeys.fields.table import NO_FIELDS, FieldTable
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
 MAX_ID: Final = 255
@@ -46,24 +48,23 @@ def read_call(
     own_id: Callable[[Mapping[str, Any], bool], str],
     notes: Sequence[str] = (),
     placeholders: frozenset[str] = PLACEHOLDER_IDS,
+    fields: FieldTable = NO_FIELDS,
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
     `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` on the batch's
-    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody.
+    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody; `fields` reads traits.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
-    faults: list[FieldFault] = []
-    unread = list(notes)
+    faults, unread = list[FieldFault](), list(notes)
     call_kind = kind or raw.get("type")
     if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         call_kind = "track"
     message_id = read_identity(raw, "messageId", faults, placeholders)
     name = _name(raw, call_kind, faults)
-    user_id = read_identity(raw, "userId", faults, placeholders)
-    anonymous_id = read_identity(raw, "anonymousId", faults, placeholders)
+    user_id, anonymous_id = (read_identity(raw, key, faults, placeholders) for key in ("userId", "anonymousId"))
     account_id = _account(raw, call_kind, faults, placeholders)
     previous_id = read_identity(raw, "previousId", faults, placeholders) if call_kind == "alias" else None
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
@@ -79,7 +80,7 @@ def read_call(
     planned = plan(call_kind, name, data)
     if isinstance(planned, InvalidEvent):
         return RejectedEvent(message_id, name, planned.sentences, _with_kind(raw, kind), signal=planned.signal)
-    return InboundEvent(
+    event = InboundEvent(
         kind=cast("CallKind", call_kind),
         message_id=message_id,
         name=planned.signal,
@@ -96,6 +97,7 @@ def read_call(
         padded=_padded(raw, call_kind),
         raw=_with_kind(raw, kind),
     )
+    return with_fields(event, fields) if call_kind in FIELD_OWNERS else event
 
 
 def _named_nobody(raw: Mapping[str, Any], placeholders: frozenset[str], unread: list[str]) -> list[FieldFault]:

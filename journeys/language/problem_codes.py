@@ -226,6 +226,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T704": Code(
         "Reserved signal under another source", "Events of your tools are refused.", "Give it the source named here."
     ),
+    "T705": Code("Trait for two fields", "Its value would be read as both.", "Leave it to one of them."),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(
         "Rule for an unknown journey, topic or template",

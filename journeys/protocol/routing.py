@@ -67,10 +67,10 @@ class RunSubscription:
 def envelopes_for(chart: Chart, subscription: RunSubscription, rows: Iterable[LaneRow]) -> list[Envelope]:
     """The rows that a run is signalled, in order.
 
-    Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
+    Changed fields alone decide nothing unless a timer moves with them: they come with the next signal or timer.
     """
     envelopes = (envelope_for(chart, subscription, row) for row in rows)
-    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
+    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.follows_fields)]
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:

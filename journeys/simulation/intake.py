@@ -36,6 +36,7 @@ from journeys.simulation.subjects import (
     SimulatedRun,
     SimulatedSubject,
     change_fields,
+    recorded_origin,
 )
 from journeys.simulation.timeline import NotEntered, Scenario, Timeline
 
@@ -102,7 +103,7 @@ class EventIntake:
         account = subject if subject.kind == "account" else event.account or subject.account
         if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
             return
-        changed, of_account = change_fields(event, account)
+        changed, of_account = change_fields(event, account, recorded_origin(at))
         self._offer(event, subject, account, changed, at)
         if account is not None and account is not subject:
             self._offer(event, account, account, of_account, at)

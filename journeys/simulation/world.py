@@ -101,7 +101,7 @@ class World:
             occurrence = occurrence_for(run, row, subject.facts) if run.is_open else None
             if occurrence is None:
                 continue
-            # Fields alone decide nothing but dates: a run without anchors receives them with its next occurrence.
+            # Fields alone move only timers that follow them: other runs receive them with their next occurrence.
             if not isinstance(occurrence, FieldsChanged) or run.chart.key in self.scenario.anchored:
                 self.steps.step(run, occurrence, self.now)
 
@@ -123,9 +123,8 @@ class World:
             self._operate(event, at)
         else:
             subject, changed = self._subject_of(event, at)
-            account = self._account_of(event, subject)
-            accepted = AcceptedEvent(subject, account, kind, event.name, event.data, changed, event.historical)
-            self.intake.accept((accepted,), at)
+            account, more = self._account_of(event, subject), (event.historical, event.implied)
+            self.intake.accept((AcceptedEvent(subject, account, kind, event.name, event.data, changed, *more),), at)
         self._deliver_all()
         self.until(self.now)
 

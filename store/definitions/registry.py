@@ -13,7 +13,8 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.decision.entry import unusable_case
-from journeys.events.profile_bounds import FieldOwner, ProfileBounds
+from journeys.events.profile_bounds import ProfileBounds
+from journeys.fields.table import FieldOwner
 from journeys.gate.tickets import UrgentTicket
 from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster

@@ -112,6 +112,7 @@ async def _accept(
         stored, others = await log.store_batch(connection, timed, source=source, received_at=received_at)
         refused += [refused_event(event, "messageId", OTHER_CONTENT, catalogue.consent.rules) for event in others]
         if stored:
+            await quarantine.hold_traits(connection, stored, source=source, received_at=received_at)
             await _take_effect(connection, catalogue, stored, known, locked)
     quarantined = await quarantine.hold_rejected(
         connection, [*rejected, *(event.rejected for event in refused)], source=source, received_at=received_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from journeys.consent.rejected_events import opt_out_of
 from journeys.consent.rules import ConsentRules
 from journeys.events.held_events import named_in
-from journeys.events.inbound import InboundEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, RejectedEvent, StoredEvent
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.events.message_ids import content_digest
 from store.expressions import unnest, when_given
@@ -129,6 +130,14 @@ async def hold_rejected(
         names_in=[as_json(named_in(event.raw)) for event in once.values()],
     )
     return len(kept)
+
+
+async def hold_traits(
+    connection: Connection, stored: Iterable[StoredEvent], *, source: str, received_at: datetime
+) -> None:
+    """Store those traits of accepted events that could not be read, with their faults."""
+    held = [replace(item.event.held, key_id=item.event.key_id) for item in stored if item.event.held is not None]
+    await hold_rejected(connection, held, source=source, received_at=received_at)
 
 
 async def list_quarantined(

@@ -1,6 +1,7 @@
 """Fields that are declared after their traits have arrived, filled from kept events.
 
-The newest kept value counts, of a user before that of their merged visitors. A field that has a value keeps it.
+The newest kept value counts, of a user before that of their merged visitors. A field that has a value keeps it, and one
+that was forgotten since stays so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.events.profile_bounds import FieldOwner
+from journeys.fields.table import FieldOwner, FieldTable
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import unnest
 from store.process_clock import current_instant
@@ -42,17 +43,22 @@ _VALUES: Final = {
         WITH page AS (
           SELECT key FROM subjects WHERE key > :after AND kind = '{kind}' AND merged_into IS NULL ORDER BY key LIMIT :most
         ), names AS (
-          SELECT p.key, p.key AS name, 0 AS rank FROM page p JOIN subjects s ON s.key = p.key WHERE NOT s.profile ? :name
+          SELECT p.key, p.key AS name, 0 AS rank FROM page p JOIN subjects s ON s.key = p.key WHERE NOT (s.profile ? :name OR s.origins ? :name)
           UNION ALL SELECT p.key, v.key, 1 FROM page p JOIN subjects s ON s.key = p.key
-            JOIN subjects v ON v.merged_into = p.key WHERE NOT s.profile ? :name
+            JOIN subjects v ON v.merged_into = p.key WHERE NOT (s.profile ? :name OR s.origins ? :name)
         )
-        SELECT DISTINCT ON (p.key) p.key, e.id, e.data -> CAST(:name AS text) AS value
+        SELECT DISTINCT ON (p.key) p.key, e.id, e.value
         FROM page p LEFT JOIN names n ON n.key = p.key
         LEFT JOIN LATERAL (
-          SELECT id, data FROM events WHERE {column} = n.name AND kind = '{call}' AND data ? :name
+          SELECT id, coalesce(occurred_at, at) AS said, given.value FROM events, LATERAL (
+            SELECT coalesce(data -> trait, data #> string_to_array(trait, '.')) AS value
+            FROM unnest(CAST(:traits AS text[])) WITH ORDINALITY AS t (trait, place)
+            WHERE coalesce(data -> trait, data #> string_to_array(trait, '.')) IS NOT NULL
+            ORDER BY place LIMIT 1) AS given
+          WHERE {column} = n.name AND kind = '{call}'
             AND (cardinality(CAST(:writers AS text[])) = 0 OR split_part(source, ':', 2) = ANY(CAST(:writers AS text[])))
-          ORDER BY id DESC LIMIT 1) AS e ON true
-        ORDER BY p.key, e.id IS NULL, n.rank, e.id DESC
+          ORDER BY said DESC, id DESC LIMIT 1) AS e ON true
+        ORDER BY p.key, e.id IS NULL, n.rank, e.said DESC, e.id DESC
         """  # noqa: S608 -- names of ours
     )
     for owner, kind, column, call in (
@@ -71,11 +77,16 @@ class FilledValue(NamedTuple):
 
 
 class DeclaredField(NamedTuple):
-    """A field of a tracking plan; `writers` are the sources that may write it, of none all."""
+    """A field of a tracking plan; `writers` are the sources that may write it, of none all.
+
+    `traits` are the names by which senders give it, its own first; `table` reads its values.
+    """
 
     owner: FieldOwner
     name: str
     writers: tuple[str, ...]
+    traits: tuple[str, ...]
+    table: FieldTable
 
 
 async def declare_fields(connection: Connection, fields: Iterable[DeclaredField]) -> None:
@@ -98,14 +109,23 @@ async def next_values(connection: Connection, field: DeclaredField) -> list[Fill
     if row is None:
         return None
     rows = await fetch_all(
-        connection, _VALUES[field.owner], after=row["after"], name=field.name, writers=list(field.writers), most=PAGE
+        connection,
+        _VALUES[field.owner],
+        after=row["after"],
+        name=field.name,
+        traits=list(field.traits),
+        writers=list(field.writers),
+        most=PAGE,
     )
     if not rows:
         await execute(connection, _FILLED, owner=field.owner, name=field.name)
         return None
     await execute(connection, _MOVE, owner=field.owner, name=field.name, last=rows[-1]["key"])
-    return [FilledValue(item["key"], item["id"], value) for item in rows if (value := _value(item)) is not None]
+    return [FilledValue(item["key"], item["id"], value) for item in rows if (value := _value(field, item)) is not None]
 
 
-def _value(row: Mapping[str, Any]) -> Any:
-    return loaded(row["value"]) if row["value"] is not None else None
+def _value(field: DeclaredField, row: Mapping[str, Any]) -> Any:
+    """The value as the field's type reads it; None without one, or if it cannot be read."""
+    if row["value"] is None:
+        return None
+    return field.table.read(field.owner, {field.name: loaded(row["value"])}).values.get(field.name)

@@ -14,8 +14,10 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from journeys.events.held_events import HeldEvents
+from journeys.fields.origins import FieldOrigins
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import any_of, array_of
+from store.people.stored_origins import StoredOrigins
 from store.rows import RowDict, loaded
 from store.schema import identities, quarantine, subjects
 
@@ -35,6 +37,7 @@ _FIND = sql(
         subjects.c.kind,
         subjects.c.clock,
         subjects.c.profile,
+        subjects.c.origins,
         subjects.c.account_key,
         subjects.c.created_at,
         subjects.c.updated_at,
@@ -94,6 +97,7 @@ class SubjectKeys:
     kind: str
     clock: str | None
     profile: Mapping[str, Any]
+    origins: FieldOrigins
     account_key: str | None
     created_at: datetime
     updated_at: datetime
@@ -105,7 +109,10 @@ async def find_subject(connection: Connection, kind: SubjectKind, value: str) ->
         return None
     kinds = ["user_id", "anonymous_id"] if kind == "user" else ["account_id"]
     row = await fetch_one(connection, _FIND, kinds=kinds, kind=kind, value=value)
-    return SubjectKeys(**{**row, "profile": loaded(row["profile"])}) if row else None
+    if row is None:
+        return None
+    origins = StoredOrigins(row["origins"]).by_field
+    return SubjectKeys(**{**row, "profile": loaded(row["profile"]), "origins": origins})
 
 
 async def subject_keys(connection: Connection, key: str) -> list[str]:

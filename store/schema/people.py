@@ -22,6 +22,13 @@ subjects = Table(
     Column(
         "profile", JSONB, nullable=False, server_default="{}", comment="Traits, as identify and group calls gave them."
     ),
+    Column(
+        "origins",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="By field, when its newest statement was made and accepted (microseconds since 1970), by which source.",
+    ),
     Column("account_key", Text, comment="Of a person, the account they were put into last."),
     Column(
         "members_seq",

@@ -12,7 +12,8 @@ from typing import Final
 import structlog
 
 from journeys.events.inbound import CallKind, InboundEvent
-from journeys.events.tracking_plan import TrackingPlan
+from journeys.events.tracking_plan import PlannedField, TrackingPlan
+from journeys.fields.table import FieldOwner
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept_within
@@ -29,9 +30,13 @@ SOURCE: Final = "filled"
 def fields_of(plan: TrackingPlan) -> tuple[DeclaredField, ...]:
     """The fields of people and accounts that a plan declares."""
     return (
-        *(DeclaredField("profile", name, field.writers) for name, field in plan.profile.items()),
-        *(DeclaredField("account", name, field.writers) for name, field in plan.account.items()),
+        *(_declared(plan, "profile", name, field) for name, field in plan.profile.items()),
+        *(_declared(plan, "account", name, field) for name, field in plan.account.items()),
     )
+
+
+def _declared(plan: TrackingPlan, owner: FieldOwner, name: str, field: PlannedField) -> DeclaredField:
+    return DeclaredField(owner, name, field.writers, (name, *field.from_), plan.traits)
 
 
 async def fill_declared_fields(
