@@ -10,6 +10,7 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 4 | turns of owners | `Lock.ROUTING` with the hash of a team, alone; all teams of a step or of a batch's replies at once, in the order of the hashes | `lock_turns` (`store/tasks/assignment.py`) |
 | 5 | kill switches | `Lock.STOPS`, shared by the gate; alone by who engages one, and nothing after it | `gate_read`, `store/messages/kill_switches.py` |
 | 6 | addresses | one advisory lock for each hash, all of a transaction at once, in the order of the hashes | `gate_read`, `lock_addresses`, `lock_mailboxes` (`store/consent/suppressions.py`) |
+| 7 | declared fields | their rows, in the last statement of a batch or of a filled slice | `store/people/dropped_fields.py`, `store/people/field_filling.py` |
 
 The gate holds the lock of a mailbox (`journeys/consent/mailboxes.py`) alone, since sends to it count for everybody who has it, and
 shares those of other addresses. A suppression, and what people say themselves of consent, hold them alone. A step therefore
@@ -49,6 +50,7 @@ class Lock(IntEnum):
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
     CLOCK = 7_239_016  # with the hash of a clock's id as second number
     KEYS = 7_239_017
+    FILLING = 7_239_018
 
 
 _lock = bindparam("lock", type_=BigInteger)

@@ -23,12 +23,13 @@ from store.consent.requests import SOURCE_CONSENT
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import log, quarantine, reactions
-from store.events.apply import apply_events, split_oversized
+from store.events.apply import apply_events, dropped_fields, split_oversized
 from store.events.instants import in_order_of_instants
 from store.events.locking import lock_batch
 from store.events.message_ids import OTHER_CONTENT
 from store.events.quarantine import RefusedEvent, refused_event
 from store.events.resolve import resolve_events, split_across_clocks
+from store.people.dropped_fields import record_dropped
 from store.people.identities import KnownIdentities, identify
 from store.people.subjects import Subject
 from store.process_clock import current_instant
@@ -107,7 +108,8 @@ async def _accept(
         known |= await identify(connection, opt_outs_across, clock)
         resolved += resolve_events(opt_outs_across, known)
     stored, refused = list[StoredEvent](), list[RefusedEvent]()
-    locked = await lock_batch(connection, catalogue, resolved) if resolved else {}
+    leaving = {subject.key for subject in known.values() if subject.is_leaving}
+    locked = await lock_batch(connection, catalogue, resolved, leaving) if resolved else {}
     received_at = current_instant()  # after the wait for the locks: who enters a lane later has no earlier instant
     if resolved:
         ordered = await in_order_of_instants(connection, resolved, locked, received_at, outside=outside)
@@ -124,6 +126,8 @@ async def _accept(
         received_at=received_at,
     )
     await _accept_opt_outs(connection, catalogue, refused, source, clock, outside=outside)
+    if outside:  # what is accepted within another transaction has only declared fields
+        await record_dropped(connection, dropped_fields(catalogue, stored), received_at)
     extra = {event.message_id for event in (*opt_outs, *opt_outs_across)}
     accepted = sum(item.event.message_id not in extra for item in stored)
     duplicates = len(received) - accepted - quarantined
