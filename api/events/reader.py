@@ -127,7 +127,8 @@ class Reader:
         self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope
     ) -> ReceivedEvent | RefusedCall:
         placeholders = self._check.placeholders
-        for name in placeholder_fields(raw, placeholders):
+        nobody = placeholder_fields(raw, placeholders)
+        for name in nobody:
             self._metrics.placeholder_id(name)
         event = read_call(
             raw,
@@ -138,6 +139,7 @@ class Reader:
             own_id=_own_id,
             notes=envelope.notes,
             placeholders=placeholders,
+            nobody=nobody,
         )
         if isinstance(event, list):
             return RefusedCall(event)
