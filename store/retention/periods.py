@@ -31,3 +31,4 @@ class RetentionPeriods:
     visitors: timedelta | None = None
     message_ids: timedelta | None = None
     dead_letters: timedelta | None = None
+    tickets: timedelta | None = None
