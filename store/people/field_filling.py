@@ -35,23 +35,28 @@ _DECLARE = sql(
     INSERT INTO declared_fields (owner, name, filled_at, began_at, dropped_at)
     SELECT given.owner, given.name, CAST(:instant AS timestamptz), CAST(:instant AS timestamptz),
       CASE WHEN CAST(:instant AS timestamptz) IS NULL THEN clock_timestamp() END
-    FROM unnest(CAST(:owners AS text[]), CAST(:names AS text[])) AS given(owner, name) ON CONFLICT DO NOTHING
+    FROM unnest(CAST(:owners AS text[]), CAST(:names AS text[])) AS given(owner, name)
+    ORDER BY given.owner, given.name ON CONFLICT DO NOTHING
     """
 )
-_of_plan = """
-    FROM unnest(CAST(:owners AS text[]), CAST(:names AS text[])) AS given(owner, name)
-    WHERE f.owner = given.owner AND f.name = given.name
-    """
+_given = "unnest(CAST(:owners AS text[]), CAST(:names AS text[])) AS given(owner, name)"
+# Rows are locked in the order of their names, as `record_dropped` does.
 _BEGIN = sql(
     f"""
-    UPDATE declared_fields f SET began_at = clock_timestamp(), after = '', filled_at = NULL {_of_plan}
-      AND (f.dropped_at IS NULL OR f.dropped_at < statement_timestamp() - CAST(:quiet AS interval))
-      AND (f.began_at IS NULL OR (f.filled_at IS NOT NULL AND f.dropped_at + CAST(:quiet AS interval) >= f.began_at))
+    WITH missing AS (
+      SELECT f.owner, f.name FROM declared_fields f JOIN {_given} USING (owner, name)
+      WHERE (f.dropped_at IS NULL OR f.dropped_at < statement_timestamp() - CAST(:quiet AS interval))
+        AND (f.began_at IS NULL OR (f.filled_at IS NOT NULL AND f.dropped_at + CAST(:quiet AS interval) >= f.began_at))
+      ORDER BY f.owner, f.name
+      FOR NO KEY UPDATE OF f
+    )
+    UPDATE declared_fields f SET began_at = clock_timestamp(), after = '', filled_at = NULL
+    FROM missing WHERE f.owner = missing.owner AND f.name = missing.name
     """  # noqa: S608 -- names of ours
 )
 _UNFILLED = sql(
     f"""
-    SELECT f.owner, f.name FROM declared_fields f, LATERAL (SELECT 1 {_of_plan}) AS declared
+    SELECT f.owner, f.name FROM declared_fields f JOIN {_given} USING (owner, name)
     WHERE f.filled_at IS NULL AND f.began_at IS NOT NULL
     """  # noqa: S608 -- names of ours
 )

@@ -1,4 +1,4 @@
-"""Retention of visitors of whom nothing is left: marked, and then deleted with their lanes.
+"""Retention of visitors of whom nothing is left: marked, then deleted with their lanes.
 
 Nothing has ever been in such a lane (`seq` is 0), so no run, message or task refers to it; no event of theirs is left;
 and they have said nothing about consent.

@@ -211,10 +211,10 @@ def test_A4_what_waits_keeps_its_order_before_what_a_later_pause_holds(monkeypat
 def test_C10_a_task_that_waits_over_a_pause_is_due_later_by_its_length_after_a_shift(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = many(monkeypatch, most=5).resume(3).pause(4).resume(10, "shift")
+    run = many(monkeypatch, most=5).resume(3).pause(3.5).resume(10, "shift")
     sent_all(run)
     (task,) = (effect for effect in run.effects if isinstance(effect, OpenedTask))
-    assert task.due_at == run.state.timers["t:call"] == day(10)
+    assert task.due_at == run.state.timers["t:call"] == day(10.5)
 
 
 def test_a_state_that_is_left_in_a_pause_drops_what_waited_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
