@@ -1,5 +1,5 @@
-# Every target is one plain command, shown by `make help`. `make setup` is what they all need first: it asks for
-# nothing but Python 3.11 or newer, and costs nothing when the lock file has not changed.
+# Each target runs one command, which `make help` shows. All need `make setup`, which needs Python 3.11 or newer and does
+# nothing while the lock file is unchanged.
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,9 +30,9 @@ demo: setup ## 69,659 real orders through journeys, end to end, with a kill — 
 up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 	@$(RUN) -m cli up $(ARGS)
 
-# Storms kill by the clock: nothing runs beside them. Of some tests (ARGS="tests/core/gate") either half may be empty.
+# Tests that kill processes at set times run alone, after the others. With ARGS="tests/core/gate" one of the two runs may be empty.
 test: setup ## Run the tests, without the long ones, on real servers — python -m pytest
-	@$(RUN) -m worker.stack.temporal.binary >/dev/null # built now, where its progress is seen
+	@$(RUN) -m worker.stack.temporal.binary >/dev/null # here its progress is visible
 	@few=$(if $(strip $(ARGS)),yes,no); none=0; \
 	run() { \
 		$(RUN) -m pytest -q "$$@" $(ARGS) && return 0 || code=$$?; \
@@ -71,7 +71,7 @@ audit: setup ## Compare uv.lock with the stored advisories, offline — python .
 image: ## Build the container image — docker build -t tenure .
 	@docker build -t tenure .
 
-# An own uv is used where there is one; otherwise one is installed inside .venv. `--inexact` keeps it there.
+# Uses the installed uv, or installs one into .venv; `--inexact` keeps it there.
 $(STAMP): uv.lock pyproject.toml
 	@set -e; \
 	if command -v uv >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from activities.channels.email.relay_settings import SmtpRelay
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -149,11 +149,16 @@ def as_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def fault_sentence(prefix: str, error: Mapping[str, Any]) -> str:
-    """One error of pydantic as a sentence that names the variable. It has no secret: a URL may hold a password."""
+def fault_sentences(prefix: str, error: ValidationError) -> str:
+    """The faults of settings as lines that name their variables."""
+    return "\n".join(_sentence(prefix, details) for details in error.errors())
+
+
+def _sentence(prefix: str, error: Mapping[str, Any]) -> str:
+    """One fault as a sentence. It has no secret: a URL may hold a password."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
+    got = "" if name.endswith(("_url", "_key", "_keys", "_secret", "_token")) else f" (got {error['input']!r})"
     return f"{prefix}{name.upper()}: {message}{got}"

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
     operations_address: str | None = Field(
         None,
-        description="host:port on which the API serves `/livez`, `/readyz` in depth, `/metrics` and `/openapi.json` without a key, for your monitoring alone.",
+        description="host:port on which the API serves `/livez`, `/readyz` with every check, `/metrics` and `/openapi.json` without a key, for your monitoring alone.",
     )
     api_proxies: str = Field(
         "",
@@ -246,4 +246,4 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(values.fault_sentence(PREFIX, details) for details in error.errors())) from error
+        raise SettingsError(values.fault_sentences(PREFIX, error)) from error

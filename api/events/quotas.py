@@ -64,12 +64,14 @@ class QuotaKeeper:
         self._leasing = WeakValueDictionary[str, asyncio.Lock]()
         self._networks: dict[str, tuple[str, str | None]] = {}
 
-    def refuse_used_up(self, key: ApiKey, network: str) -> None:
-        """Refuse a request whose quota this process knows to be used up: nothing is asked, and nothing waits."""
-        for quota, of in self._of_request(key, network):
-            charge = _lease_of(quota, of, 1).charge
-            if self._leased.get(charge.name, 0.0) < 1:
-                self._check_known(charge)
+    def refuse_used_up(self, key: ApiKey, network: str, size: int) -> None:
+        """Refuse a request with `size` bytes if this process knows a quota to be used up: nothing is asked or waits."""
+        wanted = [(1, self._of_request(key, network)), (max(size, 1), self._of_body(key, network))]
+        for number, quotas in wanted:
+            for quota, of in quotas:
+                charge = _lease_of(quota, of, number).charge
+                if self._leased.get(charge.name, 0.0) < number:
+                    self._check_known(charge)
 
     async def charge_request(self, key: ApiKey, network: str) -> None:
         """One request, once its body has arrived."""
@@ -100,18 +102,20 @@ class QuotaKeeper:
 
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed: of its minute and of its day."""
+        await self._take(self._of_body(key, network), size)
+
+    def _of_body(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:
         quotas = self._quotas
         match key.kind:
             case CallerKind.PUBLIC:
                 of_network = self._of_network(quotas.network_bytes, network)
-                of_key = (quotas.public_bytes, key.id), (quotas.public_day_bytes, key.id)
-                await self._take((*of_network, *of_key), size)
+                return (*of_network, (quotas.public_bytes, key.id), (quotas.public_day_bytes, key.id))
             case CallerKind.SECRET:
-                await self._take(((quotas.secret_bytes, key.id), (quotas.secret_day_bytes, key.id)), size)
+                return ((quotas.secret_bytes, key.id), (quotas.secret_day_bytes, key.id))
             case CallerKind.OPERATOR:
-                await self._take(((quotas.operator_day_bytes, key.id),), size)
+                return ((quotas.operator_day_bytes, key.id),)
             case _:
-                pass
+                return ()
 
     async def charge_provider(self, provider: str, size: int) -> None:
         """The body of a provider's call, once it is verified: strangers never use up a provider's quota."""

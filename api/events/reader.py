@@ -127,7 +127,8 @@ class Reader:
         self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope
     ) -> ReceivedEvent | RefusedCall:
         placeholders = self._check.placeholders
-        for name in placeholder_fields(raw, placeholders):
+        nobody = placeholder_fields(raw, placeholders)
+        for name in nobody:
             self._metrics.placeholder_id(name)
         event = read_call(
             raw,
@@ -139,6 +140,7 @@ class Reader:
             notes=envelope.notes,
             placeholders=placeholders,
             fields=self._check.traits,
+            nobody=nobody,
         )
         if isinstance(event, list):
             return RefusedCall(event)

@@ -21,6 +21,7 @@ from api.events.network_lines import NetworkLines
 from api.events.permissions import UNPROVEN_VISITOR, EventPermissions
 from api.events.quotas import QuotaKeeper
 from api.events.reader import ParsedBatch, RefusedCall
+from api.http.body import declared_size
 from api.http.networks import network_of, site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
@@ -53,10 +54,14 @@ class EventScreening:
         self._lines = NetworkLines(intake.limits.network_in_flight)
 
     async def refuse_early(self, request: Request, key: ApiKey) -> None:
-        """Refuse a request before its body is read, if no event is taken now or a quota is known to be used up."""
+        """Refuse a request before its body is read, if no event is taken now or a quota is known to be used up.
+
+        Only for routes that read their body themselves: FastAPI has read that of a signal before its handler is called, and
+        `entered` refuses it.
+        """
         self._intake.admission.refuse_in_backlog()
         async with self._delaying_refusals(contextlib.AsyncExitStack()):
-            self._quotas.refuse_used_up(key, network_of(request))
+            self._quotas.refuse_used_up(key, network_of(request), declared_size(request))
 
     @asynccontextmanager
     async def entered(self, request: Request, key: ApiKey, size: int, clock: str | None) -> AsyncIterator[str | None]:
@@ -67,7 +72,7 @@ class EventScreening:
         network, is_public = network_of(request), key.kind is CallerKind.PUBLIC
         async with contextlib.AsyncExitStack() as stack:
             async with self._delaying_refusals(stack):
-                self._quotas.refuse_used_up(key, network)
+                self._quotas.refuse_used_up(key, network, size)
                 # Bodies that wait in a line are in memory: the quota of bytes limits them.
                 await self._quotas.charge_bytes(key, network, size)
                 if is_public:

@@ -56,8 +56,7 @@ async def read_bytes(request: Request, limit: int) -> bytes:
 
     Raises ProblemError if it is larger than `limit` bytes, late, incomplete or not decodable.
     """
-    declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
+    if declared_size(request) > limit:
         raise too_large(limit)
     body = await _arrived(request, limit)
     match request.headers.get("content-encoding", "identity").lower():
@@ -69,6 +68,12 @@ async def read_bytes(request: Request, limit: int) -> bytes:
             raise ProblemError(
                 "unsupported-media-type", f"Content-Encoding {other[:40]} is not supported; send gzip or no encoding."
             )
+
+
+def declared_size(request: Request) -> int:
+    """The bytes that a request says its body has, before decompression; 0 if it does not say."""
+    declared = request.headers.get("content-length", "0")
+    return int(declared[:19]) if declared.isascii() and declared.isdigit() else 0
 
 
 async def _arrived(request: Request, limit: int) -> bytes:

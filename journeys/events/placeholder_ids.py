@@ -5,7 +5,7 @@ An id that many strangers share would join them for good. Ids are compared witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 PLACEHOLDER_IDS: Final = frozenset(
@@ -16,7 +16,9 @@ PLACEHOLDER_IDS: Final = frozenset(
     }
 )  # fmt: skip
 """Placeholders in every plan; `placeholder_ids` of a tracking plan adds others."""
-ID_FIELDS: Final = ("userId", "anonymousId", "groupId", "previousId")
+_OF_CONTEXT: Final = "context."
+ID_FIELDS: Final = ("userId", "anonymousId", "groupId", "previousId", f"{_OF_CONTEXT}groupId")
+"""Fields of a call with an id of a person or an account."""
 
 
 def with_placeholders(more: Iterable[str]) -> frozenset[str]:
@@ -29,12 +31,19 @@ def is_placeholder(value: object, placeholders: frozenset[str] = PLACEHOLDER_IDS
     return isinstance(value, str | int) and not isinstance(value, bool) and _plain(str(value)) in placeholders
 
 
-def placeholder_fields(raw: Mapping[str, Any], placeholders: frozenset[str]) -> Iterator[str]:
-    """The fields of a call whose id is a placeholder. An absent or empty id is none: its sender says that there is none."""
+def placeholder_fields(raw: object, placeholders: frozenset[str]) -> dict[str, Any]:
+    """The ids of a call that are placeholders, by field. An absent or empty id is none: its sender says that there is none."""
+    if not isinstance(raw, Mapping):
+        return {}
+    context = raw.get("context")
+    found = {}
     for field in ID_FIELDS:
-        value = raw.get(field)
+        name = field.removeprefix(_OF_CONTEXT)
+        part = raw if name == field else context
+        value = part.get(name) if isinstance(part, Mapping) else None
         if value is not None and value != "" and is_placeholder(value, placeholders):
-            yield field
+            found[field] = value
+    return found
 
 
 def _plain(value: str) -> str:

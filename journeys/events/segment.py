@@ -5,7 +5,7 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
@@ -13,7 +13,7 @@ from typing import Any, Final, cast, get_args
 from journeys.calendar.sender_instants import sender_instant
 from journeys.events.call_fields import FIELD_OWNERS, with_fields
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder, placeholder_fields
+from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder
 from journeys.events.reading_notes import NOTES, noted, unread_note
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 from journeys.fields.table import NO_FIELDS, FieldTable
@@ -48,12 +48,14 @@ def read_call(
     own_id: Callable[[Mapping[str, Any], bool], str],
     notes: Sequence[str] = (),
     placeholders: frozenset[str] = PLACEHOLDER_IDS,
+    nobody: Mapping[str, Any],
     fields: FieldTable = NO_FIELDS,
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
     `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` on the batch's
-    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody; `fields` reads traits.
+    envelope are kept in the event's context with its own. `placeholders` name nobody, `nobody` are this call's; `fields`
+    reads traits.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
@@ -71,9 +73,8 @@ def read_call(
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
     context, timestamp = _context(raw, unread), timestamp_in(raw, unread)
     sent = _instant(raw, "sentAt", unread) or sent_at
-    nobody = _named_nobody(raw, placeholders, unread)
-    missing = list(_missing(call_kind, user_id, anonymous_id, account_id, previous_id))
-    faults += [*missing, *nobody] if missing else []
+    unread += [unread_note(field, value, NAMES_NOBODY) for field, value in nobody.items()]
+    faults += _missing(call_kind, (user_id, anonymous_id, account_id, previous_id), nobody)
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
@@ -100,23 +101,17 @@ def read_call(
     return with_fields(event, fields) if call_kind in FIELD_OWNERS else event
 
 
-def _named_nobody(raw: Mapping[str, Any], placeholders: frozenset[str], unread: list[str]) -> list[FieldFault]:
-    """A fault for each placeholder, which is noted too: it counts as a fault if the call has no other id."""
-    nobody = [FieldFault(field, NAMES_NOBODY) for field in placeholder_fields(raw, placeholders)]
-    unread += [unread_note(fault.field, raw[fault.field], fault.message) for fault in nobody]
-    return nobody
-
-
-def _missing(
-    kind: str, user_id: str | None, anonymous_id: str | None, account_id: str | None, previous_id: str | None
-) -> Iterator[FieldFault]:
-    """Faults of a call that lacks the ids without which it is about nobody."""
+def _missing(kind: str, named: tuple[str | None, ...], nobody: Iterable[str]) -> list[FieldFault]:
+    """Faults of a call that lacks the ids without which it is about nobody: then its placeholders are faults too."""
+    user_id, anonymous_id, account_id, previous_id = named
+    missing = list[FieldFault]()
     if user_id is None and anonymous_id is None:
-        yield FieldFault("userId", "userId or anonymousId is needed")
+        missing.append(FieldFault("userId", "userId or anonymousId is needed"))
     if kind == "group" and account_id is None:
-        yield FieldFault("groupId", "is needed in a group call")
+        missing.append(FieldFault("groupId", "is needed in a group call"))
     if kind == "alias" and (previous_id is None or user_id is None):
-        yield FieldFault("previousId", "previousId and userId are needed in an alias call")
+        missing.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
+    return [*missing, *(FieldFault(field, NAMES_NOBODY) for field in nobody)] if missing else []
 
 
 def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:

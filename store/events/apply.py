@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,17 @@ def origin_of(item: StoredEvent) -> FieldOrigin:
 def profile_traits(event: InboundEvent) -> dict[str, Any]:
     """The traits of an event that are fields, without its statements of consent."""
     return {name: value for name, value in event.traits.items() if name not in TRAITS}
+
+
+def dropped_fields(catalogue: DefinitionRegistry, stored: Iterable[StoredEvent]) -> set[tuple[FieldOwner, str]]:
+    """The traits of these events that are no fields here, each with the owner whose field it would be."""
+    dropped = set[tuple[FieldOwner, str]]()
+    for item in stored:
+        traits = profile_traits(item.event) if item.event.traits else {}
+        if traits:
+            owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
+            dropped.update((owner, name) for name in traits.keys() - catalogue.kept_fields(owner, traits).keys())
+    return dropped
 
 
 def split_oversized(

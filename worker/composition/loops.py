@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -84,12 +84,13 @@ def background_loops(
     """Every loop, those without configuration included: they end at once. Raises SettingsError."""
     relay = OutboxRelay(database, client, deps.catalogue, settings.task_queue)
     reminders = reminder_mail(settings, providers, deps.roster)
+    periods = replace(retention_periods(), tickets=deps.policy.urgent_ticket.longest.at_most())
     loops: tuple[Loop, ...] = (
         relay.run,
         partial(fan_out_accounts, database),
         partial(keep_measured, database),
-        partial(watch_urgent_tickets, database, deps.policy.urgent_ticket),
-        Retention(database, retention_periods(), pushes_feed=bool(providers.feed_url)).run,
+        partial(watch_urgent_tickets, database),
+        Retention(database, periods, pushes_feed=bool(providers.feed_url)).run,
         partial(replay_readable_rows, database, deps.catalogue),
         _field_filling(settings, database, deps),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,

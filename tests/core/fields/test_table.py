@@ -39,7 +39,7 @@ def call(kind: str = "identify", **raw: Any) -> InboundEvent:
     """A call of somebody, read by the plan."""
     raw = {"type": kind, "messageId": "m1", "userId": "ada", "groupId": "acme", **raw}
     event = read_call(
-        raw, plan=lambda _, name, data: ValidEvent(name, data), own_id=lambda *_: "own", fields=PLAN.traits
+        raw, plan=lambda _, name, data: ValidEvent(name, data), own_id=lambda *_: "own", nobody={}, fields=PLAN.traits
     )
     assert isinstance(event, InboundEvent)
     return event

@@ -23,7 +23,6 @@ ALLOWED = {
     "store.clocks.decided._DECISIONS": "compares a live run with the simulator: the demonstration and tests call it",
     "store.clocks.decided._VERDICTS": "as _DECISIONS",
     "store.exports.audiences._PENDING": "compares one audience with a tool, so it reads this audience",
-    "store.people.field_filling._VALUES": "fills a new field once, in pages; the plan does not know the length of a page",
     "store.retention.": "deletes in slices, in the background; the plan does not know the length of a slice",
     "store.reads.content_usage._USES": "counts all messages by template, once a minute at most in a process",
     "store.reads.demonstration.": "the demonstration reads the database that it has filled",
