@@ -153,9 +153,10 @@ class QuarantineRoutes:
         event = await self._screening.without_padding(key, event)
         if isinstance(event, RejectedEvent):
             raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
-        if await self._screening.is_unproven(key, event):
+        placed = await self._screening.place(key, event)
+        if placed is None:
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
-        return event
+        return placed
 
     async def _key(self, identity: str) -> ApiKey:
         """The key that an event came with, also when it is revoked by now; hashes of all its generations count."""
