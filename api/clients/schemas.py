@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+SEGMENT_DESTINATION: Final = "Segment.io"
+"""The libraries' name of the destination that everything is sent to."""
+_PLANNED: Final = ("track", "identify", "group")
 
 
 class ClientPreflight(BaseModel):
@@ -39,8 +43,3 @@ class LibrarySettings(BaseModel):
         """The settings that send everything of a key to the API at this host, and no metrics of the library."""
         destination = {"apiKey": key, "apiHost": host, "protocol": scheme}
         return cls(integrations={SEGMENT_DESTINATION: destination}, metrics={"sampleRate": 0, "host": host})
-
-
-SEGMENT_DESTINATION = "Segment.io"
-"""The libraries' name of the destination that everything is sent to."""
-_PLANNED = ("track", "identify", "group")
