@@ -46,7 +46,8 @@ async def event(db, message: str) -> tuple[str, str, dict[str, Any], dict[str, A
 
 
 async def person(db, value: str) -> str | None:
-    return await db.fetchval("SELECT subject_key FROM identities WHERE value = $1 AND kind <> 'account_id'", value)
+    row = await db.fetchrow("SELECT subject_key FROM identities WHERE value = $1 AND kind <> 'account_id'", value)
+    return str(row["subject_key"]) if row is not None else None
 
 
 async def whole(db, *subjects: str) -> list[str]:
