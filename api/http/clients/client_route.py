@@ -1,4 +1,4 @@
-"""ClientRoute: what a route for browsers and apps does beside others: CORS, keys in bodies.
+"""ClientRoute: CORS and keys in bodies, for routes that browsers and apps call.
 
 A beacon (`navigator.sendBeacon`) has no headers of its own, and apps may put their key into the body as `writeKey` (Segment's
 HTTP API). Such a body is read before its key is known: it is counted by network, and has the limit of its route.

@@ -1,4 +1,4 @@
-"""Origins of pages that may call from a browser, and the CORS headers of answers to them.
+"""Origins of pages that may call from browsers, and headers of CORS.
 
 No cookie is read, so answers never allow credentials (Fetch standard, CORS protocol).
 """
