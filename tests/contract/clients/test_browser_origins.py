@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from api.http.limits import Limits
 from journeys.events.segment import BATCH_NAMES, CALL_NAMES
 from tests.support.api import WRITE, application
 from tests.support.api_keys import MadeForTests, make_api_key
@@ -68,6 +69,17 @@ async def test_a_page_can_read_a_refusal(limited, path, headers, status):
     assert refused.status_code == status, refused.text
     assert refused.headers["access-control-allow-origin"] == OWN
     assert "Retry-After" in refused.headers["access-control-expose-headers"]
+
+
+async def test_a_page_learns_when_to_send_again(module_database_url, key):
+    app = application(module_database_url, browser_origins=(OWN,), limits=Limits(person_events=1))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as web:
+        call = {"anonymousId": "v-often", "writeKey": key.secret}
+        first, second = [await web.post("/v1/p", json=call, headers={"Origin": OWN}) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (200, 429)
+    assert int(second.headers["retry-after"]) > 0
+    assert second.headers["access-control-allow-origin"] == OWN
+    assert "Retry-After" in second.headers["access-control-expose-headers"]
 
 
 async def test_every_origin_may_call_where_none_is_named(api, key):
