@@ -38,7 +38,14 @@ class _Call(StringConvertor):
     regex = "|".join(_CALLS)
 
 
+class _Key(StringConvertor):
+    """A key in a path: the characters of `store/access/keys.py`, and a few more."""
+
+    regex = "[A-Za-z0-9._~-]{1,128}"
+
+
 register_url_convertor("call", _Call())
+register_url_convertor("key", _Key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class ClientRoutes:
     public_url: str | None
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.ANYONE, tag=TAG, fast=True, client=self.route)
+        add = partial(routes.add, scope=Scope.ANYONE, tag=TAG, fast=True, client=self.route, refuses=("not-found",))
         add(
             "OPTIONS",
             "/v1/{call:call}",
@@ -60,17 +67,9 @@ class ClientRoutes:
             extra=_path_parameter("call", {"enum": list(_CALLS)}),
         )
         add("POST", f"/v1/{METRICS}", self.take_metrics, summary="Metrics of a library", gives=MetricsResult)
-        path = "/v1/projects/{key:id}/settings"
-        named = _path_parameter("key", {"description": "A public key."})
-        add(
-            "GET",
-            path,
-            self.settings,
-            summary="Settings of a library",
-            gives=LibrarySettings,
-            refuses=("not-found",),
-            extra=named,
-        )
+        path = "/v1/projects/{key:key}/settings"
+        named = _path_parameter("key", {"pattern": f"^{_Key.regex}$", "description": "A public key."})
+        add("GET", path, self.settings, summary="Settings of a library", gives=LibrarySettings, extra=named)
         add("OPTIONS", path, self.preflight_settings, summary="CORS preflight", gives=ClientPreflight, extra=named)
 
     async def preflight_call(self, request: Request) -> Response:

@@ -29,7 +29,7 @@ ROUTES: dict[Scope, set[str]] = {
         "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
         "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen", "OPTIONS /v1/{call:call}",
-        "POST /v1/m", "GET /v1/projects/{key:id}/settings", "OPTIONS /v1/projects/{key:id}/settings",
+        "POST /v1/m", "GET /v1/projects/{key:key}/settings", "OPTIONS /v1/projects/{key:key}/settings",
     },
     Scope.LINK: {
         "GET /c/{token}", "GET /p/{token}", "GET /u/{token}", "GET /y/{token}", "HEAD /c/{token}", "POST /p/{token}",
