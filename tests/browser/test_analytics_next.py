@@ -139,8 +139,8 @@ async def rows(db: Any, visitor: str, number: int) -> list[dict[str, Any]]:
     """The visitor's events, once there are so many."""
     for _ in range(100):
         found = await db.fetch(
-            "SELECT kind, name, data, context, source FROM events e JOIN identities i ON i.subject_key = e.subject_key"
-            " WHERE i.value = $1 ORDER BY id",
+            "SELECT e.kind, e.name, e.data, e.context, e.source FROM events e JOIN identities i ON i.subject_key = e.subject_key"
+            " WHERE i.value = $1 ORDER BY e.id",
             visitor,
         )
         if len(found) >= number:

@@ -33,15 +33,20 @@ analytics.closeAndFlush({ timeout: 20000 })
 RUDDERSTACK_NODE = """
 const Analytics = require('@rudderstack/rudder-sdk-node')
 const Client = Analytics.default || Analytics
-const analytics = new Client(process.env.KEY, { dataPlaneUrl: process.env.URL, flushAt: 3, logLevel: 'error' })
+const options = { dataPlaneUrl: process.env.URL, flushAt: 3, flushInterval: 200, logLevel: 'error' }
+const analytics = new Client(process.env.KEY, options)
 const userId = process.env.WHO
-analytics.identify({ userId, traits: { email: `${userId}@example.com`, plan: 'team' } })
-analytics.group({ userId, groupId: `${userId}-acme`, traits: { name: 'Acme', plan: 'team' } })
-analytics.track({ userId, event: 'Setup Completed', properties: { steps: 5 } })
-analytics.page({ userId, name: 'Pricing', properties: { path: '/pricing' } })
-analytics.screen({ userId, name: 'Home' })
-analytics.alias({ userId, previousId: `${userId}-visitor` })
-analytics.flush().then(() => process.exit(0), error => { console.error(error); process.exit(1) })
+const calls = [
+  ['identify', { traits: { email: `${userId}@example.com`, plan: 'team' } }],
+  ['group', { groupId: `${userId}-acme`, traits: { name: 'Acme', plan: 'team' } }],
+  ['track', { event: 'Setup Completed', properties: { steps: 5 } }],
+  ['page', { name: 'Pricing', properties: { path: '/pricing' } }],
+  ['screen', { name: 'Home' }],
+  ['alias', { previousId: `${userId}-visitor` }],
+]
+const sent = calls.map(([name, call]) => new Promise((resolve, reject) =>
+  analytics[name]({ userId, ...call }, error => error ? reject(error) : resolve())))
+Promise.all(sent).then(() => process.exit(0), error => { console.error(error); process.exit(1) })
 """
 SEGMENT_PYTHON = """
 import os
