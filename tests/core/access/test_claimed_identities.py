@@ -15,8 +15,8 @@ from journeys.access.rules import PageCall, refusal_of
 from journeys.events.inbound import CallKind, InboundEvent
 from journeys.events.segment import MAX_ID
 
-VISITOR = {"anonymous_id": "device"}
-USER = {"user_id": "ada"}
+VISITOR: dict[str, Any] = {"anonymous_id": "device"}
+USER: dict[str, Any] = {"user_id": "ada"}
 
 
 def event(kind: CallKind = "track", **more: Any) -> InboundEvent:
