@@ -6,7 +6,6 @@ Tests that need them are skipped, with the reason, where they cannot be installe
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -50,10 +49,11 @@ def _folder(tool: str, files: tuple[str, ...], command: tuple[str, ...]) -> Path
 def _filled(tool: str, files: tuple[str, ...], command: tuple[str, ...]) -> Path | str:
     """The folder, filled once here or in another process of the tests, or why it is not there."""
     digest = hashlib.sha256(b"".join((FILES / name).read_bytes() for name in files)).hexdigest()[:12]
-    made = Path(tempfile.gettempdir()) / f"tenure-test-libraries-{os.getuid()}-{tool}-{digest}"
+    made = Path.home() / ".cache" / "tenure" / f"test-libraries-{tool}-{digest}"
     if made.is_dir():
         return made
-    building = Path(tempfile.mkdtemp(prefix=f"{made.name}-"))
+    made.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{made.name}-", dir=made.parent))
     for name in files:
         shutil.copy(FILES / name, building / name)
     try:
