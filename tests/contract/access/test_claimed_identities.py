@@ -197,3 +197,30 @@ async def test_a_refusal_with_a_claim_counts_for_the_visitor_alone(api, web):
     assert (await web.post("/v1/track", json=call)).status_code == 200
     assert [item["granted"] for item in (await api.get(f"/v1/users/{visitor}/consents")).json()["items"]] == [False]
     assert (await api.get(f"/v1/users/{user}/consents")).json()["items"] == []
+
+
+LOOKED = """journey: looked
+entry: {on: pricing_viewed}
+goal: {on: activated, within: P30D}
+exit: [{on: account_closed}]
+topic: onboarding
+on: {setup_completed: there}
+start: here
+states:
+  here: {}
+  there: {final: done}
+"""
+
+
+async def test_a_claim_opens_a_run_of_the_visitor_and_none_of_the_user(api, web, key, db):
+    published = await api.put("/v1/journeys/looked", content=LOOKED)
+    assert published.status_code == 200, published.text
+    user, visitor, device = fresh("user"), fresh("visitor"), fresh("device")
+    await api.post("/v1/identify", json={"userId": user, "anonymousId": device, "traits": VICTIM})
+    for anonymous in (visitor, device):
+        await web.post("/v1/track", json={**VIEW, "userId": user, "anonymousId": anonymous})
+    rows = await db.fetch("SELECT lane FROM runs WHERE journey = 'looked'")
+    assert {row["lane"] for row in rows} == {await person(db, visitor), await person(db, f"claimed:{device}")}
+    await web.post("/v1/track", json={**VIEW, **proof(key, user), "anonymousId": device})
+    rows = await db.fetch("SELECT lane FROM runs WHERE journey = 'looked'")
+    assert await person(db, user) in {row["lane"] for row in rows}
