@@ -5,6 +5,7 @@ The libraries' open source code defines the paths: `GET /v1/projects/{writeKey}/
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -30,6 +31,7 @@ SETTINGS_SECONDS: Final = 300
 _NO_PUBLIC_KEY: Final = "This is no public key in force. `python -m cli keys --make website --kind public` makes one."
 _CALLS: Final = (*CALL_NAMES, *BATCH_NAMES, METRICS)
 _MEDIA_TYPE: Final = "application/json"
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
 
 class _Call(StringConvertor):
@@ -88,15 +90,19 @@ class ClientRoutes:
         key = await self.keys.find(secret)
         if key is None or key.kind is not CallerKind.PUBLIC:
             raise ProblemError("not-found", _NO_PUBLIC_KEY)
-        address = urlsplit(self.public_url or str(request.url))
-        view = LibrarySettings.of(secret, address.scheme, f"{address.netloc}{self._folder}/v1")
+        view = LibrarySettings.of(secret, *self._address(request))
         headers = {"Cache-Control": f"private, max-age={SETTINGS_SECONDS}"}
         return Response(orjson.dumps(view.model_dump(by_alias=True)), headers=headers, media_type=_MEDIA_TYPE)
 
-    @property
-    def _folder(self) -> str:
-        """The path of the public address, which a proxy takes away."""
-        return urlsplit(self.public_url or "").path.rstrip("/")
+    def _address(self, request: Request) -> tuple[str, str]:
+        """Scheme of the API, and its host with the path before the calls: the public one, else that of the request."""
+        if self.public_url is not None:
+            public = urlsplit(self.public_url)
+            return public.scheme, f"{public.netloc}{public.path.rstrip('/')}/v1"
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            raise ProblemError("malformed-request", "The header Host names no host.")
+        return request.scope["scheme"], f"{host}/v1"
 
     def _preflight(self, request: Request) -> Response:
         headers = self.route.origins.preflight_headers(request.headers.get("origin"))

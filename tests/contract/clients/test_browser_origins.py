@@ -109,3 +109,12 @@ async def test_the_settings_name_the_public_address_where_there_is_one(module_da
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://inside:8400") as made:
         found = (await made.get(f"/v1/projects/{key.secret}/settings")).json()["integrations"]["Segment.io"]
     assert (found["apiHost"], found["protocol"]) == ("events.shop.example/tenure/v1", "https")
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "evil.example/x", "a b", "user@evil.example", "x" * 300, ""])
+async def test_a_host_that_is_none_is_not_repeated(limited, key, host):
+    path = f"/v1/projects/{key.secret}/settings"
+    assert (await limited.get(path, headers={"Host": host})).status_code == 400
+    for good in ("127.0.0.1:8400", "localhost", "[::1]:8400"):
+        found = (await limited.get(path, headers={"Host": good})).json()["integrations"]["Segment.io"]
+        assert found["apiHost"] == f"{good}/v1"
