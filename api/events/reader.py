@@ -23,11 +23,11 @@ from api.http.problems import ProblemError, pointer
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
 from journeys.access.refusals import AccessRefusal
+from journeys.access.write_keys import without_write_key
 from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.placeholder_ids import placeholder_fields
 from journeys.events.segment import FieldFault, read_call
-from journeys.events.write_keys import without_write_key
 
 RefusedElement = tuple[int, str, list[FieldFault]]
 """Index, message id and faults of an element of a batch."""

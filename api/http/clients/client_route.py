@@ -18,7 +18,7 @@ from api.http.clients.origins import BrowserOrigins
 from api.http.problems import ProblemError
 from journeys.access.callers import NOBODY
 from journeys.access.rules import PageCall, refusal_of
-from journeys.events.write_keys import WRITE_KEY
+from journeys.access.write_keys import WRITE_KEY
 
 _ORIGIN: Final = "origin"
 
