@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from temporalio.converter import PayloadCodec
 
 from api.access.endpoints import KeyRoutes
+from api.clients.endpoints import ClientRoutes
 from api.consent.double_opt_in import DoubleOptInRoutes
 from api.consent.endpoints import ConsentRoutes
 from api.consent.preference_page import PreferenceRoutes
@@ -36,6 +37,8 @@ from api.explain.whynot import WhyNotRoutes
 from api.exports.feed import FeedRoutes, FeedSigner
 from api.http.asgi import AsgiApp
 from api.http.auth import BootstrapKeys, KeyRegistry
+from api.http.clients.client_route import ClientRoute
+from api.http.clients.origins import ANY, BrowserOrigins
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.openapi import Description
@@ -95,6 +98,8 @@ class Parts:
     roster: Roster = field(default_factory=Roster)
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
     codec_origins: Sequence[str] = ()
+    browser_origins: Sequence[str] = (ANY,)
+    public_url: str | None = None
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
@@ -119,7 +124,9 @@ def build_app(parts: Parts) -> AsgiApp:
     reader, screening = Reader(parts.limits, check, permissions, metrics), EventScreening(intake, permissions, quotas)
     routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
-    SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)
+    origins = BrowserOrigins(parts.browser_origins)
+    SegmentRoutes(intake, reader, screening, parts.limits, origins).routes(routes)
+    ClientRoutes(keys, ClientRoute(origins), parts.public_url).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
     signals = SignalRoutes(intake, check, permissions, screening)
     signals.routes(routes)

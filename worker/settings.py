@@ -105,9 +105,7 @@ class Settings(BaseSettings):
         SecretStr(DEV_PAYLOAD_KEY),
         description="Keys of payloads in Temporal, id=secret, separated by commas: the first encrypts, all decrypt. The embedded server has its own.",
     )
-    codec_origins: str = Field(
-        "", description="Origins (https://temporal.example.com) whose pages may call /v1/codec, separated by commas."
-    )
+    codec_origins: str = Field("", description="Origins whose pages may call /v1/codec, separated by commas.")
     local_provider: bool = Field(
         True,
         description="`up` starts a local provider for SMS, chat, tickets and webinars if no provider is configured.",
@@ -115,6 +113,9 @@ class Settings(BaseSettings):
     provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 picks a free one.")
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 picks a free one.")
 
+    browser_origins: str = Field(
+        "*", description="Origins (https://www.example.com) whose pages may use a public key, with commas; `*` is all."
+    )
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
     operations_address: str | None = Field(

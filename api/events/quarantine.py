@@ -155,9 +155,10 @@ class QuarantineRoutes:
             raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
         if event.held is not None:
             raise StillRefused("A trait is still refused.", [{"detail": fault} for fault in event.held.faults])
-        if await self._screening.is_unproven(key, event):
+        placed = await self._screening.place(key, event)
+        if placed is None:
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
-        return event
+        return placed
 
     async def _key(self, identity: str) -> ApiKey:
         """The key that an event came with, also when it is revoked by now; hashes of all its generations count."""

@@ -22,6 +22,8 @@ from api.http.metrics import Metrics
 from api.http.problems import ProblemError, pointer
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
+from journeys.access.refusals import AccessRefusal
+from journeys.access.write_keys import without_write_key
 from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.placeholder_ids import placeholder_fields
@@ -70,8 +72,9 @@ class RefusedCall:
 
     @classmethod
     def of(cls, parts: Sequence[RefusedPart]) -> RefusedCall:
-        """The refusal of a call for the parts that its key may not send."""
-        return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=True)
+        """The refusal of a call for the parts that its key may not send. A user without proof is held, and may be proven."""
+        is_forbidden = any(part.reason is not AccessRefusal.UNPROVEN_USER for part in parts)
+        return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=is_forbidden)
 
     def problem(self) -> ProblemError:
         """The 403 for a call that its key may not send, with every fault."""
@@ -88,7 +91,7 @@ class Reader:
 
     def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
         """Read a single call as a batch of one. Raises ProblemError if its key may not send it; then nothing is stored."""
-        raw = parsed.value
+        raw = without_write_key(parsed.value)
         event = self._read(raw, kind, trace, key, BatchEnvelope(), strange=parsed.strange)
         if not isinstance(event, RefusedCall):
             return event
@@ -108,7 +111,7 @@ class Reader:
         envelope = batch_envelope_of(body)
         batch = ParsedBatch(key)
         for element in elements:
-            raw = envelope.around(element)
+            raw = envelope.around(without_write_key(element))
             batch.add(raw, self._read(raw, None, trace, key, envelope, strange=parsed.strange))
         return batch
 
@@ -147,7 +150,7 @@ class Reader:
         if isinstance(event, RejectedEvent):
             forbidden = self._permissions.refused_signal(key, event.signal)
             return RefusedCall.of(forbidden) if forbidden else replace(event, key_id=key.id)
-        forbidden = self._permissions.refused(key, event, raw)
+        event, forbidden = self._permissions.as_permitted(key, event, raw)
         if forbidden:
             return RefusedCall.of(forbidden)
         faults = self._check.faults(event)

@@ -32,6 +32,8 @@ _AT_ONCE: Final = 0.0
 """An instant of the event loop's clock that is past."""
 READING: Final = "tenure.reading"
 """The entry of a request's ASGI scope that has its `BodyReading`."""
+_RECEIVED: Final = "tenure.received-body"
+"""The entry of a request's ASGI scope that has a body which was read for its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,28 @@ class Json:
 
     value: Any
     strange: bool
+
+
+@dataclass(slots=True)
+class ReceivedBody:
+    """A body that has arrived, decompressed; it is parsed once, when it is first asked for."""
+
+    content: bytes
+    _json: Json | None = None
+
+    def json(self) -> Json:
+        """The body as JSON. Raises ProblemError if it is none."""
+        if self._json is None:
+            self._json = parse_json(self.content)
+        return self._json
+
+
+async def received_body(request: Request, limit: int) -> ReceivedBody:
+    """The body, read now unless it was read for its key. Raises ProblemError as `read_bytes` does."""
+    received: ReceivedBody | None = request.scope.get(_RECEIVED)
+    if received is None:
+        received = request.scope[_RECEIVED] = ReceivedBody(await read_bytes(request, limit))
+    return received
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:

@@ -14,11 +14,15 @@ from journeys.calendar.sender_instants import sender_instant
 from journeys.events.call_fields import FIELD_OWNERS, with_fields
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder
-from journeys.events.reading_notes import NOTES, noted, unread_note
+from journeys.events.reading_notes import OWN_KEYS, noted, unread_note
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 from journeys.fields.table import NO_FIELDS, FieldTable
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
+CALL_NAMES: Final[Mapping[str, str]] = {name: kind for kind in KINDS for name in (kind, kind[0])}
+"""Kinds by the names of calls in paths: libraries in browsers send `track` as `t`. The first letters differ."""
+BATCH_NAMES: Final = ("batch", "b", "import")
+"""Names of calls with many events in paths; older libraries for apps send to `import`."""
 MAX_ID: Final = 255
 """Characters of an id or an event's name."""
 MAX_AGE: Final = timedelta(days=1)
@@ -224,7 +228,7 @@ def _context(raw: Mapping[str, Any], unread: list[str]) -> dict[str, Any]:
     faults: list[FieldFault] = []
     context = read_object(raw, "context", faults)
     unread += [unread_note("context", raw.get("context"), "is not an object and was left out") for _ in faults]
-    return {name: value for name, value in context.items() if name != NOTES} if NOTES in context else context
+    return context if OWN_KEYS.isdisjoint(context) else {k: v for k, v in context.items() if k not in OWN_KEYS}
 
 
 def timestamp_in(raw: Mapping[str, Any], unread: list[str]) -> datetime | None:

@@ -201,6 +201,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T533": Code(
         "Priority not allowed", "Caps would not apply.", "Make it `lifecycle`, or list it in the policy's `pressing`."
     ),
+    "T534": Code("Offer or urgent task by a public input", "Any visitor could cause it.", "Use a server's signal."),
     # -- between journeys ---------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",

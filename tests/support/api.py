@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,8 @@ def application(
     sign: FeedSigner | None = None,
     secrets: WebhookSecrets | None = None,
     in_production: bool = False,
+    browser_origins: Sequence[str] = ("*",),
+    public_url: str | None = None,
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
@@ -96,6 +98,8 @@ def application(
         engine=engine or FakeRunCommands(),
         codec=payload_codec(Settings()),
         codec_origins=(UI,),
+        browser_origins=browser_origins,
+        public_url=public_url,
         keys=BootstrapKeys(write=WRITE, operator=OPERATE),
         plan=tracking or tracking_plan(catalog),
         policy=policy(catalog),

@@ -52,6 +52,8 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
             engine=TemporalRunCommands(partial(connect_temporal, settings)),
             codec=payload_codec(settings),
             codec_origins=split_origins(settings.codec_origins),
+            browser_origins=split_origins(settings.browser_origins),
+            public_url=settings.public_url,
             keys=BootstrapKeys(
                 write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
             ),

@@ -172,13 +172,14 @@ async def test_the_events_of_a_network_are_counted_in_however_few_requests_they_
 async def test_strangers_do_not_fill_the_quarantine(narrow, database):
     web, _ = narrow
     page = {"type": "page", "anonymousId": "v-1"}
-    first, second, third = ({"type": "group", "anonymousId": "v-1", "groupId": f"victims-{n}"} for n in range(3))
+    order = {"type": "track", "event": "Order Completed", "anonymousId": "v-1"}
+    first, second, third = ({**order, "messageId": f"order-{n}"} for n in range(3))
     invalid = {"event": "feature_used", "anonymousId": "v-1", "properties": {"feature": []}}
     assert (await web.post("/v1/batch", json={"batch": [page, first, second]})).json()["quarantined"] == 2
     assert is_used_up(await web.post("/v1/batch", json={"batch": [page, third]}), "for quarantine")
     assert is_used_up(await web.post("/v1/track", json=invalid), "for quarantine")
     assert (await web.post("/v1/batch", json={"batch": [page]})).json()["accepted"] == 1
-    assert (await web.post("/v1/group", json=third)).status_code == 403, "alone it is stored nowhere, nor counted"
+    assert (await web.post("/v1/track", json=third)).status_code == 403, "alone it is stored nowhere, nor counted"
     async with database.reading() as connection:
         assert len(await connection.fetch("SELECT 1 FROM quarantine")) == 2
 

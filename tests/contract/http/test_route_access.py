@@ -28,7 +28,8 @@ ROUTES: dict[Scope, set[str]] = {
     Scope.ANYONE: {
         "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
-        "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen",
+        "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen", "OPTIONS /v1/{call:call}",
+        "POST /v1/m", "GET /v1/projects/{key:key}/settings", "OPTIONS /v1/projects/{key:key}/settings",
     },
     Scope.LINK: {
         "GET /c/{token}", "GET /p/{token}", "GET /u/{token}", "GET /y/{token}", "HEAD /c/{token}", "POST /p/{token}",
@@ -44,6 +45,7 @@ ROUTES: dict[Scope, set[str]] = {
     Scope.COLLECT: {
         "POST /v1/alias", "POST /v1/batch", "POST /v1/group", "POST /v1/identify", "POST /v1/page", "POST /v1/screen",
         "POST /v1/track",
+        *(f"POST /v1/{name}" for name in ("a", "b", "g", "i", "import", "p", "s", "t")),
     },
     Scope.SEND: {
         "POST /v1/accounts/{id:id}/signals", "POST /v1/users/{id:id}/signals", "PUT /v1/users/{id:id}/consents",
