@@ -25,8 +25,8 @@ from journeys.access.demands import RefusedPart
 from journeys.access.refusals import AccessRefusal
 from journeys.access.write_keys import without_write_key
 from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
+from journeys.events.ids.placeholder_ids import placeholder_fields
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import placeholder_fields
 from journeys.events.segment import FieldFault, read_call
 
 RefusedElement = tuple[int, str, list[FieldFault]]

@@ -10,8 +10,8 @@ from journeys.consent import statements
 from journeys.consent.rejected_events import opt_out_in
 from journeys.consent.rules import ConsentRules
 from journeys.events.id_rule import id_faults
+from journeys.events.ids.placeholder_ids import with_placeholders
 from journeys.events.inbound import InboundEvent
-from journeys.events.placeholder_ids import with_placeholders
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import ValidatedEvent, ValidEvent
 

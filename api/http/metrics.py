@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from journeys.events.placeholder_ids import ID_FIELDS
+from journeys.events.ids.placeholder_ids import ID_FIELDS
 from store.events.ingest import IngestResult
 from store.outbox.backlog import Backlog
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from journeys.calendar.sender_instants import sender_instant
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
+from journeys.events.ids.placeholder_ids import PLACEHOLDER_IDS
 from journeys.events.inbound import InboundEvent
-from journeys.events.placeholder_ids import PLACEHOLDER_IDS
 from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, timestamp_in
 
 SUFFIX: Final = ":opt-out"

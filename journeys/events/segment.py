@@ -12,8 +12,8 @@ from typing import Any, Final, cast, get_args
 
 from journeys.calendar.sender_instants import sender_instant
 from journeys.events.call_fields import FIELD_OWNERS, with_fields
+from journeys.events.ids.placeholder_ids import PLACEHOLDER_IDS, is_placeholder
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder
 from journeys.events.reading_notes import OWN_KEYS, noted, unread_note
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 from journeys.fields.table import NO_FIELDS, FieldTable
@@ -64,10 +64,7 @@ def read_call(
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
     faults, unread = list[FieldFault](), list(notes)
-    call_kind = kind or raw.get("type")
-    if call_kind not in KINDS:
-        faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
-        call_kind = "track"
+    call_kind = _kind(kind or raw.get("type"), faults)
     message_id = read_identity(raw, "messageId", faults, placeholders)
     name = _name(raw, call_kind, faults)
     user_id, anonymous_id = (read_identity(raw, key, faults, placeholders) for key in ("userId", "anonymousId"))
@@ -103,6 +100,13 @@ def read_call(
         raw=_with_kind(raw, kind),
     )
     return with_fields(event, fields) if call_kind in FIELD_OWNERS else event
+
+
+def _kind(given: Any, faults: list[FieldFault]) -> str:
+    if given in KINDS:
+        return str(given)
+    faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
+    return "track"
 
 
 def _missing(kind: str, named: tuple[str | None, ...], nobody: Iterable[str]) -> list[FieldFault]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from journeys.consent.precedence import merged_statements
 from journeys.consent.preferences import merged_consents
 from journeys.decision.entry import PastRun, reentry_refusal
-from journeys.events.identities import link_of
+from journeys.events.ids.identities import link_of
 from journeys.fields.origins import ACCOUNT_ORIGIN, is_newer_account, newer_fields
 from journeys.gate.tickets import merged
 from journeys.simulation.gate import InMemoryGate

@@ -19,7 +19,7 @@ from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
 from journeys.events.call_fields import fields_of_call
 from journeys.events.history import is_historical
-from journeys.events.placeholder_ids import is_placeholder
+from journeys.events.ids.placeholder_ids import is_placeholder
 from journeys.events.validation import EventTable, ValidEvent
 from journeys.fields.table import NO_FIELDS, FieldTable
 from journeys.gate.verdicts import ANY

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.events.identities import link_of
+from journeys.events.ids.identities import link_of
 from journeys.events.inbound import InboundEvent
 from store.database import Connection, execute, fetch_all, sql
 from store.errors import Contended
