@@ -24,6 +24,7 @@ from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
 from worker.loops.field_filling import fields_of, fill_declared_fields
+from worker.loops.operation_metrics import publish_counts
 from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
@@ -98,6 +99,7 @@ def background_loops(
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,
         partial(escalate_answers, database, deps.policy.answered, deps.roster),
+        partial(publish_counts, database),
         partial(engage_surge_brake, database, deps.policy.brake),
         partial(watch_sender_refusals, database, deps.channels),
         feed_loop(database, providers).run,
