@@ -59,6 +59,7 @@ from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
+from api.start_page.endpoints import StartPageRoutes
 from api.tasks.assignment import AssignmentRoutes
 from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
@@ -98,6 +99,8 @@ class Parts:
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
+    links: Sequence[tuple[str, str]] = ()
+    """Links of the start page: name and address."""
     address_fields: tuple[str, ...] = ()
     """Fields of people that settings name as addresses."""
 
@@ -151,7 +154,7 @@ def build_app(parts: Parts) -> AsgiApp:
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
     CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
     health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
-    for part in (health, description):
+    for part in (health, description, StartPageRoutes(parts.links)):
         part.routes(routes)
     app = _framework(_lifespan(intake, quotas, mails))
     app.router.routes.extend(routes.made)

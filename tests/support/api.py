@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class FakeRunCommands:
     states: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     up: bool = True
+    decided: bool = True
 
     async def state(self, run: str) -> Mapping[str, Any]:
         if not self.up:
@@ -73,6 +74,9 @@ class FakeRunCommands:
     async def answers(self) -> bool:
         return self.up
 
+    async def decides(self) -> bool:
+        return self.up and self.decided
+
 
 def application(
     database_url: str,
@@ -86,6 +90,7 @@ def application(
     sign: FeedSigner | None = None,
     secrets: WebhookSecrets | None = None,
     in_production: bool = False,
+    links: Sequence[tuple[str, str]] = (),
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
@@ -108,6 +113,7 @@ def application(
         sign_feed=sign,
         webhook_secrets=secrets or WebhookSecrets(),
         in_production=in_production,
+        links=links,
     )
     with fields_built_once():
         return build_app(parts)
