@@ -141,7 +141,7 @@ def build_app(parts: Parts) -> AsgiApp:
     BrowserRoutes(parts.database, catalogue, inboxes).routes(routes)
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
-    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates)).routes(routes)
+    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates, parts.roster)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)

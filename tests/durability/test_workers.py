@@ -20,9 +20,9 @@ from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, until
 from tests.support.worker_parts import running_relay, stack_without_workers, worker, worker_process
 from worker.probe import is_answered
+from worker.settings import ROOT
 from worker.stack.components import http_ok
 from worker.stack.free_ports import free_ports
-from worker.settings import ROOT
 
 JOURNEY = """
 journey: counting
