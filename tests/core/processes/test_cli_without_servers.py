@@ -13,6 +13,7 @@ from worker.settings import ROOT
 
 EVENT = '{"type": "track", "event": "Signed Up", "userId": "ada", "timestamp": "2026-05-03T08:00:00Z"}\n'
 NEED_THE_API = {
+    "import": ["events.jsonl"],
     "publish": ["urgent-support"],
     "where": ["ada"],
     "tasks": [],
