@@ -24,7 +24,6 @@ from worker.composition.reminder_mail import reminder_mail
 from worker.loops.escalations import escalate_answers
 from worker.loops.fan_out import fan_out_accounts
 from worker.loops.field_filling import fields_of, fill_declared_fields
-from worker.loops.operation_metrics import publish_counts
 from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
@@ -32,6 +31,7 @@ from worker.loops.retention import Retention
 from worker.loops.sender_refusals import watch_sender_refusals
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
+from worker.operations.operation_metrics import publish_counts
 from worker.provider_settings import ProviderSettings
 from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay

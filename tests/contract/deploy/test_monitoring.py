@@ -36,7 +36,12 @@ def published() -> dict[str, frozenset[str]]:
     """Labels by the name of each series that worker or API publish."""
     for module in pkgutil.walk_packages(worker.loops.__path__, "worker.loops."):
         import_module(module.name)
-    for name in ("worker.relay.relay", "worker.health", "worker.clock_driver.drive"):
+    for name in (
+        "worker.relay.relay",
+        "worker.operations.operation_metrics",
+        "worker.health",
+        "worker.clock_driver.drive",
+    ):
         import_module(name)
     names = dict[str, frozenset[str]]()
     for registry in (REGISTRY, Metrics().registry):
