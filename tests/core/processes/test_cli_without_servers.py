@@ -18,6 +18,7 @@ NEED_THE_API = {
     "where": ["ada"],
     "tasks": [],
     "parked": [],
+    "quarantine": [],
     "keys": [],
     "preview": ["setup/first-steps", "--user", "ada"],
 }
