@@ -62,6 +62,7 @@ from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
+from api.start_page.endpoints import StartPageRoutes
 from api.tasks.assignment import AssignmentRoutes
 from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
@@ -103,6 +104,8 @@ class Parts:
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
+    links: Sequence[tuple[str, str]] = ()
+    """Links of the start page: name and address."""
     address_fields: tuple[str, ...] = ()
     """Fields of people that settings name as addresses."""
 
@@ -145,7 +148,7 @@ def build_app(parts: Parts) -> AsgiApp:
     BrowserRoutes(parts.database, catalogue, inboxes).routes(routes)
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
-    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates)).routes(routes)
+    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates, parts.roster)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
     TestClockRoutes(parts.database, len(parts.policy.answered.escalate)).routes(routes)
@@ -158,7 +161,7 @@ def build_app(parts: Parts) -> AsgiApp:
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
     CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
     health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
-    for part in (health, description):
+    for part in (health, description, StartPageRoutes(parts.links)):
         part.routes(routes)
     app = _framework(_lifespan(intake, quotas, mails))
     app.router.routes.extend(routes.made)

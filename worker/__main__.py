@@ -14,6 +14,7 @@ from datetime import timedelta
 import structlog
 from temporalio.client import Client
 
+from activities.metrics import show_classes
 from store.process_clock import CLOCK, measure_on_connect
 from store.timeouts import limit_lock_time
 from worker import event_loop
@@ -24,6 +25,7 @@ from worker.composition.loops import background_loops
 from worker.health import health_port
 from worker.logs.configuration import configure_logging
 from worker.loops.loop import sleep_or_stop
+from worker.probe import until_answered
 from worker.provider_settings import load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -50,15 +52,19 @@ async def run_worker(settings: Settings) -> None:
     if client is None:
         return
     deps = dependencies(settings, database)
+    show_classes(deps.channels)
     background = background_loops(settings, load_providers(), database, client, deps)
-    health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
+    answered = asyncio.Event()
+    health = health_port(
+        settings.worker_port, lambda: answered.is_set() and not stop.is_set(), host=settings.worker_host
+    )
     workers = (composition.worker(client, settings, deps), *composition.channel_workers(client, settings, deps))
     async with contextlib.AsyncExitStack() as running:
         await running.enter_async_context(health)
         for worker in workers:
             await running.enter_async_context(worker)
-        log.info("worker.started", task_queue=settings.task_queue)
         tasks = background.start(stop)
+        await _probe(client, settings, stop, answered)
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*tasks)
@@ -67,6 +73,14 @@ async def run_worker(settings: Settings) -> None:
     await background.close()
     await database.close()
     log.info("worker.stopped")
+
+
+async def _probe(client: Client, settings: Settings, stop: asyncio.Event, answered: asyncio.Event) -> None:
+    """Set `answered` when this worker's build has answered a probe workflow: only then is anything decided."""
+    deployment = composition.deployment(settings)
+    await until_answered(client, settings.task_queue, stop, build=deployment.version if deployment else None)
+    answered.set()
+    log.info("worker.started", task_queue=settings.task_queue)
 
 
 async def _connected(settings: Settings, stop: asyncio.Event) -> Client | None:

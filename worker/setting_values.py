@@ -90,6 +90,20 @@ def split_origins(origins: str) -> tuple[str, ...]:
     return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
 
 
+def split_links(links: str) -> tuple[tuple[str, str], ...]:
+    """Name and address of each link of `name=https://…, name=…`. Raises ValueError for one without an http address."""
+    made = [tuple(part.strip() for part in link.split("=", 1)) for link in links.split(",") if link.strip()]
+    if wrong := [link[0] for link in made if len(link) != 2 or not link[1].startswith(("http://", "https://"))]:
+        raise ValueError(f"{wrong[0]!r} is no link: write name=https://…")
+    return tuple((name, address) for name, address in made)
+
+
+def start_page_links(links: str) -> str:
+    """The links as they are written. Raises ValueError for one that `split_links` cannot read."""
+    split_links(links)
+    return links
+
+
 def exposure(environment: str, api_host: str, **urls: str | None) -> str:
     """Why others may reach this deployment, naming the setting that says so; empty if only this machine does."""
     if environment == "production":

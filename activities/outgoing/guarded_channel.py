@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from activities.metrics import BREAKER_OPEN, count_attempt
 from activities.outgoing.circuit_breaker import BreakerRule, BreakerState, CircuitBreaker
 from activities.outgoing.rate_limit import Rate, RateLimit
 from activities.ports import AttemptResult, Channel, Outgoing, Prepared, Receipt
@@ -99,6 +100,7 @@ class GuardedChannel:
 
     def _learn(self, prepared: Prepared, receipt: Receipt) -> None:
         now = self.clock()
+        count_attempt(self.name, receipt)
         refused_us = receipt.failure is FailureClass.SENDER_REFUSED
         if not receipt.left and not receipt.outage:
             self._breaker.released()
@@ -109,6 +111,7 @@ class GuardedChannel:
             if self._breaker.state(now) != "closed":
                 log.info("channel.breaker_closed", channel=self.name)
             self._breaker.succeeded()
+        BREAKER_OPEN.labels(self.name).set(self._breaker.state(now) == "open")
         if receipt.after is not None and receipt.result is AttemptResult.TRY_AGAIN:
             clock, at = _instant(prepared, now)
             self._held_until[clock] = at + receipt.after

@@ -26,6 +26,7 @@ from journeys.access.claims import Claims, PersonIdentity
 from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
+from store.availability import log_outage
 from store.database import Database
 
 log = structlog.get_logger()
@@ -162,7 +163,7 @@ class QuotaKeeper:
                 async with self._database.transaction() as connection:
                     await prune_quotas(connection, DRAINED_FOR)
             except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
-                log.warning("quotas.prune_failed", error=type(error).__name__)
+                log_outage("quotas.prune_failed", error)
 
     async def _take(self, wanted: Sequence[tuple[Quota, str]], number: float) -> None:
         """Take `number` of each quota from what this process has leased; what is missing is leased first, all or none.

@@ -226,10 +226,9 @@ def _malformed(raw: Any, faults: list[FieldFault], key: ApiKey) -> RejectedEvent
 def _as_text(raw: Any) -> str:
     try:
         return json.dumps(raw)
-    except RecursionError as error:
-        raise ProblemError(
-            "malformed-request", "The body is nested too deeply to be read. Nothing was stored."
-        ) from error
+    except RecursionError:
+        text = "The body is nested too deeply to be read. Nothing was stored."
+        raise ProblemError("malformed-request", text) from None
 
 
 def _is_plain(value: Any) -> TypeGuard[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
+STARTING: Final = 60.0
+"""Seconds of a process for which readiness waits for a worker. Later it accepts events without one, as in an outage of Temporal."""
 RETRY: Final = {"Retry-After": str(KINDS["store-unavailable"].retry_after)}
 
 
@@ -41,6 +45,9 @@ class HealthRoutes:
         self._intake = intake
         self._metrics = metrics
         self._head = head()
+        self._until = time.monotonic() + STARTING
+        self._decides = False
+        """A worker has answered a probe workflow since Temporal was last away."""
         self._checking: asyncio.Task[tuple[dict[str, Any], dict[str, str]]] | None = None
 
     def routes(self, routes: Routes) -> None:
@@ -134,16 +141,18 @@ class HealthRoutes:
         return _check("degraded" if is_late else "ok", waiting + resting + refused)
 
     async def _temporal(self) -> dict[str, str]:
-        try:
+        is_up = False
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
                 is_up = await self._engine.answers()
-        except TimeoutError:
-            is_up = False
-        return (
-            _check("ok", "answers")
-            if is_up
-            else _check("degraded", "does not answer; events are accepted and delivered later")
-        )
+                self._decides = is_up and (self._decides or await self._engine.decides())
+        if not is_up:
+            self._decides = False
+            return _check("degraded", "does not answer; events are accepted and delivered later")
+        if self._decides:
+            return _check("ok", "answers, and a worker has answered a probe workflow")
+        is_starting = time.monotonic() < self._until
+        return _check("failing" if is_starting else "degraded", "no worker has answered a probe workflow yet")
 
     async def metrics(self, _: Request) -> Response:
         """Prometheus metrics. No label contains data of a person."""

@@ -20,7 +20,6 @@ class Code:
 
 
 CODES: Final[Mapping[str, Code]] = {
-    # -- the text -----------------------------------------------------------------------------------------------------
     "T101": Code(
         "Unreadable text", "Nothing can be published from it.", "Use UTF-8 of at most 64 KB without control characters."
     ),

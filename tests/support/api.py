@@ -52,6 +52,7 @@ class FakeRunCommands:
     states: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     up: bool = True
+    decided: bool = True
 
     async def state(self, run: str) -> Mapping[str, Any]:
         if not self.up:
@@ -73,6 +74,9 @@ class FakeRunCommands:
     async def answers(self) -> bool:
         return self.up
 
+    async def decides(self) -> bool:
+        return self.up and self.decided
+
 
 def application(
     database_url: str,
@@ -88,6 +92,7 @@ def application(
     in_production: bool = False,
     browser_origins: Sequence[str] = ("*",),
     public_url: str | None = None,
+    links: Sequence[tuple[str, str]] = (),
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
@@ -112,6 +117,7 @@ def application(
         sign_feed=sign,
         webhook_secrets=secrets or WebhookSecrets(),
         in_production=in_production,
+        links=links,
     )
     with fields_built_once():
         return build_app(parts)

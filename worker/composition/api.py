@@ -36,8 +36,9 @@ from worker.composition.dependencies import dependencies
 from worker.composition.feed import feed_signing
 from worker.composition.providers import webhook_secrets
 from worker.logs.configuration import configure_logging
+from worker.probe import is_answered
 from worker.provider_settings import load_providers
-from worker.setting_values import split_origins
+from worker.setting_values import split_links, split_origins
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -49,7 +50,9 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
     return build_app(
         Parts(
             database=database,
-            engine=TemporalRunCommands(partial(connect_temporal, settings)),
+            engine=TemporalRunCommands(
+                partial(connect_temporal, settings), partial(is_answered, task_queue=settings.task_queue)
+            ),
             codec=payload_codec(settings),
             codec_origins=split_origins(settings.codec_origins),
             browser_origins=split_origins(settings.browser_origins),
@@ -69,6 +72,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
             sign_feed=feed_signing(providers),
             replies=settings.replies,
             in_production=settings.environment == "production",
+            links=split_links(settings.start_page_links),
             address_fields=tuple(filter(None, (providers.apprise_field,))),
         )
     )

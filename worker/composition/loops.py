@@ -31,6 +31,7 @@ from worker.loops.retention import Retention
 from worker.loops.sender_refusals import watch_sender_refusals
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
+from worker.operations.operation_metrics import publish_counts
 from worker.provider_settings import ProviderSettings
 from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay
@@ -98,6 +99,7 @@ def background_loops(
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,
         partial(escalate_answers, database, deps.policy.answered, deps.roster),
+        partial(publish_counts, database),
         partial(engage_surge_brake, database, deps.policy.brake),
         partial(watch_sender_refusals, database, deps.channels),
         feed_loop(database, providers).run,

@@ -18,6 +18,7 @@ from worker.sandbox import sandbox
 from worker.settings import Settings
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
+from workflows.probe import ProbeWorkflow
 
 MIN_CACHED_RUNS = 2
 """A run is cached while its local step is in flight. Without a cache it is evicted and the step starts over, endlessly."""
@@ -37,7 +38,7 @@ def worker(client: Client, settings: Settings, deps: Dependencies, **options: An
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[JourneyWorkflow, OutreachWorkflow],
+        workflows=[JourneyWorkflow, OutreachWorkflow, ProbeWorkflow],
         activities=Activities(deps).all(),
         workflow_runner=sandbox(),
         deployment_config=deployment(settings),

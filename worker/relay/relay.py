@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge
 from temporalio.client import Client
 
 from journeys.decision.chart import Chart
+from store.availability import log_outage
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.errors import is_outage
@@ -97,6 +98,7 @@ class OutboxRelay:
         """The last batch that called Temporal had failures only."""
         self.is_outage = False
         """Temporal does not answer: nothing is claimed until it does."""
+        self._outage_began = 0.0
         self._measured_at = -MEASURE_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,7 +114,7 @@ class OutboxRelay:
                 await self._deliver(pump, stop)
                 pause = await self._measure()
             except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
-                log.warning("relay.store_unreachable", error=type(error).__name__)
+                log_outage("relay.store_unreachable", error)
                 pause = 1.0
             await self.listener.wait(stop, pause, pump.payload)
         await asyncio.gather(*pump.batches, return_exceptions=True)
@@ -121,10 +123,22 @@ class OutboxRelay:
         """In an outage, until Temporal answers: new events would only be more calls that fail."""
         while self.is_outage and not stop.is_set():
             if await self.signals.is_reachable():
-                self.is_outage = False
+                self._end_outage()
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), OUTAGE_PAUSE)
+
+    def _begin_outage(self, lanes: int) -> None:
+        """One line per outage: both kinds of batches find it."""
+        if not self.is_outage:
+            self.is_outage, self._outage_began = True, asyncio.get_running_loop().time()
+            log.warning("relay.temporal_unreachable", lanes=lanes)
+
+    def _end_outage(self) -> None:
+        if self.is_outage:
+            self.is_outage = False
+            seconds = asyncio.get_running_loop().time() - self._outage_began
+            log.warning("relay.temporal_reachable", after_seconds=round(seconds, 1))
 
     async def _deliver(self, pump: LanePump, stop: asyncio.Event) -> None:
         """Batch after batch until no lane waits; several at once only while one is slow and leaves slots free."""
@@ -174,8 +188,7 @@ class OutboxRelay:
         if reached and self.is_failing:
             await claims.end_rests(connection)
         if failed and not reached and not await self.signals.is_reachable():
-            self.is_outage = True
-            log.warning("relay.temporal_unreachable", lanes=len(failed))
+            self._begin_outage(len(failed))
         else:
             for lane, error in failed.items():
                 FAILED.inc()

@@ -26,7 +26,8 @@ from tests.support.routes import sample_path
 NOWHERE = "postgresql://nowhere/none"
 ROUTES: dict[Scope, set[str]] = {
     Scope.ANYONE: {
-        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /readyz", "OPTIONS /v1/front/inbox",
+        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /", "GET /docs", "GET /docs/{file}", "GET /livez",
+        "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
         "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen", "OPTIONS /v1/{call:call}",
         "POST /v1/m", "GET /v1/projects/{key:key}/settings", "OPTIONS /v1/projects/{key:key}/settings",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.catalog_folder import journey_text, read_plan_file, read_policy_file
 from cli.demonstration.cdnow import CdnowUnavailable, Order, cdnow_file, cdnow_streams, read_orders
 from cli.process_pool import Job, comparison, run_job, total
-from cli.trial import journey_text, read_plan_file, read_policy_file
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.gate.policy import load_policy
 from journeys.language.parsing import read_journey
