@@ -1,5 +1,5 @@
-# Every target is one plain command, shown by `make help`. `make setup` is what they all need first: it asks for
-# nothing but Python 3.11 or newer, and costs nothing when the lock file has not changed.
+# Each target runs one command, which `make help` shows. All need `make setup`, which needs Python 3.11 or newer and does
+# nothing while the lock file is unchanged.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 # Compiled at set-up: a process that may not write its bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder) starts twice as fast.
 FOLDERS := activities api cli journeys store tests/storm tests/support worker workflows
-STAMP := $(VENV)/.synced-$(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
+LOCKED := $(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
+STAMP := $(VENV)/.synced-$(LOCKED)
+# What runs only, for `demo` and `up`: the clients of vendors and the tools of tests are a hundred packages more.
+RUNS := $(VENV)/.runs-$(LOCKED)
 TEST_WORKERS ?= auto
 ARGS ?=
 
@@ -19,20 +22,20 @@ help: ## Show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { split($$2, part, " — "); printf "  make %-7s %-62s %s\n", $$1, part[1], part[2] }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'The plain commands need `make setup` once; python is $(RUN). ARGS="…" is passed on: make up ARGS="--api-port 0".'
+	@echo 'The plain commands need `make setup` once (`demo` and `up` install what they need); python is $(RUN). ARGS="…" is passed on: make up ARGS="--api-port 0".'
 
 setup: $(STAMP) ## Create .venv and install what uv.lock names — uv sync --frozen
 	@:
 
-demo: setup ## 69,659 real orders through journeys, end to end, with a kill — python -m cli demo
+demo: $(RUNS) ## 69,659 real orders through journeys, end to end, with a kill — python -m cli demo
 	@$(RUN) -m cli demo $(ARGS)
 
-up: setup ## Start everything; Ctrl-C stops it — python -m cli up
+up: $(RUNS) ## Start everything; Ctrl-C stops it — python -m cli up
 	@$(RUN) -m cli up $(ARGS)
 
-# Storms kill by the clock: nothing runs beside them. Of some tests (ARGS="tests/core/gate") either half may be empty.
+# Tests that kill processes at set times run alone, after the others. With ARGS="tests/core/gate" one of the two runs may be empty.
 test: setup ## Run the tests, without the long ones, on real servers — python -m pytest
-	@$(RUN) -m worker.stack.temporal.binary >/dev/null # built now, where its progress is seen
+	@$(RUN) -m worker.stack.temporal.binary >/dev/null # here its progress is visible
 	@few=$(if $(strip $(ARGS)),yes,no); none=0; \
 	run() { \
 		$(RUN) -m pytest -q "$$@" $(ARGS) && return 0 || code=$$?; \
@@ -71,8 +74,8 @@ audit: setup ## Compare uv.lock with the stored advisories, offline — python .
 image: ## Build the container image — docker build -t tenure .
 	@docker build -t tenure .
 
-# An own uv is used where there is one; otherwise one is installed inside .venv. `--inexact` keeps it there.
-$(STAMP): uv.lock pyproject.toml
+# Uses the installed uv, or installs one into .venv; `--inexact` keeps it there.
+define sync
 	@set -e; \
 	if command -v uv >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \
 	if [ "$$uv" != uv ] && [ ! -x $(BIN)/uv ]; then \
@@ -84,7 +87,16 @@ $(STAMP): uv.lock pyproject.toml
 		echo "setup: installing uv into $(VENV)"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/uv.txt; \
 	fi; \
-	echo "setup: installing the packages of uv.lock"; \
-	env -u VIRTUAL_ENV $$uv sync --frozen --inexact --compile-bytecode; \
+	echo "setup: installing $(2)"; \
+	env -u VIRTUAL_ENV $$uv sync --quiet --frozen --inexact --compile-bytecode $(1); \
 	$(BIN)/python -m compileall -q $(FOLDERS); \
-	rm -f $(VENV)/.synced-*; touch $@
+	rm -f $(VENV)/.runs-*; touch $(RUNS)
+endef
+
+# With everything installed nothing is left to do for what runs.
+$(RUNS): uv.lock pyproject.toml
+	$(call sync,--no-dev,the packages that run)
+
+$(STAMP): uv.lock pyproject.toml
+	$(call sync,,all packages of uv.lock)
+	@rm -f $(VENV)/.synced-*; touch $@

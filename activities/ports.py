@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
 
+from journeys.consent.failure_classes import FailureClass
+
 SLACK = timedelta(seconds=2)
 """Time between the last instant at which an attempt may leave and the end of its lease.
 
@@ -126,7 +128,7 @@ class Receipt:
     - `pause`: the same, set by the circuit breaker, the rate limit or our own rules: always real time
     - `outage`: the provider itself failed, which says nothing about this person
     - `left`: False if nothing was sent; then it was no attempt, and the time after which a message is given up has not begun
-    - `gone`: the address does not exist, permanently
+    - `failure`: what a permanent refusal is about; None if the message may still arrive, or the provider is down
     """
 
     result: AttemptResult
@@ -135,7 +137,7 @@ class Receipt:
     pause: timedelta | None = None
     outage: bool = False
     left: bool = True
-    gone: bool = False
+    failure: FailureClass | None = None
 
 
 class Channel(Protocol):

@@ -10,10 +10,11 @@ from temporalio import activity
 
 from activities.delivery import outreach
 from activities.dependencies import CurrentDependencies, Dependencies
+from activities.metrics import count_decision
 from activities.steps import apply as steps
 from activities.steps import plain_signals
 from journeys.protocol import wire
-from journeys.protocol.step_outcome import result_of
+from journeys.protocol.step_outcome import Applied, result_of
 from store.definitions import registry
 from store.outbox.undecided import undecided_of_run
 from store.people.test_clocks import now_for
@@ -65,6 +66,8 @@ class Activities:
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
         """Apply one step of a run, once."""
         outcome = await steps.apply_step(self.deps, request)
+        if isinstance(outcome, Applied):
+            count_decision(request.run)
         info = activity.info()
         waited = int((datetime.now(UTC) - info.scheduled_time).total_seconds())
         return result_of(outcome, waited if info.is_local and waited >= HEARTBEAT_SECONDS else 0)

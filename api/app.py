@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from temporalio.converter import PayloadCodec
 
 from api.access.endpoints import KeyRoutes
+from api.clients.endpoints import ClientRoutes
 from api.consent.double_opt_in import DoubleOptInRoutes
 from api.consent.endpoints import ConsentRoutes
 from api.consent.preference_page import PreferenceRoutes
@@ -37,6 +38,8 @@ from api.explain.whynot import WhyNotRoutes
 from api.exports.feed import FeedRoutes, FeedSigner
 from api.http.asgi import AsgiApp
 from api.http.auth import BootstrapKeys, KeyRegistry
+from api.http.clients.client_route import ClientRoute
+from api.http.clients.origins import ANY, BrowserOrigins
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.openapi import Description
@@ -54,11 +57,13 @@ from api.operations.kill_switches import KillSwitchRoutes
 from api.operations.listener import operations_app
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
+from api.operations.sender_refusals import SenderRefusalRoutes
 from api.people.endpoints import PeopleRoutes
 from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
+from api.start_page.endpoints import StartPageRoutes
 from api.tasks.assignment import AssignmentRoutes
 from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
@@ -97,9 +102,13 @@ class Parts:
     roster: Roster = field(default_factory=Roster)
     webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
     codec_origins: Sequence[str] = ()
+    browser_origins: Sequence[str] = (ANY,)
+    public_url: str | None = None
     sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
     in_production: bool = False
+    links: Sequence[tuple[str, str]] = ()
+    """Links of the start page: name and address."""
     address_fields: tuple[str, ...] = ()
     """Fields of people that settings name as addresses."""
 
@@ -149,7 +158,9 @@ def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
     reader, screening = Reader(parts.limits, check, permissions, metrics), EventScreening(intake, permissions, quotas)
     routes = Routes(keys, parts.limits)
     # Routes are tried in this order: the most frequent come first.
-    SegmentRoutes(intake, reader, screening, parts.limits).routes(routes)
+    origins = BrowserOrigins(parts.browser_origins)
+    SegmentRoutes(intake, reader, screening, parts.limits, origins).routes(routes)
+    ClientRoutes(keys, ClientRoute(origins), parts.public_url).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
     signals = SignalRoutes(intake, check, permissions, screening)
     signals.routes(routes)
@@ -159,6 +170,7 @@ def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
     HoldRoutes(parts.database).routes(routes)
     PlayRoutes(parts.database, catalogue).routes(routes)
     KillSwitchRoutes(parts.database).routes(routes)
+    SenderRefusalRoutes(parts.database).routes(routes)
     WhyRoutes(parts.database).routes(routes)
     WhyNotRoutes(parts.database, catalogue, parts.dry_run, parts.desk).routes(routes)
     MessageRoutes(parts.database).routes(routes)
@@ -167,7 +179,7 @@ def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
     BrowserRoutes(parts.database, catalogue, inboxes).routes(routes)
     TemplateRoutes(parts.database, parts.desk).routes(routes)
     ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
-    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates)).routes(routes)
+    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.policy, parts.templates, parts.roster)).routes(routes)
     CatalogueRoutes(parts.database, parts.check_catalogue).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, signals, screening).routes(routes)
     ParkedRoutes(parts.database, catalogue).routes(routes)
@@ -180,7 +192,7 @@ def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
     KeyRoutes(parts.database, keys, parts.consent.links.keys[0]).routes(routes)
     CodecRoutes(parts.codec, parts.codec_origins).routes(routes)
     health, description = HealthRoutes(parts.database, parts.engine, intake, metrics, keys), Description()
-    for part in (health, description):
+    for part in (health, description, StartPageRoutes(parts.links)):
         part.routes(routes)
     app = _framework(_lifespan(intake, quotas, mails))
     app.router.routes.extend(routes.made)

@@ -14,8 +14,9 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 from rich.console import Console
@@ -31,6 +32,8 @@ from journeys.protocol.wire import StepInput
 from store.database import execute, fetch_one, sql
 from store.rows import loaded
 from worker.event_loop import run_until_done
+
+T = TypeVar("T")
 
 CALLS_AT_ONCE = 24
 """Signals in flight to the bare workflows, as the relay has to ours."""
@@ -62,7 +65,10 @@ _RUN = sql(
 
 
 async def signal_bare(rig: Rig, bare: BareSteady) -> Spent:
-    """Signal each bare workflow, and wait until their worker is idle; without the time it takes to notice that."""
+    """Signal each bare workflow, and wait until a sample has taken it and their worker is idle.
+
+    Without the time it takes to notice that. A worker that is given no task for a moment is idle too, hence the sample.
+    """
     began, used = time.monotonic(), all_cpu_seconds(rig)
     left = iter(bare.handles)
 
@@ -71,6 +77,7 @@ async def signal_bare(rig: Rig, bare: BareSteady) -> Spent:
             await handle.signal(bare.signal)
 
     await asyncio.gather(*(sender() for _ in range(CALLS_AT_ONCE)))
+    await bare.wait_for_sample()
     await rig.quiet("bare")
     return Spent(time.monotonic() - began - QUIET_SECONDS, all_cpu_seconds(rig) - used)
 
@@ -112,15 +119,17 @@ async def measure_fan_out(members: int, rounds: int, console: Console) -> list[R
     """All rows; says in between what it does."""
     async with Rig() as rig:
         load, (_, bare) = AccountLoad(rig, members), daily(rig)
-        began = time.monotonic()
         await rig.start_ours(cached=members // NOT_CACHED)
         await rig.start_bare(cached=members // NOT_CACHED)
-        await load.open()
-        await bare.open(members)
+        await _timed(console, f"{members} of our runs begun", load.open())
+        await _timed(console, f"{members} bare workflows begun", bare.open(members))
         await rig.quiet("bare")
         await rig.quiet("worker")
-        console.print(f"{members} runs on each side begun in {time.monotonic() - began:.0f} s", style="dim")
-        ours, theirs = await interleaved(rounds, load.signal_account, lambda: signal_bare(rig, bare))
+        ours, theirs = await interleaved(
+            rounds,
+            lambda: _timed(console, "an account's signal decided by all", load.signal_account()),
+            lambda: _timed(console, "bare workflows signalled", signal_bare(rig, bare)),
+        )
         few, many = (statistics.median(times) for times in await timer_milliseconds(load))
     fanned = [each.fanned_out for each in load.rounds]
     waited = [each.other_lane for each in load.rounds]
@@ -131,6 +140,14 @@ async def measure_fan_out(members: int, rounds: int, console: Console) -> list[R
         _seconds("other_lane_longest_wait", waited, Target(2.0)),
         ResultRow("timer_at_20000_kept_rows_vs_10", many / few, many / few, many / few, many, few, "ms", Target(1.2)),
     ]
+
+
+async def _timed(console: Console, what: str, work: Awaitable[T]) -> T:
+    """Say how long a part took, since all of it takes minutes."""
+    began = time.monotonic()
+    result = await work
+    console.print(f"{what} in {time.monotonic() - began:.0f} s", style="dim")
+    return result
 
 
 def _clock(rounds: Sequence[Spent]) -> list[float]:

@@ -34,6 +34,7 @@ from store.messages.kill_switches import engage_surging
 from store.migrate import migrate
 from store.operations.reconciliation import open_runs_after, overdue_runs
 from store.outbox.claims import claim_lanes, next_ready
+from store.outbox.rows import LEAST_URGENCY
 from store.reads.definitions import list_journeys
 from store.reads.messages import list_messages
 from store.reads.runs import list_runs
@@ -50,8 +51,8 @@ MOST_TIMES: Final = Target(2.0)
 PAGE: Final = 50
 _WAITING = sql(
     """
-    INSERT INTO outbox (recipient, seq, kind, event_id, name, at)
-    SELECT 'u_c' || n, 2, 'signal', 'waits-' || n, 'day_used', now()
+    INSERT INTO outbox (recipient, seq, kind, event_id, name, at, rests)
+    SELECT 'u_c' || n, 2, 'signal', 'waits-' || n, 'day_used', now(), n % 1000 > 0
     FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
     """
 )
@@ -81,7 +82,7 @@ async def _owner(connection: Connection) -> Any:
 OPERATIONS: Mapping[str, Operation] = {
     "sweep_page": lambda c: open_runs_after(c, LATE, LATE, "journey/daily/u_c5", 200),
     "overdue_page": lambda c: overdue_runs(c, LATE, (datetime.fromtimestamp(0, UTC), ""), 200),
-    "claim_among_resting_lanes": lambda c: claim_lanes(c, "u_c5", 1, 20),
+    "claim_among_resting_lanes": lambda c: claim_lanes(c, LEAST_URGENCY, 1, 20, rested=True),
     "next_resting_lane": next_ready,
     "journeys_page": lambda c: list_journeys(c, "", PAGE),
     "surge_brake": lambda c: engage_surging(c, SurgeBrake()),

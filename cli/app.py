@@ -20,13 +20,17 @@ COMMANDS = {
     "where": "Show where a person is in their journeys, and why they did or did not get a message.",
     "tasks": "List open tasks, show one with its log, or close it.",
     "parked": "List rows that could not be delivered to their runs, replay or discard them.",
+    "quarantine": "List events that are held with their faults, replay or discard them.",
     "keys": "List API keys, or make, rotate or revoke one.",
+    "import": "Send recorded events as history: they build profiles, open no journey and send nothing.",
     "simulate": "Run a journey on one person's recorded events. Nothing is sent.",
     "replay": "Replay recorded histories with this code, to see before a deployment what it would break.",
     "record": "Record a run's history for replay in every build.",
     "backtest": "Run a journey on everyone's recorded events, or compare two journeys. Nothing is sent.",
 }
-"""Names with their line in `--help`. The code is the function `command` of `cli.commands.<name>`."""
+"""Names with their line in `--help`. The code is the function `command` of `cli.commands.<name>`, or of its place."""
+PLACES = {"import": "events.history", "quarantine": "events.quarantine"}
+"""Modules of commands that are not named as their commands."""
 
 
 def build_cli(called: str | None) -> typer.Typer:
@@ -52,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _load(name: str) -> Callable[..., None]:
-    command: Callable[..., None] = importlib.import_module(f"cli.commands.{name.replace('-', '_')}").command
+    place = PLACES.get(name, name.replace("-", "_"))
+    command: Callable[..., None] = importlib.import_module(f"cli.commands.{place}").command
     return command
 
 

@@ -10,27 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import typer
-import yaml
 
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
-from cli.problem_format import as_line
-from journeys.consent.rules import ConsentRules, read_consent_rules
-from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import EventTable
-from journeys.gate.policy import Policy, load_policy
-from journeys.language.definition import Journey
-from journeys.language.parsing import read_journey, read_model
-from journeys.language.source import YamlSource
 from journeys.simulation.backtest import Stream, streams_of
 from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_instant, read_recorded
-from journeys.tasks.assignment import Roster
-from journeys.tasks.team import read_team
 
-CATALOG: Final = Path("catalog")
 CDNOW: Final = "cdnow"
 _WHO: Final = ("userId", "user_id", "user", "customer_id", "customer", "person")
 _ACCOUNT: Final = ("groupId", "group_id", "account_id")
@@ -41,7 +30,7 @@ _WHEN: Final = ("timestamp", "at", "date", "time")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Groups with their events in order; `skipped` lists unusable records with the reason.
+    """Groups with their events in order; `skipped` lists unusable records and traits with the reason.
 
     `reachable` are the channels that every person is assumed to have: e-mail only if the records contain no addresses.
     """
@@ -49,80 +38,6 @@ class Trial:
     streams: list[Stream]
     skipped: list[str]
     reachable: frozenset[str] = frozenset({"in_app"})
-
-
-def journey_text(journey: str, plan: TrackingPlan) -> str:
-    """Artifact of a journey, given as a YAML file or by its key in the catalogue. Exits with every problem."""
-    path = journey_file(journey)
-    definition = read_definition(path)
-    text = artifact_of(definition, plan.types(definition))
-    try:
-        load_chart(text)
-    except ValueError as error:
-        typer.echo(f"{path} cannot run: {error}. `python -m cli lint {path}` shows where.", err=True)
-        raise typer.Exit(1) from None
-    return text
-
-
-def journey_file(journey: str) -> Path:
-    """File of a journey, given as a path or by its key in the catalogue."""
-    path = Path(journey)
-    if path.is_file():
-        return path
-    shipped = CATALOG / "journeys" / f"{journey}.yaml"
-    if not shipped.is_file():
-        raise typer.BadParameter(f"{journey} is neither a file nor a journey of the catalogue: {', '.join(_keys())}")
-    return shipped
-
-
-def read_definition(path: Path) -> Journey:
-    """A journey as written, unchecked. Exits with every problem of the text."""
-    definition, source = read_journey(path.read_bytes())
-    if definition is None:
-        _exit_with_problems(path, source)
-    return definition
-
-
-def _keys() -> list[str]:
-    return sorted(path.stem for path in (CATALOG / "journeys").glob("*.yaml"))
-
-
-def read_plan_file(path: Path | None = None) -> TrackingPlan:
-    """The tracking plan at `path`, by default the catalogue's. Exits with every problem."""
-    path = path or CATALOG / "tracking-plan.yaml"
-    plan, source = read_model(path.read_bytes(), TrackingPlan)
-    if plan is None:
-        _exit_with_problems(path, source)
-    return plan
-
-
-def read_policy_file(path: Path | None = None) -> Policy:
-    """The policy at `path`, by default the catalogue's."""
-    return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
-
-
-def read_team_file(path: Path | None = None) -> Roster:
-    """The team at `path`, by default the catalogue's. Exits with every problem."""
-    path = path or CATALOG / "team.yaml"
-    team, source = read_team(path.read_bytes())
-    if team is None:
-        _exit_with_problems(path, source)
-    return Roster(team)
-
-
-def read_consent_file(path: Path | None = None) -> ConsentRules:
-    """The consent rules at `path`, by default the catalogue's. Exits with every problem."""
-    path = path or CATALOG / "consent.yaml"
-    rules, source = read_consent_rules(path.read_bytes())
-    if rules is None:
-        _exit_with_problems(path, source)
-    return rules
-
-
-def _exit_with_problems(path: Path, source: YamlSource) -> NoReturn:
-    for problem in source.problems:
-        typer.echo(as_line(path, problem), err=True)
-    raise typer.Exit(1)
 
 
 def read_events_file(source: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
@@ -148,18 +63,26 @@ def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
     path = Path(source)
     if not path.exists():
         raise typer.BadParameter(f"{source} does not exist")
-    rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
     events: list[RecordedEvent] = []
     skipped: list[str] = []
-    for number, row in rows:
+    for number, row in records_in(path, event):
         try:
-            record = read_recorded(row, plan.events if _planned(row, plan.events) else None)
+            record = read_recorded(row, plan.events if _planned(row, plan.events) else None, plan.traits)
         except UnusableRecord as error:
             skipped.append(f"{path.name}:{number}: {error}")
         else:
             events.append(record)
+            skipped += [f"{path.name}:{number}: {what}" for what in record.unread]
     reachable = frozenset({"in_app"} if _addressed(events) else {"in_app", "email"})
     return Trial(streams_of(events), skipped, reachable)
+
+
+def records_in(path: Path, event: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The records of a file as Segment calls, with the numbers of their lines: JSON lines, or a CSV file with a header.
+
+    `event` names the event of every row of a CSV file that has no column for it.
+    """
+    return _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
 
 
 def until_instant(text: str | None, source: str) -> datetime | None:

@@ -165,11 +165,24 @@ class JourneyBuilder(ReactingBuilder):
         self._states: dict[str, StateBuilder] = {}
 
     def enters(
-        self, *signals: str, when: str | None = None, again: Literal["never", "always"] | timedelta = "never"
+        self,
+        *signals: str,
+        when: str | None = None,
+        again: Literal["never", "always"] | timedelta = "never",
+        lookback: DurationLike | None = None,
+        max_age: DurationLike | None = None,
     ) -> Self:
-        """Signals that open a run; a timedelta allows re-entry so long after the last run ended."""
-        reentry = d.Again(after=iso(again)) if isinstance(again, timedelta) else again
-        self._parts["entry"] = d.Entry(on=signals, when=when, again=reentry)
+        """Signals that open a run; a timedelta allows re-entry so long after the last run ended.
+
+        The goal keeps a run from beginning that came at most `lookback` before; what is older than `max_age` opens none.
+        """
+        limits = {"lookback": lookback, "max_age": max_age}
+        self._parts["entry"] = d.Entry(
+            on=signals,
+            when=when,
+            again=d.Again(after=iso(again)) if isinstance(again, timedelta) else again,
+            **{name: iso(limit) for name, limit in limits.items() if limit is not None},
+        )
         return self
 
     def hands_off(

@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 from sqlalchemy import Executable
 
+from store.availability import AVAILABILITY
 from store.compiler import compile_statement
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
@@ -91,16 +92,32 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back on any exception."""
-        pool = self._pool or await self._open()
-        async with pool.acquire(timeout=POOL_SECONDS) as connection, connection.transaction():
-            yield connection
+        async with self._connection() as connection:
+            with AVAILABILITY.watched():
+                async with connection.transaction():
+                    yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection without a transaction: each statement has its own snapshot and its own commit."""
+        async with self._connection() as connection:
+            with AVAILABILITY.watched():
+                yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool."""
         pool = self._pool or await self._open()
-        async with pool.acquire(timeout=POOL_SECONDS) as connection:
+        acquiring = pool.acquire(timeout=POOL_SECONDS)
+        try:
+            connection = await acquiring.__aenter__()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            AVAILABILITY.failed(error)
+            raise
+        try:
             yield connection
+        finally:
+            await acquiring.__aexit__(None, None, None)
 
     async def close(self) -> None:
         """Close every connection. What uses the database later fails: nobody would close what it opens."""

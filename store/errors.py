@@ -26,6 +26,8 @@ class ClockAdvancing(Exception):
 
 _LATER = ("08", "53", "55", "57", "58", "28", "3D", "40", "25", "XX", "42P01", "42703", "42883")
 """SQLSTATEs of outages: connection, resources, locks, shutdown, rights, deadlocks, and a schema not migrated yet."""
+_GONE = ("08", "57P")
+"""SQLSTATEs of lost connections and of shutdowns."""
 _REFUSED = ("22", "23")
 """SQLSTATEs of refused values: data exceptions and violated constraints."""
 
@@ -48,6 +50,12 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
     return _state(error).startswith(_LATER)
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether a statement failed because the connection to the database did: lost, refused or ended by a shutdown."""
+    is_lost = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+    return is_lost or (isinstance(error, asyncpg.PostgresError) and _state(error).startswith(_GONE))
 
 
 def is_refusal(error: BaseException) -> bool:

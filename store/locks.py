@@ -7,9 +7,11 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass; `lock_members_behind` waits for nobody |
 | 2 | test clocks | the row, shared, by what is accepted from outside while the clock stands; alone by who advances or moves it, and nothing else | `hold_clocks` (`store/people/test_clocks.py`), `store/clocks/control.py` |
 | 3 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
-| 4 | turns of owners | `Lock.ROUTING` with the hash of a team, alone; several teams of a step at once, in the order of their names | `lock_turns` (`store/tasks/assignment.py`) |
+| 4 | turns of owners | `Lock.ROUTING` with the hash of a team, alone; all teams of a step or of a batch's replies at once, in the order of the hashes | `lock_turns` (`store/tasks/assignment.py`) |
 | 5 | kill switches | `Lock.STOPS`, shared by the gate; alone by who engages one, and nothing after it | `gate_read`, `store/messages/kill_switches.py` |
 | 6 | addresses | one advisory lock for each hash, all of a transaction at once, in the order of the hashes | `gate_read`, `lock_addresses`, `lock_mailboxes` (`store/consent/suppressions.py`) |
+| 7 | sender refusals | the row, by who counts a refused message, in the order of channel and code; after `Lock.STOPS` by who stops the channel | `store/messages/sender_refusals.py` |
+| 8 | declared fields | their rows, in the last statement of a batch or of a filled slice | `store/people/dropped_fields.py`, `store/people/field_filling.py` |
 
 The gate holds the lock of a mailbox (`journeys/consent/mailboxes.py`) alone, since sends to it count for everybody who has it, and
 shares those of other addresses. A suppression, and what people say themselves of consent, hold them alone. A step therefore
@@ -26,14 +28,14 @@ Each purpose has its own advisory number: with a shared one, unrelated work woul
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from enum import IntEnum
 
 import asyncpg
 from sqlalchemy import BigInteger, Integer, Text, bindparam, false, func, literal, select
 
-from store.database import Connection, Database, fetch_one, sql
+from store.database import Connection, Database, fetch_all, fetch_one, sql
 
 
 class Lock(IntEnum):
@@ -49,6 +51,7 @@ class Lock(IntEnum):
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
     CLOCK = 7_239_016  # with the hash of a clock's id as second number
     KEYS = 7_239_017
+    FILLING = 7_239_018
 
 
 _lock = bindparam("lock", type_=BigInteger)
@@ -58,8 +61,12 @@ _IF_FREE = sql(select(func.pg_try_advisory_xact_lock(_lock).label("taken")))
 _TAKE = sql(select(func.pg_try_advisory_lock(_lock).label("taken")))
 _RELEASE = sql(select(func.pg_advisory_unlock(_lock).label("held")))
 _CHECK = sql(select(literal(1)))
-_PART_UNTIL_COMMIT = sql(
-    select(func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), func.hashtext(bindparam("part", type_=Text))))
+_PARTS_UNTIL_COMMIT = sql(
+    """
+    SELECT pg_advisory_xact_lock(CAST(:lock AS int), part.hash)
+    FROM (SELECT DISTINCT hashtext(name) AS hash FROM unnest(CAST(:parts AS text[])) AS given(name)) AS part
+    ORDER BY part.hash
+    """
 )
 _of_clock = (bindparam("lock", type_=Integer), func.hashtext(bindparam("clock", type_=Text)))
 _TAKE_CLOCK = sql(select(func.pg_try_advisory_lock(*_of_clock).label("taken")))
@@ -72,9 +79,9 @@ async def lock_until_commit(connection: Connection, lock: Lock) -> None:
     await fetch_one(connection, _UNTIL_COMMIT, lock=int(lock))
 
 
-async def lock_part_until_commit(connection: Connection, lock: Lock, part: str) -> None:
-    """Wait for the lock of one part of the work, and hold it until the transaction ends."""
-    await fetch_one(connection, _PART_UNTIL_COMMIT, lock=int(lock), part=part)
+async def lock_parts_until_commit(connection: Connection, lock: Lock, parts: Iterable[str]) -> None:
+    """Wait for the locks of parts of the work, in the order of their hashes, and hold them until the transaction ends."""
+    await fetch_all(connection, _PARTS_UNTIL_COMMIT, lock=int(lock), parts=list(parts))
 
 
 async def share_until_commit(connection: Connection, lock: Lock) -> None:

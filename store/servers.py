@@ -1,4 +1,4 @@
-"""PostgreSQL servers: probe one, create databases, mask the password."""
+"""PostgreSQL servers: probe one, create databases, execute a statement, mask the password."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from urllib.parse import unquote
 
 import asyncpg
 from sqlalchemy import make_url
+
+from store.database import plain_url
 
 MAINTENANCE = "postgres"
 """The database that every server has."""
@@ -42,6 +44,19 @@ async def create_database(server_url: str, name: str, template: str | None = Non
         pass
     finally:
         await connection.close()
+
+
+async def execute_once(url: str, statement: str, *, seconds: float = 5) -> bool:
+    """Execute a statement on a connection of its own; whether the server answered."""
+    try:
+        connection = await asyncpg.connect(plain_url(url), timeout=seconds)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    try:
+        await connection.execute(statement, timeout=seconds)
+    finally:
+        await connection.close()
+    return True
 
 
 def shown_url(url: str) -> str:

@@ -28,10 +28,12 @@ from store.database import Database
 from tests.support.canaries import RUN_FOLDER, faults_of_run, log_as_in_production
 from tests.support.databases import Databases, databases_on
 from tests.support.databases import databases_of_own_server as own_databases
+from worker.stack.ports import PortSettings
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]
 ALONE = "pytest.mark.alone"
+PORTS = [f"TENURE_{name.upper()}" for name in PortSettings.model_fields]
 MAX_WORKERS = 8
 """All workers together share the 250 connections of PostgreSQL."""
 
@@ -55,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TENURE_TEST_OWNER"] = str(os.getpid())
         # The allow-list has everybody: the settings do not recognise the relay of a test as a sink.
         os.environ["TENURE_ALLOWED_RECIPIENTS"] = "*"
+        # Stacks of tests run side by side, and beside one that a person uses.
+        os.environ.update(dict.fromkeys(PORTS, "0"))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     log_as_in_production(Path(os.environ[RUN_FOLDER]) / f"tests-{worker}.log")
 
@@ -150,6 +154,15 @@ def templates_parsed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def processes_forked() -> Iterator[None]:
+    """Worker and API of a stack are forked from a process that has imported them."""
+    from tests.support.forked import processes_forked  # noqa: PLC0415 — start-up time
+
+    with processes_forked():
+        yield
+
+
 @pytest_asyncio.fixture(scope="session")
 async def databases(servers: Servers, run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
     async with databases_on(servers.postgres, run_folder) as opened:
@@ -229,6 +242,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remove_settings(patch: pytest.MonkeyPatch) -> None:
-    """Remove every TENURE_ variable but that of the run's folder."""
-    for name in [name for name in os.environ if name.startswith("TENURE_") and name != RUN_FOLDER]:
+    """Remove every TENURE_ variable but those of the run's folder and of ports."""
+    for name in [name for name in os.environ if name.startswith("TENURE_") and name not in {RUN_FOLDER, *PORTS}]:
         patch.delenv(name)

@@ -14,6 +14,7 @@ from datetime import timedelta
 import structlog
 from temporalio.client import Client
 
+from activities.metrics import show_classes
 from store.process_clock import CLOCK, measure_on_connect
 from store.timeouts import limit_lock_time
 from worker import event_loop
@@ -24,6 +25,7 @@ from worker.composition.loops import background_loops
 from worker.health import health_port
 from worker.logs.configuration import configure_logging
 from worker.loops.loop import sleep_or_stop
+from worker.probe import until_answered
 from worker.provider_settings import load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -59,15 +61,20 @@ async def run_worker(settings: Settings) -> None:
 async def _work(catalogue: CurrentCatalogue, client: Client, stop: asyncio.Event) -> None:
     """Run activities and loops until `stop`, with the newest version of the catalogue."""
     settings, current = catalogue.settings, catalogue.current
-    health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
+    show_classes(current.deps.channels)
+    answered = asyncio.Event()
+    health = health_port(
+        settings.worker_port, lambda: answered.is_set() and not stop.is_set(), host=settings.worker_host
+    )
     workers = (composition.worker(client, settings, current), *composition.channel_workers(client, settings, current))
     async with contextlib.AsyncExitStack() as running:
         await running.enter_async_context(health)
         for worker in workers:
             await running.enter_async_context(worker)
-        log.info("worker.started", task_queue=settings.task_queue)
+        probing = asyncio.create_task(_probe(client, settings, stop, answered))
         while not stop.is_set():
             await _run_loops(catalogue, client, stop)
+        await probing
     for channel in current.deps.channels.values():
         await channel.close()
 
@@ -85,6 +92,14 @@ async def _run_loops(catalogue: CurrentCatalogue, client: Client, stop: asyncio.
     ended.set()
     await asyncio.gather(*tasks)
     await background.close()
+
+
+async def _probe(client: Client, settings: Settings, stop: asyncio.Event, answered: asyncio.Event) -> None:
+    """Set `answered` when this worker's build has answered a probe workflow: only then is anything decided."""
+    deployment = composition.deployment(settings)
+    await until_answered(client, settings.task_queue, stop, build=deployment.version if deployment else None)
+    answered.set()
+    log.info("worker.started", task_queue=settings.task_queue)
 
 
 async def _connected(settings: Settings, stop: asyncio.Event) -> Client | None:

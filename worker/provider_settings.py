@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.outgoing.rate_limit import Rate
+from worker.setting_values import fault_sentences
 from worker.settings import PREFIX, SettingsError
 
 SECRET = SecretStr("")
@@ -153,8 +154,7 @@ def load_providers(**given: object) -> ProviderSettings:
     try:
         return ProviderSettings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = (str(details["msg"]).removeprefix("Value error, ") for details in error.errors())
-        raise SettingsError("\n".join(faults)) from error
+        raise SettingsError(fault_sentences(PREFIX, error)) from error
 
 
 def read_rates(text: str) -> Mapping[str, Rate]:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from store.retention.periods import RetentionPeriods
-from worker.setting_values import fault_sentence
+from worker.setting_values import fault_sentences
 from worker.settings import SettingsError
 
 PREFIX = "TENURE_RETENTION_"
@@ -70,6 +70,6 @@ def retention_periods() -> RetentionPeriods:
     try:
         settings = RetentionSettings()
     except ValidationError as error:
-        raise SettingsError("\n".join(fault_sentence(PREFIX, details) for details in error.errors())) from error
+        raise SettingsError(fault_sentences(PREFIX, error)) from error
     days = {name.removesuffix("_days"): value for name, value in settings}
     return RetentionPeriods(**{kind: timedelta(days=value) for kind, value in days.items() if value is not None})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from activities.channels.email.relay_settings import SmtpRelay
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -90,6 +90,20 @@ def split_origins(origins: str) -> tuple[str, ...]:
     return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
 
 
+def split_links(links: str) -> tuple[tuple[str, str], ...]:
+    """Name and address of each link of `name=https://…, name=…`. Raises ValueError for one without an http address."""
+    made = [tuple(part.strip() for part in link.split("=", 1)) for link in links.split(",") if link.strip()]
+    if wrong := [link[0] for link in made if len(link) != 2 or not link[1].startswith(("http://", "https://"))]:
+        raise ValueError(f"{wrong[0]!r} is no link: write name=https://…")
+    return tuple((name, address) for name, address in made)
+
+
+def start_page_links(links: str) -> str:
+    """The links as they are written. Raises ValueError for one that `split_links` cannot read."""
+    split_links(links)
+    return links
+
+
 def exposure(environment: str, api_host: str, **urls: str | None) -> str:
     """Why others may reach this deployment, naming the setting that says so; empty if only this machine does."""
     if environment == "production":
@@ -149,11 +163,16 @@ def as_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def fault_sentence(prefix: str, error: Mapping[str, Any]) -> str:
-    """One error of pydantic as a sentence that names the variable. It has no secret: a URL may hold a password."""
+def fault_sentences(prefix: str, error: ValidationError) -> str:
+    """The faults of settings as lines that name their variables."""
+    return "\n".join(_sentence(prefix, details) for details in error.errors())
+
+
+def _sentence(prefix: str, error: Mapping[str, Any]) -> str:
+    """One fault as a sentence. It has no secret: a URL may hold a password."""
     message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
+    got = "" if name.endswith(("_url", "_key", "_keys", "_secret", "_token")) else f" (got {error['input']!r})"
     return f"{prefix}{name.upper()}: {message}{got}"

@@ -6,9 +6,9 @@ A part of the stack whose address is set is used; a part without an address is e
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from journeys.consent.rules import DEV_KEY as DEV_LINK_KEY
@@ -45,7 +45,6 @@ class Settings(BaseSettings):
     temporal_tls: bool = Field(False, description="Connect to Temporal with TLS.")
     temporal_api_key: SecretStr | None = Field(None, description="API key of Temporal Cloud.")
     temporal_bin: Path | None = Field(None, description="A `temporal` CLI or server binary for the embedded server.")
-    temporal_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded Temporal; 0 picks a free one.")
     temporal_store: Literal["sqlite", "postgres"] = Field(
         "sqlite", description="Where the embedded Temporal server keeps its runs: files, or a PostgreSQL of its own."
     )
@@ -57,7 +56,10 @@ class Settings(BaseSettings):
     max_cached_workflows: int = Field(1_000, ge=0, description="Workflows that a worker keeps in memory.")
     graceful_shutdown_seconds: float = Field(30.0, ge=0, description="Time for activities of a stopping worker.")
     worker_port: int = Field(
-        0, ge=0, le=65_535, description="Port of the worker's health and metrics on `worker_host`; 0 switches them off."
+        0,
+        ge=0,
+        le=65_535,
+        description="Port of the worker's health and metrics on `worker_host`; 0 switches them off. `up` takes 8401.",
     )
     worker_host: str = Field("127.0.0.1", description="Address that the worker's health port listens on.")
 
@@ -90,7 +92,9 @@ class Settings(BaseSettings):
         "",
         description="Addresses (ada@example.com, *@example.com) that receive test sends, and all messages outside production.",
     )
-    link_base: str | None = Field(None, description="Address of tracked links, if they have a domain of their own.")
+    link_base: Annotated[str, AfterValidator(values.web_url)] | None = Field(
+        None, description="Address of tracked links, if they have a domain of their own."
+    )
     public_url: str | None = Field(
         None, description="https address at which customers reach the API. Links in messages begin with it."
     )
@@ -105,25 +109,27 @@ class Settings(BaseSettings):
         SecretStr(DEV_PAYLOAD_KEY),
         description="Keys of payloads in Temporal, id=secret, separated by commas: the first encrypts, all decrypt. The embedded server has its own.",
     )
-    codec_origins: str = Field(
-        "", description="Origins (https://temporal.example.com) whose pages may call /v1/codec, separated by commas."
-    )
+    codec_origins: str = Field("", description="Origins whose pages may call /v1/codec, separated by commas.")
     local_provider: bool = Field(
         True,
         description="`up` starts a local provider for SMS, chat, tickets and webinars if no provider is configured.",
     )
-    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 picks a free one.")
-    mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 picks a free one.")
 
+    browser_origins: str = Field(
+        "*", description="Origins (https://www.example.com) whose pages may use a public key, with commas; `*` is all."
+    )
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
-    api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
+    api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; with `up`, 0 is any free one.")
     operations_address: str | None = Field(
         None,
-        description="host:port on which the API serves `/livez`, `/readyz` in depth, `/metrics` and `/openapi.json` without a key, for your monitoring alone.",
+        description="host:port on which the API serves `/livez`, `/readyz` with every check, `/metrics` and `/openapi.json` without a key, for your monitoring alone.",
     )
     api_proxies: str = Field(
         "",
         description="Addresses or networks of proxies before the API, separated by commas: their `X-Forwarded-For` names the client.",
+    )
+    start_page_links: Annotated[str, AfterValidator(values.start_page_links)] = Field(
+        "", description="Links on the API's page `/`: Temporal=https://temporal.example.com, separated by commas."
     )
     write_key: SecretStr = Field(
         SecretStr(DEV_WRITE_KEY), description="First secret key, for senders of events; `cli keys` makes others."
@@ -133,7 +139,7 @@ class Settings(BaseSettings):
     )
 
     catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policy and tracking plan.")
-    publish_catalog: bool = Field(True, description="`up` publishes the catalogue, until a person has published.")
+    publish_catalog: bool = Field(True, description="`up`, `publish --new` publish the catalogue until a person has.")
     clock_offset_seconds: float = Field(0, description="For tests only: seconds added to the machine's clock.")
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 
@@ -167,11 +173,6 @@ class Settings(BaseSettings):
     @classmethod
     def _takes_a_mark(cls, address: str | None) -> str | None:
         return values.reply_address(address, DEV_LINK_KEY) if address is not None else None
-
-    @field_validator("link_base")
-    @classmethod
-    def _is_web(cls, url: str | None) -> str | None:
-        return values.web_url(url) if url is not None else None
 
     @field_validator("link_keys", "address_keys")
     @classmethod
@@ -246,4 +247,4 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(values.fault_sentence(PREFIX, details) for details in error.errors())) from error
+        raise SettingsError(values.fault_sentences(PREFIX, error)) from error

@@ -13,6 +13,7 @@ from api.http.limits import Limits
 from worker.provider_settings import ProviderSettings
 from worker.retention_settings import RetentionSettings
 from worker.settings import ROOT, Settings
+from worker.stack.ports import PortSettings
 
 INTRODUCTION = """\
 # Settings
@@ -22,6 +23,11 @@ setting stops the process with a message that names it. This page is generated: 
 """
 SECTIONS: tuple[tuple[str, str, type[BaseSettings]], ...] = (
     ("Processes", "Database, Temporal, mail, API and catalogue.", Settings),
+    (
+        "Ports of `up`",
+        "Ports of embedded components. Another free one is taken if a default is taken, and `up` says so; 0 is any free one.",
+        PortSettings,
+    ),
     (
         "Providers",
         "Providers of channels, CRMs, audiences and the feed. A provider is off until it is configured.",

@@ -117,7 +117,7 @@ class JourneyWorkflow(OperatorCommands):
             await self._save_or_adopt(chart)
             return None
         due = self.state.next_due()
-        if due is not None and (self.start.clock is None or self.state.held):  # a slice needs no tick
+        if due is not None and (self.start.clock is None or self.state.waiting):  # a slice needs no tick
             if self.timer.has_come(chart, self.state, due):
                 return TimerDue(due)
             self.timer.arm(chart, self.state, due)

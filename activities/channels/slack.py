@@ -48,6 +48,7 @@ class SlackChannel(HttpChannel):
     """A message to the team that looks after a person."""
 
     name = "chat"
+    system = "slack"
     promise = Promise.SEARCHABLE
     table = (
         ReplyRow("200", ReplyMeaning.LOST, "unreadable", "not an answer from Slack"),

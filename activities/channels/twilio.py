@@ -46,6 +46,7 @@ class TwilioChannel(HttpChannel):
     """An SMS of text and one link."""
 
     name = "sms"
+    system = "twilio"
     promise = Promise.BLIND
     time_sensitive = True
     table = (
@@ -61,7 +62,7 @@ class TwilioChannel(HttpChannel):
         ReplyRow("400", ReplyMeaning.OURS, "21603", "no sender is given"),
         ReplyRow("400", ReplyMeaning.OURS, "21660", "the sender is another account's"),
         ReplyRow("400", ReplyMeaning.OURS, "21661", "the sender cannot send short messages"),
-        ReplyRow("4xx", ReplyMeaning.DOWN, "21611", "the sender's queue is full: ten hours of messages"),
+        ReplyRow("4xx", ReplyMeaning.OURS, "21611", "the sender's queue is full: ten hours of messages"),
         ReplyRow(
             "429", ReplyMeaning.TRANSIENT, "20429", "too many requests; Retry-After is kept for the whole provider"
         ),

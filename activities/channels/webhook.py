@@ -33,6 +33,7 @@ class WebhookChannel(HttpChannel):
     """One event of type `message` for each message."""
 
     name = "webhook"
+    system = "webhook"
     promise = Promise.KEYED
     retry = Retry(steps=STEPS, within=sum(STEPS, timedelta(hours=1)))
     table = (

@@ -41,6 +41,7 @@ class ZendeskChannel(HttpChannel):
     """A new ticket, or a comment on an existing one."""
 
     name = "support"
+    system = "zendesk"
     promise = Promise.SEARCHABLE
     table = (
         ReplyRow("422", ReplyMeaning.PERMANENT, "", "Zendesk rejects the ticket"),
@@ -97,7 +98,7 @@ class ZendeskChannel(HttpChannel):
             except (UrlNotAllowed, Unanswered) as error:
                 return Receipt(AttemptResult.TRY_AGAIN, f"tags: {error}"[:200], outage=True, left=False)
             if reply.status >= 300:
-                receipt = receipt_for(self.table, reply, words="tags")
+                receipt = receipt_for(self.table, reply, words="tags", system=self.system)
                 unclear = receipt.result is AttemptResult.UNKNOWN  # only tags: trying again duplicates nothing
                 return (
                     Receipt(AttemptResult.TRY_AGAIN, receipt.detail, receipt.after, outage=True) if unclear else receipt

@@ -49,6 +49,7 @@ class ZoomChannel(HttpChannel):
     """A registration for a webinar."""
 
     name = "webinar"
+    system = "zoom"
     promise = Promise.SEARCHABLE
     table = (
         ReplyRow("400", ReplyMeaning.PERMANENT, "300", "Zoom rejects the request"),

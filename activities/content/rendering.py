@@ -16,6 +16,7 @@ from activities.content.rendered import ChecklistLine, Rendered
 from activities.content.template_source import TemplateSource
 from activities.ports import Outgoing, TemplateFault
 from journeys.content.variants import OwnerSender, Sender
+from journeys.language.values import is_unknown
 from journeys.tasks.team import Team
 
 MAX_LINE: Final = 250
@@ -57,7 +58,7 @@ def fill_in(
 
 
 def template_scope(matter: FrontMatter, outgoing: Outgoing) -> dict[str, Any]:
-    """Values that a template may name. A value that is missing or of another type is replaced by its default (H8)."""
+    """Values that a template may name. A missing or blank field, or a value of another type, has its default (H8)."""
     scope: dict[str, Any] = {"profile": _present(outgoing.profile), "account": _present(outgoing.account)}
     for name, variable in matter.variables.items():
         owner, _, field = name.rpartition(".")
@@ -128,4 +129,4 @@ def _first_unknown(piece: Liquid, scope: Mapping[str, Any]) -> str | None:
 
 
 def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if not is_unknown(value)}

@@ -19,11 +19,14 @@ from activities.delivery.outcomes import (
     lock_lanes,
     prepared_message,
     record_bounce,
+    record_refusal,
     record_settlement,
 )
 from activities.delivery.settlement import settle
 from activities.dependencies import Dependencies
 from activities.ports import Receipt
+from journeys.consent.failure_classes import FailureClass
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.status import Status
 from store.database import Connection
 from store.messages.entries import LedgerEntry
@@ -60,9 +63,8 @@ async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None
 
 
 async def _record(deps: Dependencies, entry: LedgerEntry, receipt: Receipt, now: datetime) -> None:
-    if receipt.gone:
-        # Before the row is settled: a crash in between must not lose the suppression of a dead address.
-        await record_bounce(deps, entry, receipt.detail)
+    # Before the row is settled: a crash in between must not lose the suppression of a dead address.
+    await _record_failure(deps, entry, receipt)
     settlement = settle(attempt_in_flight(deps, entry, now), deps.channels[entry.channel or ""], receipt, now)
 
     async def record(connection: Connection) -> None:
@@ -72,3 +74,16 @@ async def _record(deps: Dependencies, entry: LedgerEntry, receipt: Receipt, now:
             await outbox.wake_outreach(connection, entry.recipient)
 
     await retry_transaction(deps.database, record)
+
+
+async def _record_failure(deps: Dependencies, entry: LedgerEntry, receipt: Receipt) -> None:
+    """Record what a permanent refusal is about: a bounce of the recipient's address, or a refusal of us."""
+    match receipt.failure:
+        case None:
+            return
+        case FailureClass.SENDER_REFUSED:
+            if deps.clock_of(entry) is None:
+                await record_refusal(deps, entry, receipt.detail)
+        case FailureClass.ADDRESS_GONE | FailureClass.MAILBOX_TROUBLE:
+            if entry.channel in ADDRESS_FIELDS:
+                await record_bounce(deps, entry, receipt.detail, receipt.failure)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import structlog
+
 from activities.delivery.settlement import Earlier, InFlight, Settlement
 from activities.dependencies import Dependencies
 from activities.ports import SLACK, ClockTime, Prepared
-from journeys.consent.bounces import bounce_properties
+from journeys.consent.failure_classes import FailureClass, bounce_properties
 from journeys.gate.status import SETTLED, Status
 from journeys.protocol.wire import SOURCE_SELF
 from store.database import Connection
 from store.events import ingest
 from store.events.reactions import reaction
-from store.messages import digests
+from store.messages import digests, sender_refusals
 from store.messages.digests import is_digest
 from store.messages.entries import LedgerEntry
 from store.messages.ledger import settle_attempt
@@ -23,6 +25,8 @@ from store.people import subjects
 from store.process_clock import current_instant
 from store.retry import retry_transaction
 from store.runs import projection
+
+log = structlog.get_logger()
 
 
 def prepared_message(deps: Dependencies, entry: LedgerEntry, now: datetime) -> Prepared:
@@ -108,9 +112,21 @@ async def _enqueue_outcomes(
         await enqueue_outcome(connection, deps.catalogue, part, settlement.status, now)
 
 
-async def record_bounce(deps: Dependencies, entry: LedgerEntry, reason: str) -> None:
-    """Record that a relay rejected the address at once: the same signal as after a bounce report."""
-    data = {**bounce_properties(reason, hard=True), "address": entry.address}
+async def record_refusal(deps: Dependencies, entry: LedgerEntry, detail: str) -> None:
+    """Count that the provider refused us, not the recipient."""
+    channel, addresses = entry.channel or "", deps.catalogue.consent.addresses
+    code, place = sender_refusals.code_of(detail), sender_refusals.place_of(addresses, channel, entry.address or "")
+
+    async def work(connection: Connection) -> bool:
+        return await sender_refusals.note_refusal(connection, channel, code, place)
+
+    if await retry_transaction(deps.database, work):
+        log.error("sender.refused", channel=channel, code=code, turn="operator")
+
+
+async def record_bounce(deps: Dependencies, entry: LedgerEntry, reason: str, failure: FailureClass) -> None:
+    """Record that a provider rejected the address at once: the same signal as after a bounce report."""
+    data = {**bounce_properties(reason, failure), "address": entry.address}
     once = f"{entry.key}=bounced.{entry.attempts}"
 
     async def work(connection: Connection) -> None:

@@ -21,6 +21,7 @@ from activities.gate.digest import begin_digest, end_digest_parts
 from activities.gate.preparation import address_of, deliver_in_app, mark_sending, prepare, set_channel
 from activities.gate.request import request_for_entry
 from activities.gate.snapshot import Recipient, read_context
+from activities.metrics import count_verdict
 from activities.ports import Confirmation, Prepared
 from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status, final_status
@@ -178,8 +179,10 @@ class GatePass:
             await outbox.wake_outreach(self.connection, entry.recipient)
         if is_digest(entry.key) and not entry.is_new and entry.settled_at is not None:
             await end_digest_parts(self.connection, entry, self.now)
+        codes = tuple(reason.code for reason in entry.reasons)
+        count_verdict(entry.channel, entry.status, codes)
         log.info(
             "gate.decided", status=entry.status, channel=entry.channel, trace=entry.trace,
-            reasons=[reason.code for reason in entry.reasons],
+            reasons=list(codes),
         )  # fmt: skip
         return True

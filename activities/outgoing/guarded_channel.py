@@ -1,6 +1,7 @@
 """Channel guarded by a circuit breaker and a rate limit.
 
-Neither waits: an attempt that may not go now gets a receipt with the time to wait.
+Neither waits: an attempt that may not go now gets a receipt with the time to wait. A provider that refuses us counts as one that is
+down, and is slowed while such a refusal is open.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any, Final
 
 import structlog
 
+from activities.metrics import BREAKER_OPEN, count_attempt
 from activities.outgoing.circuit_breaker import BreakerRule, BreakerState, CircuitBreaker
 from activities.outgoing.rate_limit import Rate, RateLimit
 from activities.ports import AttemptResult, Channel, Outgoing, Prepared, Receipt
+from journeys.consent.failure_classes import FailureClass
 
 log = structlog.get_logger()
 
@@ -44,8 +47,14 @@ class GuardedChannel:
         self.clock = clock
         self._breaker = CircuitBreaker(rule or BreakerRule())
         self._rate_limit = RateLimit(rate) if rate is not None else None
+        self._slowed: RateLimit | None = None
         self._held_until: dict[str | None, datetime] = {}
         """The end of the provider's pause, by test clock; None is the real clock."""
+
+    def slow(self, rate: Rate | None) -> None:
+        """Allow no more attempts than `rate` while the provider refuses us; None ends that. The same rate again changes nothing."""
+        if (self._slowed.rate if self._slowed is not None else None) != rate:
+            self._slowed = RateLimit(rate) if rate is not None else None
 
     @property
     def state(self) -> BreakerState:
@@ -81,6 +90,9 @@ class GuardedChannel:
             del self._held_until[clock]
         if (wait := self._breaker.wait(now)) is not None:
             return _paused("the provider is down", wait)
+        if self._slowed is not None and (wait := self._slowed.wait(flow_of(key), key, now)) is not None:
+            self._breaker.released()
+            return _paused("the provider refuses us, so it is used slowly", wait)
         if self._rate_limit is not None and (wait := self._rate_limit.wait(flow_of(key), key, now)) is not None:
             self._breaker.released()
             return _paused("the provider's rate is used up", wait)
@@ -88,15 +100,18 @@ class GuardedChannel:
 
     def _learn(self, prepared: Prepared, receipt: Receipt) -> None:
         now = self.clock()
+        count_attempt(self.name, receipt)
+        refused_us = receipt.failure is FailureClass.SENDER_REFUSED
         if not receipt.left and not receipt.outage:
             self._breaker.released()
-        elif receipt.outage:
+        elif receipt.outage or refused_us:
             if self._breaker.failed(now):
                 log.warning("channel.breaker_open", channel=self.name, detail=receipt.detail[:80])
         else:
             if self._breaker.state(now) != "closed":
                 log.info("channel.breaker_closed", channel=self.name)
             self._breaker.succeeded()
+        BREAKER_OPEN.labels(self.name).set(self._breaker.state(now) == "open")
         if receipt.after is not None and receipt.result is AttemptResult.TRY_AGAIN:
             clock, at = _instant(prepared, now)
             self._held_until[clock] = at + receipt.after

@@ -37,7 +37,7 @@ class RateLimit:
     """Token bucket and flows of one provider. The caller gives the current instant."""
 
     def __init__(self, rate: Rate) -> None:
-        self._rate = rate
+        self.rate = rate
         self._tokens = float(rate.burst)
         self._at: datetime | None = None
         self._virtual = 0.0
@@ -55,14 +55,14 @@ class RateLimit:
             mine.finish += 1
             self._virtual = min((flow.finish for flow in self._flows.values() if flow.waiting), default=mine.finish)
             return None
-        wait = timedelta(seconds=self._turns(mine) / self._rate.per_second)
+        wait = timedelta(seconds=self._turns(mine) / self.rate.per_second)
         mine.waiting[key] = now + wait
         return wait
 
     def _refill(self, now: datetime) -> None:
         passed = (now - self._at).total_seconds() if self._at is not None else 0.0
         if passed > 0 or self._at is None:
-            self._tokens = min(self._rate.burst, self._tokens + passed * self._rate.per_second)
+            self._tokens = min(self.rate.burst, self._tokens + passed * self.rate.per_second)
             self._at = now
         for name, flow in list(self._flows.items()):
             for key, due in list(flow.waiting.items()):

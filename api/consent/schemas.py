@@ -191,13 +191,14 @@ class LiftIn(BaseModel):
 
 
 class SuppressionView(BaseModel):
-    """A suppression; it is in force until `lifted_at`."""
+    """A suppression; it is in force until `lifted_at`, or until `ends_at` if that is sooner."""
 
     id: int
     channel: str
     reason: Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
     source: str
     at: datetime
+    ends_at: datetime | None
     lifted_at: datetime | None
     lifted_by: str | None
 

@@ -105,7 +105,9 @@ class SuppressionRoutes:
     async def _history(self, address: AddressIn) -> dict[str, Any]:
         async with self._database.reading() as connection:
             rows = await suppressions.suppression_history(connection, self._addresses, address.channel, address.address)
-        return {"suppressed": any(item["lifted_at"] is None for item in rows), "items": rows}
+        now = current_instant()
+        in_force = (row["lifted_at"] is None and (row["ends_at"] is None or row["ends_at"] > now) for row in rows)
+        return {"suppressed": any(in_force), "items": rows}
 
     async def lift(self, id: RowId, request: LiftIn, caller: RequestKey) -> Response:
         """Lift a suppression. If it is lifted twice, the first time counts."""

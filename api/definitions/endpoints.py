@@ -22,13 +22,14 @@ from api.http.problems import ProblemError
 from api.http.routes import BODY_LIMIT, Routes
 from journeys.access.callers import Scope
 from journeys.checks.checker import PublishableDefinition, publishable
-from journeys.checks.warnings import content_past_review, tasks_without_deadline
+from journeys.checks.warnings import content_past_review, misspelt_owners, tasks_without_deadline
 from journeys.content.template_info import TemplateInfos
 from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import Policy
 from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
+from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.definitions.catalogue_versions import keep_journey
 from store.definitions.publishing import NewDefinition, publish_within
@@ -48,6 +49,7 @@ class CheckerInputs:
     plan: TrackingPlan
     policy: Policy
     templates: Callable[[], TemplateInfos]
+    roster: Roster
 
 
 class JourneyDetailView(JourneyView):
@@ -185,7 +187,9 @@ class JourneyRoutes:
 
     def _warnings(self, definition: PublishableDefinition) -> list[str]:
         overdue = content_past_review(definition.journey, self._inputs.templates(), datetime.now(UTC).date())
-        return [*overdue, *(f"{dotted(path)}: {text}" for path, text in tasks_without_deadline(definition.journey))]
+        owners = misspelt_owners(definition.journey, self._inputs.roster)
+        at_paths = (*tasks_without_deadline(definition.journey), *owners)
+        return [*overdue, *(f"{dotted(path)}: {text}" for path, text in at_paths)]
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> PublishableDefinition | list[Problem]:
         """Check in a thread: a large definition would delay other requests."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from api.http.auth import forbidden
 from journeys.access.callers import PROVIDER, WRITE_KEY, ApiKey, CallerKind
+from journeys.access.claimed_identities import as_claimed, without_closed_fields
 from journeys.access.demands import EventDemands, RefusedPart
 from journeys.access.refusals import AccessRefusal
 from journeys.access.rules import UsedTestClock, refusal_of
@@ -33,6 +34,24 @@ class EventPermissions:
         """The parts of an event that its key may not send; `raw` is the call as it arrived, which may have a `userHash`."""
         proven = key.kind is CallerKind.PUBLIC and is_proven(self._link_keys, key, event.user_id, hash_in(raw))
         return self._demands.refused(key.caller, event, proven=proven)
+
+    def as_permitted(self, key: ApiKey, event: InboundEvent, raw: Any) -> tuple[InboundEvent, tuple[RefusedPart, ...]]:
+        """An event as its key may send it, and the parts for which it is refused; `raw` is the call as it arrived.
+
+        Of a public key, identities without proof are claims, and fields that it may not write are left out.
+        """
+        if key.kind is not CallerKind.PUBLIC:
+            return event, self._demands.refused(key.caller, event)
+        proven = is_proven(self._link_keys, key, event.user_id, hash_in(raw))
+        claimed = as_claimed(event, proven=proven)
+        return without_closed_fields(claimed, self._demands.refused(key.caller, claimed, proven=proven))
+
+    def with_implied(self, key: ApiKey, event: InboundEvent) -> InboundEvent:
+        """The event with those fields of its context that its key may write: nobody has chosen to send the others."""
+        fields = replace(event, kind="identify", traits=event.implied, context=None)
+        refused = {part.part for part in self._demands.refused(key.caller, fields)}
+        allowed = {name: value for name, value in event.implied.items() if f"traits/{name}" not in refused}
+        return replace(event, implied=allowed)
 
     def refused_signal(self, key: ApiKey, signal: str | None) -> tuple[RefusedPart, ...]:
         """The refusal of an event that fails the plan: which signal it would be decides, if that is known."""

@@ -19,7 +19,7 @@ from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedName
 from api.events.screening import SEGMENT, EventScreening
 from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, encode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
@@ -114,16 +114,26 @@ class QuarantineRoutes:
         return json_response(_shown(await self._get(id)))
 
     async def replay_all(
-        self, name: Annotated[ShortText, Query(description="Name of the event as its sender gave it.")]
+        self,
+        name: Annotated[ShortText, Query(description="Name of the event as its sender gave it.")],
+        cursor: Cursor = None,
     ) -> Response:
-        """Replay up to 500 events of one name, in the order of arrival. Those that still fail stay held."""
+        """Replay up to 500 events of one name, in the order of arrival. Those that still fail stay held.
+
+        `next` is the cursor of the call for the following events, null if there are none.
+        """
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            items = await quarantine.list_quarantined(connection, status="held", name=name, after=0, limit=AT_ONCE)
-        replayed = 0
+            after = position[0] if position else 0
+            found = await quarantine.list_quarantined(
+                connection, status="held", name=name, after=after, limit=AT_ONCE + 1
+            )
+        items, replayed = found[:AT_ONCE], 0
         for item in items:
             with contextlib.suppress(StillRefused):
                 replayed += not await self._accept(item, await self._read(item))
-        return json_response({"replayed": replayed, "still_held": len(items) - replayed})
+        following = encode((items[-1]["id"],)) if len(found) > AT_ONCE else None
+        return json_response({"replayed": replayed, "still_held": len(items) - replayed, "next": following})
 
     async def _read(self, item: dict[str, Any]) -> InboundEvent:
         """The held event, read and checked as if it arrived now with its key. Raises StillRefused."""
@@ -143,9 +153,12 @@ class QuarantineRoutes:
         event = await self._screening.without_padding(key, event)
         if isinstance(event, RejectedEvent):
             raise StillRefused("The event is still refused.", [{"detail": fault} for fault in event.faults])
-        if await self._screening.is_unproven(key, event):
+        if event.held is not None:
+            raise StillRefused("A trait is still refused.", [{"detail": fault} for fault in event.held.faults])
+        placed = await self._screening.place(key, event)
+        if placed is None:
             raise StillRefused("The event is still refused.", [{"detail": UNPROVEN_VISITOR.sentence}])
-        return event
+        return placed
 
     async def _key(self, identity: str) -> ApiKey:
         """The key that an event came with, also when it is revoked by now; hashes of all its generations count."""

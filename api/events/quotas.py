@@ -26,6 +26,7 @@ from journeys.access.claims import Claims, PersonIdentity
 from journeys.access.quotas import Charge, IngestQuotas, Quota
 from journeys.tokens.address_hash import AddressHash
 from store.access.quotas import charge_quotas, prune_quotas
+from store.availability import log_outage
 from store.database import Database
 
 log = structlog.get_logger()
@@ -64,12 +65,14 @@ class QuotaKeeper:
         self._leasing = WeakValueDictionary[str, asyncio.Lock]()
         self._networks: dict[str, tuple[str, str | None]] = {}
 
-    def refuse_used_up(self, key: ApiKey, network: str) -> None:
-        """Refuse a request whose quota this process knows to be used up: nothing is asked, and nothing waits."""
-        for quota, of in self._of_request(key, network):
-            charge = _lease_of(quota, of, 1).charge
-            if self._leased.get(charge.name, 0.0) < 1:
-                self._check_known(charge)
+    def refuse_used_up(self, key: ApiKey, network: str, size: int) -> None:
+        """Refuse a request with `size` bytes if this process knows a quota to be used up: nothing is asked or waits."""
+        wanted = [(1, self._of_request(key, network)), (max(size, 1), self._of_body(key, network))]
+        for number, quotas in wanted:
+            for quota, of in quotas:
+                charge = _lease_of(quota, of, number).charge
+                if self._leased.get(charge.name, 0.0) < number:
+                    self._check_known(charge)
 
     async def charge_request(self, key: ApiKey, network: str) -> None:
         """One request, once its body has arrived."""
@@ -100,18 +103,20 @@ class QuotaKeeper:
 
     async def charge_bytes(self, key: ApiKey, network: str, size: int) -> None:
         """The body of a request, decompressed: of its minute and of its day."""
+        await self._take(self._of_body(key, network), size)
+
+    def _of_body(self, key: ApiKey, network: str) -> tuple[tuple[Quota, str], ...]:
         quotas = self._quotas
         match key.kind:
             case CallerKind.PUBLIC:
                 of_network = self._of_network(quotas.network_bytes, network)
-                of_key = (quotas.public_bytes, key.id), (quotas.public_day_bytes, key.id)
-                await self._take((*of_network, *of_key), size)
+                return (*of_network, (quotas.public_bytes, key.id), (quotas.public_day_bytes, key.id))
             case CallerKind.SECRET:
-                await self._take(((quotas.secret_bytes, key.id), (quotas.secret_day_bytes, key.id)), size)
+                return ((quotas.secret_bytes, key.id), (quotas.secret_day_bytes, key.id))
             case CallerKind.OPERATOR:
-                await self._take(((quotas.operator_day_bytes, key.id),), size)
+                return ((quotas.operator_day_bytes, key.id),)
             case _:
-                pass
+                return ()
 
     async def charge_provider(self, provider: str, size: int) -> None:
         """The body of a provider's call, once it is verified: strangers never use up a provider's quota."""
@@ -158,7 +163,7 @@ class QuotaKeeper:
                 async with self._database.transaction() as connection:
                     await prune_quotas(connection, DRAINED_FOR)
             except Exception as error:  # noqa: BLE001 -- during an outage the requests themselves fail
-                log.warning("quotas.prune_failed", error=type(error).__name__)
+                log_outage("quotas.prune_failed", error)
 
     async def _take(self, wanted: Sequence[tuple[Quota, str]], number: float) -> None:
         """Take `number` of each quota from what this process has leased; what is missing is leased first, all or none.

@@ -22,9 +22,11 @@ from api.http.metrics import Metrics
 from api.http.problems import ProblemError, pointer
 from journeys.access.callers import ApiKey, CallerKind
 from journeys.access.demands import RefusedPart
+from journeys.access.refusals import AccessRefusal
+from journeys.access.write_keys import without_write_key
 from journeys.events.batch_envelope import BatchEnvelope, batch_envelope_of
+from journeys.events.ids.placeholder_ids import placeholder_fields
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import placeholder_fields
 from journeys.events.segment import FieldFault, read_call
 
 RefusedElement = tuple[int, str, list[FieldFault]]
@@ -70,8 +72,9 @@ class RefusedCall:
 
     @classmethod
     def of(cls, parts: Sequence[RefusedPart]) -> RefusedCall:
-        """The refusal of a call for the parts that its key may not send."""
-        return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=True)
+        """The refusal of a call for the parts that its key may not send. A user without proof is held, and may be proven."""
+        is_forbidden = any(part.reason is not AccessRefusal.UNPROVEN_USER for part in parts)
+        return cls([FieldFault(part.part, part.sentence) for part in parts], is_forbidden=is_forbidden)
 
     def problem(self) -> ProblemError:
         """The 403 for a call that its key may not send, with every fault."""
@@ -88,7 +91,7 @@ class Reader:
 
     def one(self, parsed: Json, kind: str, key: ApiKey, trace: str | None = None) -> ReceivedEvent:
         """Read a single call as a batch of one. Raises ProblemError if its key may not send it; then nothing is stored."""
-        raw = parsed.value
+        raw = without_write_key(parsed.value)
         event = self._read(raw, kind, trace, key, BatchEnvelope(), strange=parsed.strange)
         if not isinstance(event, RefusedCall):
             return event
@@ -108,7 +111,7 @@ class Reader:
         envelope = batch_envelope_of(body)
         batch = ParsedBatch(key)
         for element in elements:
-            raw = envelope.around(element)
+            raw = envelope.around(without_write_key(element))
             batch.add(raw, self._read(raw, None, trace, key, envelope, strange=parsed.strange))
         return batch
 
@@ -127,7 +130,8 @@ class Reader:
         self, raw: Any, kind: str | None, trace: str | None, key: ApiKey, envelope: BatchEnvelope
     ) -> ReceivedEvent | RefusedCall:
         placeholders = self._check.placeholders
-        for name in placeholder_fields(raw, placeholders):
+        nobody = placeholder_fields(raw, placeholders)
+        for name in nobody:
             self._metrics.placeholder_id(name)
         event = read_call(
             raw,
@@ -138,18 +142,20 @@ class Reader:
             own_id=_own_id,
             notes=envelope.notes,
             placeholders=placeholders,
+            fields=self._check.traits,
+            nobody=nobody,
         )
         if isinstance(event, list):
             return RefusedCall(event)
         if isinstance(event, RejectedEvent):
             forbidden = self._permissions.refused_signal(key, event.signal)
             return RefusedCall.of(forbidden) if forbidden else replace(event, key_id=key.id)
-        forbidden = self._permissions.refused(key, event, raw)
+        event, forbidden = self._permissions.as_permitted(key, event, raw)
         if forbidden:
             return RefusedCall.of(forbidden)
         faults = self._check.faults(event)
         if not faults:
-            return permitted(key, event)
+            return permitted(key, self._permissions.with_implied(key, event) if event.implied else event)
         kept = raw if kind is None else {**raw, "type": kind}
         return RejectedEvent(event.message_id, event.name, faults, kept, key.id)
 
@@ -220,10 +226,9 @@ def _malformed(raw: Any, faults: list[FieldFault], key: ApiKey) -> RejectedEvent
 def _as_text(raw: Any) -> str:
     try:
         return json.dumps(raw)
-    except RecursionError as error:
-        raise ProblemError(
-            "malformed-request", "The body is nested too deeply to be read. Nothing was stored."
-        ) from error
+    except RecursionError:
+        text = "The body is nested too deeply to be read. Nothing was stored."
+        raise ProblemError("malformed-request", text) from None
 
 
 def _is_plain(value: Any) -> TypeGuard[str]:

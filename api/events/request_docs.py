@@ -38,7 +38,10 @@ _NAME = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0
 _NEEDED_ID = {**_NAME, "type": ["string", "integer"]}
 _ID = {**_NEEDED_ID, "type": ["string", "integer", "null"], "minLength": 0}
 _OBJECT: dict[str, Any] = {"type": ["object", "null"]}
-_CONTEXT = {"description": "An object. Anything else is left out, and noted on the event."}
+_CONTEXT = {
+    "description": "An object. Anything else is left out, and noted on the event. With `historical: true` the event is told "
+    "as history: it builds the profile, opens no journey and sends nothing."
+}
 _INSTANT = {
     "description": "ISO 8601, RFC 2822, JavaScript's `Date#toString`, or an epoch in seconds, milliseconds or microseconds. "
     "What cannot be read is left out, and noted on the event."

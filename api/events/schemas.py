@@ -22,7 +22,7 @@ SignalData = Annotated[
 
 
 class MalformedElement(BaseModel):
-    """A refused element of a batch, now in quarantine, with its faults."""
+    """An element of a batch that is in quarantine, or a trait of it, with its faults."""
 
     index: int
     messageId: str  # noqa: N815 -- the Segment spec's name
@@ -30,7 +30,10 @@ class MalformedElement(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """Result of a batch: each element is accepted, a duplicate, or quarantined."""
+    """Result of a batch: each element is accepted, a duplicate, or quarantined.
+
+    `errors` also lists accepted elements of which a trait is held, because it cannot be read.
+    """
 
     success: bool = True
     accepted: int
@@ -41,7 +44,8 @@ class BatchResult(BaseModel):
 
 
 class EventResult(BaseModel):
-    """The call is committed. `quarantined` lists the faults for which it is held and changes nothing.
+    """The call is committed. `quarantined` lists the faults for which it is held and changes nothing; of a trait that cannot
+    be read, it alone is held.
 
     `duplicate`: an event with this id and content was accepted before, and this one changes nothing. `in_flight` lists
     messages that left before a withdrawal of consent and may still arrive.
@@ -82,10 +86,11 @@ class DeadLetterView(BaseModel):
 
 
 class ReplayResult(BaseModel):
-    """Number of events replayed, and of those that still fail and stay held."""
+    """Number of events replayed, and of those that still fail and stay held; the cursor of the following events."""
 
     replayed: int
     still_held: int
+    next: str | None
 
 
 class QuarantinedName(BaseModel):

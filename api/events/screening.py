@@ -1,7 +1,7 @@
 """Screening of requests with events: quotas, test clocks, traces, claims.
 
 A public key is in the hands of strangers: its events are about visitors who are no known users, or about users with their
-hash, and what they claim is counted by key, network, person and address.
+hash (`journeys/access/claimed_identities.py`), and what they claim is counted by key, network, person and address.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from api.events.network_lines import NetworkLines
 from api.events.permissions import UNPROVEN_VISITOR, EventPermissions
 from api.events.quotas import QuotaKeeper
 from api.events.reader import ParsedBatch, RefusedCall
+from api.http.body import declared_size
 from api.http.networks import network_of, site_of
 from api.http.problems import ProblemError
 from journeys.access.callers import ApiKey, CallerKind
-from journeys.access.claims import claims_of, identities_in, identity_in, unproven_visitors
+from journeys.access.claimed_identities import own_visitor_of, placed_event
+from journeys.access.claims import KnownPerson, PersonIdentity, claims_of, identities_in
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault
 from journeys.events.tracing import trace_id_of
@@ -53,10 +55,14 @@ class EventScreening:
         self._lines = NetworkLines(intake.limits.network_in_flight)
 
     async def refuse_early(self, request: Request, key: ApiKey) -> None:
-        """Refuse a request before its body is read, if no event is taken now or a quota is known to be used up."""
+        """Refuse a request before its body is read, if no event is taken now or a quota is known to be used up.
+
+        Only for routes that read their body themselves: FastAPI has read that of a signal before its handler is called, and
+        `entered` refuses it.
+        """
         self._intake.admission.refuse_in_backlog()
         async with self._delaying_refusals(contextlib.AsyncExitStack()):
-            self._quotas.refuse_used_up(key, network_of(request))
+            self._quotas.refuse_used_up(key, network_of(request), declared_size(request))
 
     @asynccontextmanager
     async def entered(self, request: Request, key: ApiKey, size: int, clock: str | None) -> AsyncIterator[str | None]:
@@ -67,7 +73,7 @@ class EventScreening:
         network, is_public = network_of(request), key.kind is CallerKind.PUBLIC
         async with contextlib.AsyncExitStack() as stack:
             async with self._delaying_refusals(stack):
-                self._quotas.refuse_used_up(key, network)
+                self._quotas.refuse_used_up(key, network, size)
                 # Bodies that wait in a line are in memory: the quota of bytes limits them.
                 await self._quotas.charge_bytes(key, network, size)
                 if is_public:
@@ -130,49 +136,42 @@ class EventScreening:
         await self.refuse_padded(batch)
         return batch.events[0]
 
-    async def screen(self, request: Request, key: ApiKey, event: ReceivedEvent) -> None:
-        """Screen the one event of a public key; other keys' events pass."""
-        if key.kind is CallerKind.PUBLIC and await self._unproven(request, key, [event], keeps_them=False):
-            raise RefusedCall.of([UNPROVEN_VISITOR]).problem()
+    async def screen(self, request: Request, key: ApiKey, event: ReceivedEvent) -> ReceivedEvent:
+        """The one event of a call, screened as `screen_batch` does it."""
+        batch = ParsedBatch(key, [event.raw], [event])
+        await self.screen_batch(request, key, batch)
+        return batch.events[0]
 
     async def screen_batch(self, request: Request, key: ApiKey, batch: ParsedBatch) -> None:
-        """Screen the events of a public key: those of known users without their hash go to quarantine."""
-        if key.kind is not CallerKind.PUBLIC:
+        """Charge what a public key's events claim. Those of a visitor's id that a known user has get a visitor of their own."""
+        if key.kind is not CallerKind.PUBLIC or not batch.events:
             return
-        refused = {id(event) for event in await self._unproven(request, key, batch.events, keeps_them=True)}
+        network, received = network_of(request), len(batch.events)
+        await self._quotas.charge_events(key, network, received)
+        events = [event for event in batch.events if isinstance(event, InboundEvent)]
+        people = await self._people(events)
         for index, event in enumerate(batch.events):
-            if id(event) in refused:
-                batch.refuse(index, RefusedCall.of([UNPROVEN_VISITOR]))
-
-    async def is_unproven(self, key: ApiKey, event: InboundEvent) -> bool:
-        """Whether an event of a public key is about a visitor who is a known user, without their user id."""
-        if key.kind is not CallerKind.PUBLIC:
-            return False
+            if isinstance(event, InboundEvent) and (placed := placed_event(event, people)) is not event:
+                if placed is None:
+                    batch.refuse(index, RefusedCall.of([UNPROVEN_VISITOR]))
+                else:
+                    batch.events[index] = placed
+        events = [event for event in batch.events if isinstance(event, InboundEvent)]
         async with self._intake.database.reading() as connection:
-            return bool(unproven_visitors([event], await find_people(connection, [identity_in(event)])))
-
-    async def _unproven(
-        self, request: Request, key: ApiKey, received: Sequence[ReceivedEvent], *, keeps_them: bool
-    ) -> list[InboundEvent]:
-        """Charge what the events claim; those of a visitor who is a known user, without their user id.
-
-        `keeps_them`: they go to quarantine, as the rejected ones do.
-        """
-        if not received:
-            return []
-        network = network_of(request)
-        await self._quotas.charge_events(key, network, len(received))
-        events = [event for event in received if isinstance(event, InboundEvent)]
-        source = key.namespace(SEGMENT)
-        async with self._intake.database.reading() as connection:
-            people = await find_people(connection, [name for event in events for name in identities_in(event)])
-            known = await known_contents(connection, source, [event.message_id for event in events])
-        unproven = unproven_visitors(events, people)
-        refused = {id(event) for event in unproven}
-        claims = claims_of(
-            self._intake.catalogue.consent.rules, [event for event in events if id(event) not in refused], people
-        )
-        others = sum(id(event) not in refused for event in other_contents(events, known))
-        claims.held = len(received) - len(events) + others + (len(unproven) if keeps_them else 0)
+            known = await known_contents(connection, key.namespace(SEGMENT), [event.message_id for event in events])
+        claims = claims_of(self._intake.catalogue.consent.rules, events, people)
+        claims.held = received - len(events) + len(other_contents(events, known))
+        claims.held += sum(event.held is not None for event in events)
         await self._quotas.charge_claims(key, network, claims)
-        return unproven
+
+    async def place(self, key: ApiKey, event: InboundEvent) -> InboundEvent | None:
+        """An event from quarantine, placed as `screen_batch` does it; None if it has no place."""
+        if key.kind is not CallerKind.PUBLIC:
+            return event
+        return placed_event(event, await self._people([event]))
+
+    async def _people(self, events: Sequence[InboundEvent]) -> dict[PersonIdentity, KnownPerson]:
+        """The people whom the events name, or may be placed with."""
+        named = [name for event in events for name in (*identities_in(event), *own_visitor_of(event))]
+        async with self._intake.database.reading() as connection:
+            return await find_people(connection, named)

@@ -23,8 +23,8 @@ from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import ApiKey, Scope
+from journeys.events.ids.placeholder_ids import is_placeholder
 from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import is_placeholder
 from journeys.events.segment import NAMES_NOBODY, padded_identities
 from journeys.events.tracing import HEADER
 from journeys.events.validation import InvalidEvent

@@ -10,8 +10,8 @@ from journeys.consent import statements
 from journeys.consent.rejected_events import opt_out_in
 from journeys.consent.rules import ConsentRules
 from journeys.events.id_rule import id_faults
+from journeys.events.ids.placeholder_ids import with_placeholders
 from journeys.events.inbound import InboundEvent
-from journeys.events.placeholder_ids import with_placeholders
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import ValidatedEvent, ValidEvent
 
@@ -28,6 +28,7 @@ class EventCheck:
     ) -> None:
         self._table, self._rules, self._unusable_cases = plan.events, rules, unusable_cases
         self._refuses_lookalikes = plan.ids == "refuse"
+        self.traits = plan.traits
         self.placeholders = with_placeholders(plan.placeholder_ids)
 
     def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:

@@ -119,7 +119,7 @@ class QuestionReader:
             first.facts,
             first.context,
             facts,
-            await whynot.last_events(connection, lanes, chart.spec.entry.on),
+            await whynot.last_events(connection, lanes, [*chart.spec.entry.on, *sorted(chart.looked_back)]),
             await whynot.last_decisions(connection, self.keys, self.template, on_clock=self.person.clock is not None),
             account,
             {action_name(send): answer.request.missing for send, answer in answers},

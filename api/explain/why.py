@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from api.explain.sent_content import SentContentView, sent_content
+from api.http.auth import RequestKey
 from api.http.pagination import RowId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
@@ -40,9 +42,10 @@ class OutcomeView(BaseModel, extra="allow"):
 
 
 class WhyView(BaseModel):
-    """A message and its story, its parts or its digest, and the decisions of the step that requested it."""
+    """A message with its content and its story, its parts or its digest, and the decisions of the step that requested it."""
 
     message: MessageView
+    content: SentContentView | None
     story: list[OutcomeView]
     parts: list[MessageView]
     whole: MessageView | None
@@ -66,8 +69,8 @@ class WhyRoutes:
             gives=WhyView,
         )
 
-    async def why(self, id: RowId) -> Response:
-        """The gate's reasons at each decision, and the run's decisions in the step that requested the message."""
+    async def why(self, id: RowId, caller: RequestKey) -> Response:
+        """What was sent, the gate's reasons at each decision, and the run's decisions in the step that requested the message."""
         async with self._database.reading() as connection:
             message = await messages.get_message(connection, id)
             if message is None:
@@ -75,8 +78,10 @@ class WhyRoutes:
             digest = (
                 await messages.message_with_key(connection, message["merged_into"]) if message["merged_into"] else None
             )
+            content = await messages.content_of_message(connection, id)
             view = {
                 "message": message,
+                "content": sent_content(content, may_read_addresses=Scope.OPERATE in caller.scopes),
                 "story": await feed.lines_of_message(connection, id, MOST),
                 "parts": await messages.parts_of_message(connection, message["key"]),
                 "whole": digest,

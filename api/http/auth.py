@@ -30,6 +30,8 @@ KEYLESS: Final = frozenset({Scope.ANYONE, Scope.LINK, Scope.TOKEN, Scope.SIGNATU
 """Scopes of routes that read no key: they are open, or their endpoints verify a link, a token or a signature."""
 _KEY: Final = "tenure.key"
 """The entry of a request's ASGI scope that has its key."""
+BODY_SECRET: Final = "tenure.body-secret"  # noqa: S105 -- the name of the entry
+"""The entry of a request's ASGI scope that has the secret of a key in its body (`api/http/clients/client_route.py`)."""
 
 
 class BootstrapKeys:
@@ -65,10 +67,10 @@ class KeyRegistry:
         """Let a request pass if its key opens this scope, and note the key in it. Raises ProblemError otherwise."""
         if scope in KEYLESS:
             return
-        secret = _key_in(request.headers)
+        secret = secret_in(request.headers) or request.scope.get(BODY_SECRET)
         if secret is None:
             raise ProblemError("unauthenticated", REFUSAL_SENTENCES[AccessRefusal.NO_KEY])
-        key = await self._find(key_digest(secret))
+        key = await self.find(secret)
         if key is None:
             raise ProblemError("unauthenticated", "This key is unknown.")
         reason = refusal_of(key.caller, RouteCall(scope, self._in_production))
@@ -93,7 +95,9 @@ class KeyRegistry:
         self._changes += 1
         self._read_at = float("-inf")
 
-    async def _find(self, digest: bytes) -> ApiKey | None:
+    async def find(self, secret: str) -> ApiKey | None:
+        """The key in force with this secret, or None."""
+        digest = key_digest(secret)
         key = self._bootstrap.find(digest)
         if key is not None:
             return key
@@ -142,7 +146,8 @@ def _described(key: ApiKey) -> str:
     return f"{key.kind} with the scopes {', '.join(sorted(key.scopes))}" if key.scopes else key.kind.value
 
 
-def _key_in(headers: Headers) -> str | None:
+def secret_in(headers: Headers) -> str | None:
+    """The secret of the key in the head of a request, or None."""
     kind, _, rest = headers.get("authorization", "").partition(" ")
     match kind.lower():
         case "bearer":

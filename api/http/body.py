@@ -32,6 +32,8 @@ _AT_ONCE: Final = 0.0
 """An instant of the event loop's clock that is past."""
 READING: Final = "tenure.reading"
 """The entry of a request's ASGI scope that has its `BodyReading`."""
+_RECEIVED: Final = "tenure.received-body"
+"""The entry of a request's ASGI scope that has a body which was read for its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,34 @@ class Json:
     strange: bool
 
 
+@dataclass(slots=True)
+class ReceivedBody:
+    """A body that has arrived, decompressed; it is parsed once, when it is first asked for."""
+
+    content: bytes
+    _json: Json | None = None
+
+    def json(self) -> Json:
+        """The body as JSON. Raises ProblemError if it is none."""
+        if self._json is None:
+            self._json = parse_json(self.content)
+        return self._json
+
+
+async def received_body(request: Request, limit: int) -> ReceivedBody:
+    """The body, read now unless it was read for its key. Raises ProblemError as `read_bytes` does."""
+    received: ReceivedBody | None = request.scope.get(_RECEIVED)
+    if received is None:
+        received = request.scope[_RECEIVED] = ReceivedBody(await read_bytes(request, limit))
+    return received
+
+
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The decompressed body.
 
     Raises ProblemError if it is larger than `limit` bytes, late, incomplete or not decodable.
     """
-    declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared[:19]) > limit:
+    if declared_size(request) > limit:
         raise too_large(limit)
     body = await _arrived(request, limit)
     match request.headers.get("content-encoding", "identity").lower():
@@ -69,6 +92,12 @@ async def read_bytes(request: Request, limit: int) -> bytes:
             raise ProblemError(
                 "unsupported-media-type", f"Content-Encoding {other[:40]} is not supported; send gzip or no encoding."
             )
+
+
+def declared_size(request: Request) -> int:
+    """The bytes that a request says its body has, before decompression; 0 if it does not say."""
+    declared = request.headers.get("content-length", "0")
+    return int(declared[:19]) if declared.isascii() and declared.isdigit() else 0
 
 
 async def _arrived(request: Request, limit: int) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from journeys.events.placeholder_ids import ID_FIELDS
+from journeys.events.ids.placeholder_ids import ID_FIELDS
+from store.availability import log_outage
 from store.events.ingest import IngestResult
 from store.outbox.backlog import Backlog
 
@@ -109,7 +110,7 @@ class Metrics:
         self._median.set(backlog.median_seconds)
 
     def watch_failed(self, error: Exception) -> None:
-        log.warning("api.outbox_not_seen", error=type(error).__name__)
+        log_outage("api.outbox_not_seen", error)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from store.availability import log_outage
 from store.errors import ClockAdvancing, is_outage, is_refusal
 
 log = structlog.get_logger()
@@ -157,7 +158,7 @@ def translate(error: Exception) -> ProblemError:
         case TimeoutError():
             return ProblemError("store-unavailable", "The request took too long. Send it again.")
         case _ if is_outage(error):
-            log.warning("api.store_unavailable", error=type(error).__name__)
+            log_outage("api.store_unavailable", error)
             return ProblemError("store-unavailable", "The database failed during the request. Send it again.")
         case _ if is_refusal(error):
             return ProblemError("invalid-request", "A value cannot be stored.")

@@ -21,6 +21,7 @@ from starlette.types import Scope as AsgiScope
 from api.http.arrivals import Arrivals
 from api.http.auth import KEYLESS, KeyRegistry
 from api.http.body import READING, BodyReading, parse_json, read_bytes, unstorable_values
+from api.http.clients.client_route import ClientRoute
 from api.http.forms import FORM_LIMIT
 from api.http.limits import Limits
 from api.http.problems import ProblemError, problem_responses, translate
@@ -107,6 +108,7 @@ class ScopedRoute(APIRoute):
         self._seconds: float = options.pop("seconds")
         self._body_seconds: float = options.pop("body_seconds")
         self.fast: bool = options.pop("fast")
+        self._client: ClientRoute | None = options.pop("client")
         super().__init__(path, endpoint, **options)
         if self.fast:
             self.app = self.handle_directly
@@ -141,10 +143,16 @@ class ScopedRoute(APIRoute):
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
             async with self._time_limit(scope):
+                if self._client is not None:
+                    await self._client.note_key_in_body(request)
                 await self._keys.check(request, self.scope)
+                if self._client is not None:
+                    self._client.check_origin(request)
                 response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = (await self._wrong_keys.delay(request, translate(error))).response()
+        if self._client is not None:
+            self._client.mark(request, response)
         await response(scope, receive, send)
 
     @asynccontextmanager
@@ -181,8 +189,12 @@ class Routes:
         responses: Mapping[int | str, dict[str, Any]] | None = None,
         extra: Mapping[str, Any] | None = None,
         seconds: float | None = None,
+        client: ClientRoute | None = None,
     ) -> None:
-        """Add a route. `gives` is the model of its response, `refuses` are kinds of problems beside the usual ones."""
+        """Add a route. `gives` is the model of its response, `refuses` are kinds of problems beside the usual ones.
+
+        A `client` route, which must be fast, is for browsers and apps.
+        """
         kinds = (*_USUAL, *(_GUARDED if scope not in KEYLESS else ()), *refuses)
         documented = problem_responses(*kinds)
         success: dict[str, Any] = {"description": "Done"}
@@ -200,6 +212,7 @@ class Routes:
             body_seconds=self._body_seconds,
             seconds=seconds or self._seconds,
             fast=fast,
+            client=client,
             methods=[method],
             status_code=status,
             summary=summary,

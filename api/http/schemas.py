@@ -35,10 +35,10 @@ class RunView(BaseModel):
 
 
 class TimelineEntry(BaseModel):
-    """One thing that happened to a person: an event, a decision of a run, or the verdict on a message."""
+    """One thing that happened to a person: an event, accepted or held, a decision of a run, or the verdict on a message."""
 
     at: datetime
-    source: Literal["decision", "event", "message"]
+    source: Literal["decision", "event", "message", "quarantine"]
     id: str
     kind: str
     about: str

@@ -1,4 +1,4 @@
-"""Endpoint of inbound mails: replies and bounce reports."""
+"""Endpoint of inbound mails: replies, bounces and complaints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from functools import partial
 from typing import Any, Final
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,25 +15,31 @@ from api.events.quotas import QuotaKeeper
 from api.http.body import read_bytes
 from api.http.pagination import json_response
 from api.http.routes import Routes
-from api.inbound.delivery_report import DeliveryReport
-from api.inbound.mail_parser import ParsedMail
-from api.inbound.parser_process import MailParserProcess
+from api.inbound.mail_parsing.complaint_report import ABUSE, ComplaintReport
+from api.inbound.mail_parsing.delivery_report import DeliveryReport
+from api.inbound.mail_parsing.mail_parser import ParsedMail
+from api.inbound.mail_parsing.parser_process import MailParserProcess
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
 from journeys.access.callers import Scope
-from journeys.consent.bounces import bounce_properties
+from journeys.consent.failure_classes import bounce_properties
 from journeys.events.inbound import InboundEvent, RejectedEvent
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
 from store.messages import provider_lookup
 
+log = structlog.get_logger()
 TAG = "Conversations"
 LIMIT = 2 * 1024 * 1024
 SOURCE: Final = "inbound-mail"
 _KEPT: Final = 20_000
-"""Characters of an unreadable mail that are kept."""
+"""Characters of a mail that are kept for a person."""
+_UNREADABLE: Final = "the mail cannot be parsed: read it, answer it by hand, then discard it here"
+_NOT_UNDERSTOOD: Final = (
+    "a bounce, but no rule reads which mail or address failed: suppress the address by hand, then discard it here"
+)
 _MAIL: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -68,10 +75,10 @@ class MailRoutes:
         )
 
     async def inbound(self, request: Request) -> Response:
-        """A raw mail from your mail server: a reply, or a report that a message was not delivered (RFC 3464).
+        """A raw mail from your mail server: a reply, a bounce (RFC 3464 and older forms), or a complaint (RFC 5965).
 
-        Other automatic mails, and mails about no message of Tenure, are accepted and change nothing. A mail that cannot be read
-        is kept in quarantine for a person: your server would only send it again.
+        Other automatic mails, and mails about no message of Tenure, are accepted and change nothing. A mail that cannot be read,
+        and a bounce that no rule understands, are kept in quarantine for a person: your server would only send them again.
         """
         self._intake.admission.refuse_in_backlog()  # before the charge: the mail server repeats a refused mail
         raw = await read_bytes(request, LIMIT)
@@ -79,24 +86,44 @@ class MailRoutes:
         with self._intake.admission.admitted(len(raw)):
             mail = await self._parser.parse(raw)
             if mail is None:
-                await self._intake.one(_unreadable(raw), source=SOURCE, clock=None)
-                return json_response({"taken": 0, "held": 1}, 202)
+                return await self._hold(raw, _UNREADABLE)
+            if mail.unread or (mail.report is not None and mail.report.failed and not mail.report.returned):
+                return await self._hold(raw, _NOT_UNDERSTOOD)
             return await self._take(mail, raw)
 
     def close(self) -> None:
         """End the parser's process."""
         self._parser.close()
 
+    async def _hold(self, raw: bytes, fault: str) -> Response:
+        await self._intake.one(_for_a_person(raw, fault), source=SOURCE, clock=None)
+        return json_response({"taken": 0, "held": 1}, 202)
+
     async def _take(self, mail: ParsedMail, raw: bytes) -> Response:
         async with self._intake.database.reading() as connection:
-            if mail.report is not None:
-                event = await self._bounced(connection, mail.report)
-            else:
-                event = await self._answer(connection, mail, raw) if not mail.automatic else None
+            event = await self._event(connection, mail, raw)
         if event is None:
             return json_response({"taken": 0}, 202)
         await self._intake.one(event, source=SOURCE, clock=None)
         return json_response({"taken": 1}, 202)
+
+    async def _event(self, connection: Connection, mail: ParsedMail, raw: bytes) -> InboundEvent | None:
+        if mail.complaint is not None:
+            return await self._complained(connection, mail.complaint)
+        if mail.report is not None:
+            return await self._bounced(connection, mail.report)
+        return await self._answer(connection, mail, raw) if not mail.automatic else None
+
+    async def _complained(self, connection: Connection, complaint: ComplaintReport) -> InboundEvent | None:
+        """The complaint about a message, which only its recipient can name. Other feedback (`not-spam`, `auth-failure`) is none."""
+        if complaint.kind != ABUSE:
+            log.info("mail.feedback", kind=complaint.kind[:40])
+            return None
+        for message_id in complaint.returned:
+            message = await provider_lookup.find_by_reference(connection, message_id)
+            if message is not None and message["channel"] == "email":
+                return as_event(f"complained-{message['id']}", VendorEvent("message_complained"), message)
+        return None
 
     async def _bounced(self, connection: Connection, report: DeliveryReport) -> InboundEvent | None:
         """The bounce of the reported message. A second report about it is a duplicate.
@@ -110,7 +137,7 @@ class MailRoutes:
                 continue
             for failed in report.failed:
                 if failed.is_about(message["address"] or ""):
-                    data = bounce_properties(failed.status, hard=failed.hard)
+                    data = bounce_properties(failed.status, failed.failure)
                     identity = f"bounced-{message['id']}-{data['kind']}"
                     return as_event(identity, VendorEvent("message_bounced", data=data), message)
         return None
@@ -138,8 +165,7 @@ class MailRoutes:
         return None
 
 
-def _unreadable(raw: bytes) -> RejectedEvent:
+def _for_a_person(raw: bytes, fault: str) -> RejectedEvent:
     """The mail for the quarantine, where a person reads it. The same mail is kept once."""
     text = raw[:_KEPT].decode("utf-8", "replace").replace("\x00", "\ufffd")
-    fault = "the mail cannot be parsed: read it, answer it by hand, then discard it here"
     return RejectedEvent(hashlib.sha256(raw).hexdigest()[:40], SOURCE, (fault,), {"mail": text, "bytes": len(raw)})

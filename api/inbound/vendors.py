@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from journeys.consent.bounces import bounce_properties
+from api.inbound.mail_parsing.automatic_mails import is_absence_notice
+from journeys.consent.failure_classes import FAILURES, bounce_properties, class_of
 
 LONGEST = 1_000
 """Most characters of a reply that an event keeps."""
@@ -36,6 +37,7 @@ _MAIL = {
     "email.bounced": "message_bounced",
     "email.complained": "message_complained",
     "email.failed": "message_bounced",
+    "email.suppressed": "message_bounced",
 }
 
 
@@ -43,9 +45,11 @@ def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
     """An event of Resend, by the tag of the mail; None if it changes nothing."""
     data = _map(event.get("data"))
     if event.get("type") == "email.received":
-        to = data.get("to")
+        to, subject = data.get("to"), _text(data.get("subject"), LONGEST)
+        if is_absence_notice(subject):
+            return None
         sent_to = tuple(str(address)[:320] for address in to[:50]) if isinstance(to, list) else ()
-        text = {"text": _text(data.get("subject"), LONGEST)}  # the event has no more of the mail
+        text = {"text": subject}  # the event has no more of the mail
         return VendorEvent("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
     signal, tags = _MAIL.get(str(event.get("type"))), data.get("tags")
     if isinstance(tags, list):
@@ -53,11 +57,41 @@ def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
     reference = str(_map(tags).get("tenure_key", ""))
     if signal is None or not reference:
         return None
-    bounce = _map(data.get("bounce"))
-    properties = (
-        bounce_properties(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
-    )
+    properties = _failure(str(event.get("type")), data) if signal == "message_bounced" else {}
     return VendorEvent(signal, reference=reference, data=properties, at=_instant(event.get("created_at")))
+
+
+def _failure(kind: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Why Resend did not deliver: `bounce` (type and subtype), `suppressed` (type) or `failed`, which is our account's."""
+    if kind == "email.failed":
+        words = _text(_map(data.get("failed")).get("reason"), 200)
+        return bounce_properties(words, class_of("resend", kind))
+    about = _map(data.get("suppressed" if kind == "email.suppressed" else "bounce"))
+    default = "OnAccountSuppressionList" if kind == "email.suppressed" else ""
+    code = "/".join(filter(None, (str(about.get("type") or default), str(about.get("subType") or ""))))
+    if ("resend", code) not in FAILURES:
+        code = code.partition("/")[0]
+    return bounce_properties(_text(about.get("message"), 200), class_of("resend", code))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSuppression:
+    """An address that a provider has put on its own list: it will send nothing to it. `reason` is as in our suppressions."""
+
+    address: str
+    reason: Literal["hard_bounce", "complaint", "operator"]
+
+
+def resend_suppression(event: Mapping[str, Any]) -> ProviderSuppression | None:
+    """The address of `suppression.added`; None for other events. It is there after a bounce or complaint, or by hand."""
+    data = _map(event.get("data"))
+    address = str(data.get("email") or "").strip()
+    if event.get("type") != "suppression.added" or "@" not in address or len(address) > 320 or "\x00" in address:
+        return None
+    cause = _word(data.get("origin") or data.get("reason") or data.get("type"))
+    if "complain" in cause:
+        return ProviderSuppression(address, "complaint")
+    return ProviderSuppression(address, "hard_bounce" if "bounce" in cause else "operator")
 
 
 def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None:
@@ -71,9 +105,8 @@ def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None
     )
     if signal is None or not reference:
         return None
-    code = form.get("ErrorCode", "")
-    # 30003: switched off for long, which may change by itself. 30005: unknown number. 30006: landline.
-    properties = bounce_properties(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
+    code = form.get("ErrorCode", "")[:20]
+    properties = bounce_properties(code, class_of("twilio", code)) if signal == "message_bounced" else {}
     return VendorEvent(signal, reference=reference, data=properties)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
 
 import structlog
 from starlette.requests import Request
@@ -18,15 +17,24 @@ from starlette.responses import Response
 from api.events.intake import Intake
 from api.events.permissions import EventPermissions
 from api.events.quotas import QuotaKeeper
-from api.http.body import parse_json, read_bytes
+from api.http.body import read_bytes
 from api.http.forms import FORM_LIMIT
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbound import signatures
+from api.inbound.provider_suppressions import suppress_listed
 from api.inbound.schemas import WebhookResult
 from api.inbound.signatures import WebhookSecrets
-from api.inbound.vendors import VendorEvent, resend_events, twilio_events, zendesk_events, zoom_events
+from api.inbound.vendors import (
+    VendorEvent,
+    resend_events,
+    resend_suppression,
+    twilio_events,
+    zendesk_events,
+    zoom_events,
+)
+from api.inbound.webhook_bodies import object_body, twilio_form
 from journeys.access.callers import Scope
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -103,11 +111,19 @@ class WebhookRoutes:
         )
 
     async def resend(self, request: Request) -> Response:
-        """Signed with Svix headers: `svix-id`, `svix-timestamp`, `svix-signature`."""
+        """Signed with Svix headers: `svix-id`, `svix-timestamp`, `svix-signature`.
+
+        `suppression.added` suppresses its address, whoever has it: Resend will send nothing to it.
+        """
         body = await self._body(request, self._secrets.resend)
         if not signatures.standard(self._secrets.resend, request.headers, body, "svix"):
             raise _unsigned()
-        return await self._accept("resend", request.headers["svix-id"], resend_events(_object(body)), len(body))
+        event = object_body(body)
+        if (suppression := resend_suppression(event)) is not None:
+            await self._quotas.charge_provider("resend", len(body))
+            is_new = await suppress_listed(self._intake, "resend", suppression)
+            return json_response({"taken": int(is_new)}, 202)
+        return await self._accept("resend", request.headers["svix-id"], resend_events(event), len(body))
 
     async def twilio(self, request: Request) -> Response:
         """Status callbacks (`?m=` is the message's reference) and inbound texts, signed over the URL and the form.
@@ -115,7 +131,7 @@ class WebhookRoutes:
         The signature has no timestamp, so a replay is recognised by its MessageSid, however late.
         """
         body = await self._body(request, self._secrets.twilio, FORM_LIMIT)
-        form = _twilio_form(body)
+        form = twilio_form(body)
         query = request.url.query
         url = self._secrets.twilio_url + (f"?{query}" if query else "")
         if not signatures.twilio(self._secrets.twilio, url, form, request.headers.get("x-twilio-signature", "")):
@@ -146,7 +162,7 @@ class WebhookRoutes:
         )
         if not signatures.zendesk(self._secrets.zendesk, at, body, signature):
             raise _unsigned()
-        event = _object(body)
+        event = object_body(body)
         return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event), len(body))
 
     async def zoom(self, request: Request) -> Response:
@@ -155,7 +171,7 @@ class WebhookRoutes:
         at, signature = headers.get("x-zm-request-timestamp", ""), headers.get("x-zm-signature", "")
         if not signatures.zoom(self._secrets.zoom, at, body, signature):
             raise _unsigned()
-        event = _object(body)
+        event = object_body(body)
         if event.get("event") == "endpoint.url_validation":
             payload = event.get("payload")
             plain = str(payload.get("plainToken", "") if isinstance(payload, dict) else "")[:500]
@@ -226,24 +242,6 @@ def _documented(provider: str) -> dict[str, Any]:
     media_type, example = _EXAMPLES[provider]
     content = {media_type: {"schema": {"type": "object", "required": [next(iter(example))]}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _twilio_form(body: bytes) -> dict[str, str]:
-    """The fields of a call. Raises ProblemError for too many, and for one that comes twice: the signature covers one."""
-    try:
-        pairs = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=200)
-    except ValueError as error:
-        raise ProblemError("malformed-request", "The form has too many fields.") from error
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise ProblemError("malformed-request", "The form has a field twice.")
-    return dict(pairs)
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    parsed = parse_json(body)
-    if not isinstance(parsed.value, dict) or parsed.strange:
-        raise ProblemError("malformed-request", "The body must be a JSON object without values that cannot be stored.")
-    return parsed.value
 
 
 def _unsigned() -> ProblemError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,12 +21,15 @@ from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from journeys.access.callers import Scope
 from store.database import Database
+from store.messages import sender_refusals
 from store.outbox.backlog import Backlog
 from store.process_clock import CLOCK
 from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
+STARTING: Final = 60.0
+"""Seconds of a process for which readiness waits for a worker. Later it accepts events without one, as in an outage of Temporal."""
 RETRY: Final = {"Retry-After": str(KINDS["store-unavailable"].retry_after)}
 
 
@@ -39,6 +45,9 @@ class HealthRoutes:
         self._intake = intake
         self._metrics = metrics
         self._head = head()
+        self._until = time.monotonic() + STARTING
+        self._decides = False
+        """A worker has answered a probe workflow since Temporal was last away."""
         self._checking: asyncio.Task[tuple[dict[str, Any], dict[str, str]]] | None = None
 
     def routes(self, routes: Routes) -> None:
@@ -99,6 +108,7 @@ class HealthRoutes:
         try:
             async with asyncio.timeout(SECONDS), self._database.reading() as connection:
                 at = await revision(connection)
+                refusals = await sender_refusals.open_refusals(connection) if at == self._head else []
         except Exception as error:  # noqa: BLE001 -- whatever the error, this process cannot accept events
             return {"database": _check("failing", type(error).__name__)}
         migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
@@ -108,6 +118,7 @@ class HealthRoutes:
             "outbox": self._outbox(self._intake.admission.backlog),
             "definitions": self._definitions(),
             "clock": self._clock(),
+            "senders": _senders(refusals),
         }
 
     def _clock(self) -> dict[str, str]:
@@ -130,20 +141,30 @@ class HealthRoutes:
         return _check("degraded" if is_late else "ok", waiting + resting + refused)
 
     async def _temporal(self) -> dict[str, str]:
-        try:
+        is_up = False
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDS):
                 is_up = await self._engine.answers()
-        except TimeoutError:
-            is_up = False
-        return (
-            _check("ok", "answers")
-            if is_up
-            else _check("degraded", "does not answer; events are accepted and delivered later")
-        )
+                self._decides = is_up and (self._decides or await self._engine.decides())
+        if not is_up:
+            self._decides = False
+            return _check("degraded", "does not answer; events are accepted and delivered later")
+        if self._decides:
+            return _check("ok", "answers, and a worker has answered a probe workflow")
+        is_starting = time.monotonic() < self._until
+        return _check("failing" if is_starting else "degraded", "no worker has answered a probe workflow yet")
 
     async def metrics(self, _: Request) -> Response:
         """Prometheus metrics. No label contains data of a person."""
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _senders(refusals: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Providers that refuse us. Events are accepted all the same."""
+    if not refusals:
+        return _check("ok", "no provider refuses us")
+    refused = (f"{refusal['channel']}: {refusal['times']} refusals with {refusal['code']}" for refusal in refusals)
+    return _check("degraded", "; ".join(refused)[:500] + "; such a channel is slowed, see /v1/sender-refusals")
 
 
 def _check(status: str, detail: str) -> dict[str, str]:

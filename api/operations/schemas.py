@@ -60,6 +60,20 @@ class KillSwitchView(BaseModel):
     released_by: str | None
 
 
+class SenderRefusalView(BaseModel):
+    """A provider that refuses us, by channel and code. `stopped_at`: when it engaged the channel's kill switch."""
+
+    id: int
+    channel: str
+    code: str
+    times: int
+    opened_at: datetime
+    last_at: datetime
+    stopped_at: datetime | None
+    closed_at: datetime | None
+    closed_by: str | None
+
+
 class ParkedRow(BaseModel):
     """A row of a lane that can never be delivered to one run, with the reason; its lane has gone on.
 

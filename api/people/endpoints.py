@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from api.http.routes import Routes
 from api.http.schemas import MessageView, RunView, TimelineEntry
 from api.people.schemas import SubjectView
 from journeys.access.callers import Scope
+from journeys.events.held_events import held_sentence
 from journeys.gate.status import Status
 from store.database import Connection, Database
 from store.reads import people as queries
@@ -32,8 +34,15 @@ async def known_subject(connection: Connection, kind: SubjectKind, value: str) -
     """The subject with this id. Raises ProblemError if no event has named it."""
     subject = await queries.find_subject(connection, kind, value)
     if subject is None:
-        raise ProblemError("not-found", f"No event has named this {kind} yet.")
+        held = held_sentence(*await queries.held_events_naming(connection, kind, value)) if "\x00" not in value else ""
+        raise ProblemError("not-found", f"No event has named this {kind} yet." + f" {held}." * bool(held))
     return subject
+
+
+async def held_view(connection: Connection, keys: list[str]) -> dict[str, Any]:
+    """The quarantined events that name a subject, as `HeldView`."""
+    groups, count = await queries.held_events_of(connection, keys)
+    return {"count": count, "names": [asdict(group) for group in groups], "text": held_sentence(groups, count)}
 
 
 class PeopleRoutes:
@@ -71,13 +80,18 @@ class PeopleRoutes:
     async def _subject(self, kind: SubjectKind, value: str) -> Response:
         async with self._database.reading() as connection:
             subject = await known_subject(connection, kind, value)
+            held = await held_view(connection, await queries.subject_keys(connection, subject.key))
             view: dict[str, Any] = {
                 "key": subject.key,
                 "kind": subject.kind,
                 "identities": await queries.identities_of_subject(connection, subject.key),
                 "account": await queries.account_id(connection, subject.account_key),
                 "profile": subject.profile,
+                "origins": {
+                    name: origin._asdict() for name, origin in subject.origins.items() if name in subject.profile
+                },
                 "clock": subject.clock,
+                "held": held,
                 "created_at": subject.created_at,
                 "updated_at": subject.updated_at,
             }
@@ -106,7 +120,7 @@ class PeopleRoutes:
         return page_of(runs, limit, lambda run: (run["started_at"], run["id"]))
 
     async def timeline(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """Events, decisions of every journey and verdicts on messages, newest first."""
+        """Events, accepted and held, decisions of every journey and verdicts on messages, newest first."""
         position = decode(cursor, datetime, str, str)
         after = (position[0], position[1], position[2]) if position else None
         async with self._database.reading() as connection:

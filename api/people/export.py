@@ -20,13 +20,14 @@ from starlette.responses import Response
 from api.http.auth import RequestKey
 from api.http.pagination import RecordId, json_response
 from api.http.routes import Routes
-from api.people.endpoints import TAG, known_subject
+from api.people.endpoints import TAG, held_view, known_subject
 from api.people.schemas import PersonExportView
 from api.people.sent_messages import sent_messages
 from journeys.access.callers import Scope
 from journeys.tokens.address_hash import AddressHash
 from store.database import Database
 from store.process_clock import current_instant
+from store.reads.people import subject_keys
 from store.reads.personal_export import PersonalExport, export_person
 from store.reads.personal_tables import IMPERSONAL
 
@@ -80,20 +81,22 @@ class ExportRoutes:
         async with self._one:
             async with self._database.reading() as connection:
                 person = await known_subject(connection, "user", id)
+                held = await held_view(connection, await subject_keys(connection, person.key))
             exported = await export_person(self._database, self._addresses, person.key)
             log.info("person.exported", person=person.key, by=caller.name, rows=exported.size)
-            view = _view(exported, current_instant())
+            view = _view(exported, held["text"], current_instant())
             if (format or ("html" if accept.startswith("text/html") else "json")) == "html":
                 return await asyncio.to_thread(_page, view)
             name = f'attachment; filename="{person.key}.json"'
             return json_response(view, headers={**_HEADERS, "Content-Disposition": name})
 
 
-def _view(exported: PersonalExport, at: datetime) -> dict[str, Any]:
+def _view(exported: PersonalExport, held: str, at: datetime) -> dict[str, Any]:
     return {
         "key": exported.key,
         "exported_at": at,
         "sent": sent_messages(exported.tables["messages"]),
+        "held": held,
         "tables": exported.tables,
         "without": {table.name: about for table, about in sorted(IMPERSONAL.items(), key=lambda item: item[0].name)},
     }

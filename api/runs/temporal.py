@@ -36,7 +36,7 @@ class NotDecided(ProblemError):
 
 
 class RunCommands(Protocol):
-    """Queries and commands of runs. Every method but `answers` and `abandon` raises ProblemError."""
+    """Queries and commands of runs. Every method but `answers`, `decides` and `abandon` raises ProblemError."""
 
     async def state(self, run: str) -> Mapping[str, Any]:
         """The state inside the workflow."""
@@ -58,12 +58,16 @@ class RunCommands(Protocol):
         """Whether Temporal can be reached now. Never raises."""
         ...
 
+    async def decides(self) -> bool:
+        """Whether a worker answers a probe workflow now. Never raises."""
+        ...
+
 
 class TemporalRunCommands:
     """Connects on first use, so that the API starts, and accepts events, while Temporal is down."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
-        self._connect = connect
+    def __init__(self, connect: Callable[[], Awaitable[Client]], probe: Callable[[Client], Awaitable[bool]]) -> None:
+        self._connect, self._probe = connect, probe
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -105,6 +109,12 @@ class TemporalRunCommands:
             client = await self._connected()
             return await client.service_client.check_health(timeout=timedelta(seconds=2))
         except (ProblemError, RPCError):
+            return False
+
+    async def decides(self) -> bool:
+        try:
+            return await self._probe(await self._connected())
+        except ProblemError:
             return False
 
     async def _handle(self, run: str) -> WorkflowHandle[Any, Any]:

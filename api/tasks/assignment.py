@@ -43,7 +43,10 @@ class AssignmentRoutes:
         add("/v1/tasks/{id}/notes", self.note, summary="Add a note to a task")
 
     async def assign(self, id: RowId, request: AssignmentIn, caller: RequestKey) -> Response:
-        """Reassign a task. Its log keeps by whom and why."""
+        """Reassign a task. Its log keeps by whom and why. A name like that of a person or team of the team file is refused."""
+        if (near := self._roster.near(request.to)) is not None:
+            fault = {"detail": f"is no person or team; did you mean {near}?", "pointer": "/body/to"}
+            raise ProblemError("invalid-request", f"Nobody in team.yaml is called {request.to}.", [fault])
         try:
             task = await reassignment.reassign_task(
                 self._database,

@@ -14,13 +14,14 @@ from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, j
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
-from api.tasks.schemas import TaskClosingIn, TaskLine, TaskView
+from api.tasks.schemas import TaskClosingIn, TaskDetailView, TaskLine, TaskView
 from journeys.access.callers import Scope
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.events.changes import close_task
 from store.process_clock import current_instant
 from store.reads import people as queries
+from store.reads.task_context import read_task_context
 from store.reads.tasks import get_task, list_tasks
 from store.tasks import log as task_log
 from store.tasks import tasks
@@ -49,7 +50,8 @@ class TaskRoutes:
             gives=Page[TaskView],
             refuses=unknown,
         )
-        add("GET", "/v1/tasks/{id}", self.task, scope=Scope.READ, summary="Get a task", gives=TaskView, refuses=unknown)
+        one = TaskDetailView
+        add("GET", "/v1/tasks/{id}", self.task, scope=Scope.READ, summary="Get a task", gives=one, refuses=unknown)
         add(
             "GET",
             "/v1/tasks/{id}/log",
@@ -99,11 +101,13 @@ class TaskRoutes:
         return page_of(items, limit, lambda task: (task["id"],))
 
     async def task(self, id: RowId) -> Response:
+        """A task with its context: person, account, promise, messages sent and the decision that opened it."""
         async with self._database.reading() as connection:
             row = await get_task(connection, id, current_instant())
             if row is None:
                 raise ProblemError("not-found", NO_TASK)
-            return json_response(await self._shown(connection, row))
+            context = await read_task_context(connection, row)
+            return json_response({**await self._shown(connection, row), "context": context})
 
     async def _shown(self, connection: Connection, task: dict[str, Any]) -> dict[str, Any]:
         return await task_view(connection, self._roster, task)

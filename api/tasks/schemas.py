@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.pagination import Instant, ShortText
 
@@ -58,6 +58,68 @@ class TaskView(BaseModel):
     clock: str | None
     asked_by: list[TaskRequestView]
     outcomes: list[str]
+
+
+class TaskPartyView(BaseModel):
+    """The person or the account that a task is about, by the fields of their profile."""
+
+    key: str
+    kind: Literal["user", "account"]
+    id: str | None
+    name: Any
+    email: Any
+    phone: Any
+    role: Any
+    title: Any
+    company: Any
+    plan: Any
+
+
+class TaskPromiseView(BaseModel):
+    """The promise of the journey's handoff: the field that its author names, with the value now."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    field: str
+    value: Any
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+
+
+class TaskMessageView(BaseModel):
+    """A message that the requesting runs have sent."""
+
+    id: int
+    sent_at: datetime
+    channel: str | None
+    template: str
+    subject: str | None
+    status: str
+
+
+class TaskDecisionView(BaseModel):
+    """A decision of the step that opened the task."""
+
+    at: datetime
+    kind: str
+    about: str
+    text: str
+
+
+class TaskContextView(BaseModel):
+    """The context for whoever does the task: who it is about, what was promised and sent, and why it exists."""
+
+    person: TaskPartyView | None
+    account: TaskPartyView | None
+    promised: TaskPromiseView | None
+    sent: list[TaskMessageView]
+    because: list[TaskDecisionView]
+
+
+class TaskDetailView(TaskView):
+    """A task with its context."""
+
+    context: TaskContextView
 
 
 class TaskLine(BaseModel):

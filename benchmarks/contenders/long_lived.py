@@ -14,6 +14,9 @@ from benchmarks.contenders.load import Bare, Ours, address
 from benchmarks.stack.rig import Rig
 from store.database import fetch_all, fetch_one, sql
 
+STARTS_AT_ONCE = 24
+"""Bare workflows that are started at a time, as many as the relay's calls."""
+SAMPLE = 500
 _RUN_OF = sql(
     """
     SELECT i.value AS person, r.id, r.subject_key FROM identities i JOIN runs r ON r.subject_key = i.subject_key
@@ -92,18 +95,23 @@ class BareSteady:
 
     async def open(self, count: int) -> None:
         """Start this many workflows, and wait until they wait for a signal."""
-        self.sent = 0
+        self.sent, self.handles = 0, []
         arguments = [] if self.workflow is BareDaily else [BarePerson(address("someone"), "Ada")]
-        self.handles = [
-            await self.rig.bare_client.start_workflow(
-                self.workflow.run,
-                args=arguments,
-                id=f"bare-{person}",
-                task_queue=QUEUE,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            )
-            for person in await Bare(self.rig).people(count)
-        ]
+        people = iter(await Bare(self.rig).people(count))
+
+        async def start() -> None:
+            for person in people:
+                self.handles.append(
+                    await self.rig.bare_client.start_workflow(
+                        self.workflow.run,
+                        args=arguments,
+                        id=f"bare-{person}",
+                        task_queue=QUEUE,
+                        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    )
+                )
+
+        await asyncio.gather(*(start() for _ in range(STARTS_AT_ONCE)))
         await asyncio.sleep(0.3)
 
     async def signal_all(self) -> None:
@@ -115,6 +123,11 @@ class BareSteady:
     async def histories(self) -> list[WorkflowHistory]:
         """Complete history of each workflow."""
         return [await handle.fetch_history() for handle in self.handles]
+
+    async def wait_for_sample(self) -> None:
+        """Wait until a sample of the workflows, evenly spaced, has taken every signal: asking all of thousands is a load."""
+        for handle in self.handles[:: -max(1, len(self.handles) // SAMPLE)]:
+            await self._wait_until_taken(handle)
 
     async def _wait_until_taken(self, handle: WorkflowHandle[Any, Any]) -> None:
         """Wait until no workflow task is pending. The description shows this without waking the worker."""

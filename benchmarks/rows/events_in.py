@@ -1,7 +1,7 @@
 """Events accepted per second, against one signal per event.
 
-The crowd are subjects, runs and lanes inserted into PostgreSQL directly, so that the index and the locks see a million live
-runs. They get the events that change nothing; decisive events go to people with running workflows.
+The crowd are rows inserted into PostgreSQL directly (`benchmarks/stack/crowd.py`), so that the index and the locks see a
+million live runs. They get the events that change nothing; decisive events go to people with running workflows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks.contenders.long_lived import OursSteady, daily
 from benchmarks.contenders.signal_all import SignalAll
 from benchmarks.measure import ResultRow, Target, compared, interleaved, target_on
 from benchmarks.run_scale import RunScale
+from benchmarks.stack.crowd import LIVE_RUNS, insert_crowd, settle_tables
 from benchmarks.stack.rig import Rig
-from store.database import execute, sql
 
 BATCH = 100
 RELEVANT = 2
@@ -31,30 +31,6 @@ ALIVE = 100
 _number = itertools.count(1)
 _turn = itertools.count()
 """Index of the next person to get a decisive event: people take turns."""
-
-_SUBJECTS = sql(
-    """
-    INSERT INTO subjects (key, kind, seq) SELECT 'u_c' || n, 'user', 1
-    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
-    """
-)
-_IDENTITIES = sql(
-    """
-    INSERT INTO identities (kind, value, subject_key) SELECT 'user_id', 'c' || n, 'u_c' || n
-    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
-    """
-)
-_LANES = sql(
-    "INSERT INTO lanes (recipient) SELECT 'u_c' || n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
-)
-_RUNS = sql(
-    """
-    INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at, entered_at)
-    SELECT 'journey/daily/u_c' || n || '/-/1', 'daily', (SELECT hash FROM journeys WHERE key = 'daily'), 'u_c' || n, 1,
-           'u_c' || n, 1, 'living', 1, now(), now()
-    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
-    """
-)
 
 
 class LoadRate(NamedTuple):
@@ -103,13 +79,10 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
 
 async def _grow(rig: Rig, before: int, size: int) -> None:
     """Insert the crowd up to `size`. Vacuum and checkpoint follow, so that they do not fall into the measured time."""
-    for statement in (_SUBJECTS, _IDENTITIES, _LANES, _RUNS):
-        async with rig.database.transaction() as connection:
-            await execute(connection, statement, first=before + 1, last=size)
+    async with rig.database.transaction() as connection:
+        await insert_crowd(connection, before + 1, size, LIVE_RUNS)
     async with rig.database.reading() as connection:
-        for table in ("subjects", "identities", "lanes", "runs"):
-            await connection.execute(f"VACUUM ANALYZE {table}")
-        await connection.execute("CHECKPOINT")
+        await settle_tables(connection)
 
 
 async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadRate:

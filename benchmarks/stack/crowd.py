@@ -6,6 +6,7 @@ messages, an inbox item, consents. One in ten has a timer that is due tomorrow, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from store.database import Connection, execute, sql
@@ -82,10 +83,14 @@ CROWD: Final = {table: sql(statement) for table, statement in _STATEMENTS.items(
 """By table, the statement that inserts the rows of the people `first` to `last`."""
 
 
-async def insert_crowd(connection: Connection, first: int, last: int) -> None:
-    """Insert the rows of these people in every table of `CROWD`."""
-    for statement in CROWD.values():
-        await execute(connection, statement, first=first, last=last)
+LIVE_RUNS: Final = ("subjects", "identities", "members", "lanes", "runs")
+"""The tables of people with open runs, without the history of these runs."""
+
+
+async def insert_crowd(connection: Connection, first: int, last: int, tables: Iterable[str] = CROWD) -> None:
+    """Insert the rows of these people in these tables of `CROWD`."""
+    for table in tables:
+        await execute(connection, CROWD[table], first=first, last=last)
 
 
 async def settle_tables(connection: Connection) -> None:

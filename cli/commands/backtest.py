@@ -13,18 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.catalog_folder import journey_text, read_consent_file, read_plan_file, read_policy_file, read_team_file
 from cli.commands.simulate import ConsentFile, EventName, Events, PlanFile, PolicyFile, TeamFile, Until
 from cli.process_pool import Job, comparison, run_job
 from cli.terminal import harmless
-from cli.trial import (
-    journey_text,
-    read_consent_file,
-    read_events_file,
-    read_plan_file,
-    read_policy_file,
-    read_team_file,
-    until_instant,
-)
+from cli.trial import read_events_file, until_instant
 from journeys.simulation.backtest import Comparison, Tally
 from journeys.simulation.responder import Responder
 
@@ -82,7 +75,7 @@ def command(
     else:
         show_tally(console, _counted(job, workers, out))
     seconds = time.perf_counter() - began
-    console.print(f"{len(trial.streams):,} groups, {len(trial.skipped):,} records skipped, {seconds:.1f} s")
+    console.print(f"{len(trial.streams):,} groups, {len(trial.skipped):,} records and traits skipped, {seconds:.1f} s")
 
 
 def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:

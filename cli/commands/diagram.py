@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.trial import journey_file, read_definition
+from cli.catalog_folder import journey_file, read_definition
 from journeys.language.diagram import diagram
 
 

@@ -7,26 +7,26 @@ from typing import Annotated
 
 import typer
 
+from cli.catalog_folder import CatalogOption
 from cli.problem_format import as_line
-from cli.trial import CATALOG
 from cli.unused_fields import as_lines, unread_fields
 from worker.catalogue.files import PLAN, CatalogFiles, read_catalog
 
 
 def command(
+    catalog: CatalogOption,
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="Journeys, templates, tracking plan, policy, team; by default the whole catalogue."),
     ] = None,
-    catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
     only_unread: Annotated[
         bool, typer.Option("--unread", help="List fields of the tracking plan that nothing reads.")
     ] = False,
 ) -> None:
     """Check journeys, templates, tracking plan, policy and team.
 
-    Each problem is one line: file:line:column CODE problem — consequence — fix. OVERDUE (content past its review date) and
-    UNDATED (a task without a deadline) are warnings.
+    Each problem is one line: file:line:column CODE problem — consequence — fix. OVERDUE (content past its review date),
+    UNDATED (a task without a deadline) and OWNER (a name like one of the team) are warnings.
     """
     given = [_existing(path) for path in files or ()]
     files_read = read_catalog(catalog, given)
@@ -42,8 +42,8 @@ def command(
             count += 1
         if path in files_read.overdue:
             typer.echo(f"{path}:1:1 OVERDUE {files_read.overdue[path]}")
-        for line, column, text in files_read.warned.get(path, ()):
-            typer.echo(f"{path}:{line}:{column} UNDATED {text}")
+        for line, column, code, text in files_read.warned.get(path, ()):
+            typer.echo(f"{path}:{line}:{column} {code} {text}")
     if files_read.plan is None:
         typer.echo("Journeys are not checked: the tracking plan cannot be read.", err=True)
     typer.echo(f"{_number(len(reported), 'file')}, {_number(count, 'problem')}", err=True)

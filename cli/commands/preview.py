@@ -12,11 +12,12 @@ import typer
 from activities.content.templates import load_templates
 from activities.preview import ContentPreview
 from cli.api_client import ApiError, KeyOption, UrlOption, remote
-from cli.trial import CATALOG
+from cli.catalog_folder import CatalogOption
 
 
 def command(
     template: Annotated[str, typer.Argument(help="Name of the template, such as setup/first-steps.")],
+    catalog: CatalogOption,
     user: Annotated[str | None, typer.Option(help="User id of a known person; the API renders the template.")] = None,
     profile: Annotated[
         Path | None, typer.Option(help="JSON file with a sample profile, or {profile, account, data}.")
@@ -26,7 +27,6 @@ def command(
     locale: Annotated[str | None, typer.Option(help="Locale instead of the person's.")] = None,
     variant: Annotated[str | None, typer.Option(help="Variant by name, whatever its conditions.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the HTML to this file.")] = None,
-    catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:

@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from cli.api_client import ApiClient, ApiError, KeyOption, RefusedByApi, UrlOption, remote
+from cli.catalog_folder import CatalogOption, journey_file, read_definition
 from cli.problem_format import as_line
-from cli.trial import CATALOG, journey_file, read_definition
+from cli.shipped_catalog import publish_shipped
 from worker.catalogue.folder import read_folder
+from worker.settings import load_settings
 
 
 def command(
+    catalog: CatalogOption,
     files: Annotated[
         list[str] | None,
         typer.Argument(
@@ -24,7 +27,14 @@ def command(
     url: UrlOption = None,
     key: KeyOption = None,
     by: Annotated[str | None, typer.Option(help="Name of the publisher; by default your user name.")] = None,
-    catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new",
+            help="Publish to a new deployment, as `up` does: nothing if a person has published, or if "
+            "TENURE_PUBLISH_CATALOG is false.",
+        ),
+    ] = False,
     retire: Annotated[
         list[str] | None, typer.Option(help="Key of a live journey that the catalogue does not have; may be repeated.")
     ] = None,
@@ -36,6 +46,9 @@ def command(
     name = by or getpass.getuser()
     try:
         with remote(url, key) as api:
+            if new:
+                typer.echo(publish_to_new(api, catalog))
+                return
             if files:
                 published = [publish_file(api, journey_file(file), name) for file in files]
             else:
@@ -45,6 +58,13 @@ def command(
         raise typer.Exit(1) from None
     if not all(published):
         raise typer.Exit(1)
+
+
+def publish_to_new(api: ApiClient, folder: Path) -> str:
+    """Publish a catalogue to a new deployment; a line for people. Raises ApiError."""
+    if not load_settings().publish_catalog:
+        return "TENURE_PUBLISH_CATALOG is false: nothing is published"
+    return publish_shipped(api, folder) or "the catalogue, or a person's, is published already"
 
 
 def publish_folder(api: ApiClient, folder: Path, by: str, retire: list[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.failures import explained, temporal_address
 from worker.composition.clients import connect_temporal
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
@@ -21,11 +22,12 @@ def command(
     address: Annotated[str | None, typer.Option(help="host:port of the cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
 ) -> None:
     """Record a history, decrypted. It contains the run's events: record test people only, and count it in `expected_counts`."""
-    run_until_done(_record(workflow, to, run_id, address))
+    with explained(temporal_address(address), f"workflow {workflow}" + f" with the run id {run_id}" * bool(run_id)):
+        run_until_done(_record(workflow, to, run_id, address))
     typer.echo(f"{to} written; add it to expected_counts")
 
 
 async def _record(workflow: str, to: Path, run_id: str | None, address: str | None) -> None:
-    client = await connect_temporal(load_settings(temporal_address=address))
+    client = await connect_temporal(load_settings(temporal_address=temporal_address(address)))
     handle = client.get_workflow_handle(workflow, run_id=run_id)
     write_history(await fetch_decrypted(handle, client.data_converter.payload_codec), to)

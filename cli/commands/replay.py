@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.json_format import ParseError
 from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowHistory
 
+from cli.failures import explained, temporal_address
 from worker.composition.clients import connect_temporal, payload_codec
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
@@ -32,7 +34,10 @@ def command(
     digests: Annotated[bool, typer.Option(help="Print only a hash of each history's commands.")] = False,
 ) -> None:
     """Replay histories with this code. A difference would block open runs once the code is deployed."""
-    verdicts = run_until_done(_replay_all(files or [], address, query, most, strict))
+    if missing := [str(path) for path in files or () if not path.exists()]:
+        raise typer.BadParameter(f"{missing[0]} does not exist")
+    with explained(temporal_address(address), f"workflow for the query {query}"):
+        verdicts = run_until_done(_replay_all(files or [], address, query, most, strict))
     if digests:
         for verdict in verdicts:
             typer.echo(f"{verdict.digest} {verdict.name}")
@@ -54,14 +59,24 @@ async def _replay_all(
 async def _histories(
     files: list[Path], address: str | None, query: str, most: int
 ) -> AsyncIterator[tuple[str, WorkflowHistory]]:
-    settings = load_settings(temporal_address=address)
+    settings = load_settings(temporal_address=temporal_address(address))
     codec = payload_codec(settings)
     for path in history_files(files):
-        yield f"{path.parent.name}/{path.name}", await decrypted(read_history(path), codec)
+        yield f"{path.parent.name}/{path.name}", await decrypted(_history_in(path), codec)
     if address is not None or not files:
         client = await connect_temporal(settings)
         async for history in histories_of(client, query, most):
             yield f"{history.workflow_id}@{history.run_id}", history
+
+
+def _history_in(path: Path) -> WorkflowHistory:
+    try:
+        return read_history(path)
+    except (OSError, ValueError, ParseError, EOFError) as error:
+        typer.echo(
+            f"{path} is no recorded history: {type(error).__name__}. `python -m cli record` writes one.", err=True
+        )
+        raise typer.Exit(1) from None
 
 
 def _table(verdicts: list[ReplayVerdict]) -> Table:

@@ -7,16 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cli.catalog_folder import journey_text, read_consent_file, read_plan_file, read_policy_file, read_team_file
 from cli.terminal import harmless
-from cli.trial import (
-    journey_text,
-    read_consent_file,
-    read_events_file,
-    read_plan_file,
-    read_policy_file,
-    read_team_file,
-    until_instant,
-)
+from cli.trial import read_events_file, until_instant
 from journeys.decision.compiler import load_chart
 from journeys.simulation.simulator import simulate, timeline_table
 from journeys.simulation.timeline import Scenario

@@ -11,6 +11,7 @@ import typer
 from cli.api_client import ApiError, KeyOption, RefusedByApi, UrlOption, remote
 from cli.commands.where import in_columns
 from cli.terminal import one_line_of
+from journeys.tasks.context_summary import context_lines
 
 HEAD: Final = ("task", "what", "for", "owner", "due", "since", "why")
 
@@ -77,6 +78,7 @@ def _one(task: Mapping[str, Any], log: list[Mapping[str, Any]]) -> Iterator[str]
         yield f"outcomes: {', '.join(task['outcomes'])}"
     for name, value in sorted(task["data"].items()):
         yield f"  {name}: {value}"
+    yield from context_lines(task["context"], task["reason"])
     yield from in_columns([(_at(line["at"]), line["by"], line["kind"], line["text"]) for line in log])
 
 

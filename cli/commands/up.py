@@ -19,6 +19,7 @@ from worker.logs.configuration import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.address_checks import StackError
 from worker.stack.endpoints import Endpoints
+from worker.stack.ports import PortSettings, load_ports
 from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack
 from worker.stack.temporal.build import NoTemporalError
@@ -35,12 +36,14 @@ def command(
     api_host: Annotated[str | None, typer.Option(help="Address of the API [TENURE_API_HOST, 127.0.0.1]")] = None,
     api_port: Annotated[int | None, typer.Option(help="Port of the API, 0 for any [TENURE_API_PORT, 8400]")] = None,
     temporal_port: Annotated[
-        int | None, typer.Option(help="Port of Temporal, 0 for any [TENURE_TEMPORAL_PORT]")
+        int | None, typer.Option(help="Port of Temporal, 0 for any [TENURE_TEMPORAL_PORT, 7233]")
     ] = None,
     temporal_store: Annotated[
         str | None, typer.Option(help="Store of Temporal: sqlite or postgres [TENURE_TEMPORAL_STORE, sqlite]")
     ] = None,
-    mail_port: Annotated[int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT]")] = None,
+    mail_port: Annotated[
+        int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT, 1025]")
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Publish the catalogue whenever a file of it is saved.")
     ] = False,
@@ -55,12 +58,11 @@ def command(
             home=home,
             api_host=api_host,
             api_port=api_port,
-            temporal_port=temporal_port,
             temporal_store=temporal_store,
-            mail_port=mail_port,
         )
+        ports = load_ports(temporal_port=temporal_port, mail_port=mail_port)
         configure_logging(settings.log_format)
-        run_until_done(run_stack(settings, watch=watch))
+        run_until_done(run_stack(settings, ports, watch=watch))
     except (SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -68,12 +70,12 @@ def command(
         raise typer.Exit(0) from None
 
 
-async def run_stack(settings: Settings, *, watch: bool = False) -> None:
+async def run_stack(settings: Settings, ports: PortSettings, *, watch: bool = False) -> None:
     """Run the stack until a signal; a signal during the start stops what has started."""
     main = asyncio.current_task()
     for number in STOPS:
         asyncio.get_running_loop().add_signal_handler(number, _stop, main)
-    async with Stack(settings, provider=settings.local_provider) as stack:
+    async with Stack(settings, ports=ports, provider=settings.local_provider) as stack:
         console.print(address_table(stack.endpoints, settings))
         try:
             if settings.publish_catalog:

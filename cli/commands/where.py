@@ -22,7 +22,7 @@ def command(
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
-    """Show journeys and timeline of a person or account, newest last."""
+    """Show journeys and timeline of a person or account, newest last, and which events are held."""
     kind: Literal["users", "accounts"] = "accounts" if account else "users"
     path = f"/v1/{kind}/{quote(who, safe='')}"
     try:
@@ -33,7 +33,7 @@ def command(
     except ApiError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    for line in (*_person(subject), "", *_journeys(runs), *_timeline(timeline)):
+    for line in (*_person(subject), "", *_journeys(runs), *_timeline(timeline), *_held(subject["held"])):
         typer.echo(one_line_of(line))
 
 
@@ -69,6 +69,12 @@ def _timeline(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield ""
         newest_last = reversed(lines)
         yield from in_columns([(_day(line["at"]), line["kind"], line["about"], line["text"]) for line in newest_last])
+
+
+def _held(held: dict[str, Any]) -> Iterator[str]:
+    if held["count"]:
+        yield ""
+        yield f"{held['text']}. `python -m cli quarantine` explains and replays held events."
 
 
 def _day(instant: str | None) -> str:

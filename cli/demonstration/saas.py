@@ -144,7 +144,7 @@ def company_streams(script: Script, plan: TrackingPlan, last: int) -> list[Strea
 def _recorded_on(script: Script, plan: TrackingPlan, day: int) -> Iterator[RecordedEvent]:
     """The events of a day, in the order in which they are sent."""
     at = ORIGIN + timedelta(days=day)
-    yield from (read_recorded(call, plan.events) for call in script.calls.get(day, ()))
+    yield from (read_recorded(call, plan.events, plan.traits) for call in script.calls.get(day, ()))
     for account, name, _ in script.signals.get(day, ()):
         yield RecordedEvent(at, account, "signal", name, subject="account")
     for kind, outcome in OUTCOMES.items() if is_closing_day(day) else ():
@@ -153,7 +153,7 @@ def _recorded_on(script: Script, plan: TrackingPlan, day: int) -> Iterator[Recor
             RecordedEvent(at, account, "operator", "close_task", close, subject="account") for account in ACCOUNTS
         )
         yield from (RecordedEvent(at, user, "operator", "close_task", close) for user in ALONE)
-    yield from (read_recorded(call, plan.events) for call in script.later.get(day, ()))
+    yield from (read_recorded(call, plan.events, plan.traits) for call in script.later.get(day, ()))
 
 
 def _date(day: int) -> str:

@@ -102,14 +102,3 @@ def mailbox_of(channel: str, address: str) -> str:
             domain = domain.encode("idna").decode("ascii")
     local = local.partition("+")[0] or local
     return f"{local.replace('.', '')}@gmail.com" if domain in _GMAIL else f"{local}@{domain}"
-
-
-def unproven_visitors(
-    events: Iterable[InboundEvent], people: Mapping[PersonIdentity, KnownPerson]
-) -> list[InboundEvent]:
-    """Events of a visitor who is a known user by now, without their user id."""
-    return [
-        event
-        for event in events
-        if event.user_id is None and (person := people.get(identity_in(event))) is not None and person.is_user
-    ]

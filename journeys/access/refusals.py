@@ -27,6 +27,7 @@ class AccessRefusal(StrEnum):
     CONFIRMED_GRANT = "confirmed_grant"
     CLOCK = "clock"
     CLOCK_IN_PRODUCTION = "clock_in_production"
+    ORIGIN = "origin"
     MORE_SCOPES = "more_scopes"
 
 
@@ -48,5 +49,6 @@ REFUSAL_SENTENCES: Final[Mapping[AccessRefusal, str]] = {
     AccessRefusal.CONFIRMED_GRANT: "`confirmed: true` needs an operator's key",
     AccessRefusal.CLOCK: "test clocks need an operator's key with the scope `operate`",
     AccessRefusal.CLOCK_IN_PRODUCTION: "there are no test clocks in production",
+    AccessRefusal.ORIGIN: "pages of this origin may not use a public key; add the origin to TENURE_BROWSER_ORIGINS",
     AccessRefusal.MORE_SCOPES: "a key cannot make a key with scopes that it lacks",
 }

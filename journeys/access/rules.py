@@ -81,6 +81,13 @@ class UsedTestClock:
 
 
 @dataclass(frozen=True, slots=True)
+class PageCall:
+    """A call from a page in a browser, of an allowed origin or of another."""
+
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MadeKey:
     """A key that is made, rotated or revoked, with its scopes."""
 
@@ -96,6 +103,7 @@ Demand = (
     | WrittenField
     | StatedConsent
     | UsedTestClock
+    | PageCall
     | MadeKey
 )
 
@@ -117,6 +125,8 @@ def refusal_of(caller: Caller, demand: Demand) -> AccessRefusal | None:
             return _consent(caller, demand)
         case UsedTestClock(in_production=in_production):
             return _clock(caller, in_production=in_production)
+        case PageCall(allowed=allowed):
+            return AccessRefusal.ORIGIN if caller.kind is CallerKind.PUBLIC and not allowed else None
         case MadeKey(scopes=scopes):
             return _route(caller, Scope.ADMIN) or (None if scopes <= caller.scopes else AccessRefusal.MORE_SCOPES)
 

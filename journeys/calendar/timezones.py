@@ -1,6 +1,6 @@
 """Resolve a person's time zone: profile, phone number, account, policy default (C7).
 
-Only names that exist are used; a number used in several zones resolves none.
+Only zones that can be read are used, else the next source; a number used in several zones resolves none.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
+
+from journeys.calendar.zone_names import canonical_zone
 
 TIMEZONE_FIELDS = frozenset({"timezone", "phone"})
 """Fields of a profile or an account that decide the time zone."""
@@ -19,20 +21,16 @@ _MAX_LENGTH = 64
 def zone_of(profile: Mapping[str, Any], account: Mapping[str, Any], default: str) -> str:
     """The IANA name of a person's time zone; `default` if none of their fields resolves."""
     for name in (profile.get("timezone"), _by_phone(profile.get("phone")), account.get("timezone")):
-        if isinstance(name, str) and zone_named(name) is not None:
-            return name
+        if isinstance(name, str) and (zone := canonical_zone(name)) is not None:
+            return zone
     return default
 
 
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo | None:
-    """The zone of an IANA name, or None. Names come from profiles, so they are checked before a file is opened."""
-    if not name or len(name) > _MAX_LENGTH or not name.isascii() or name == _UNKNOWN:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+    """The zone of a name as `canonical_zone` reads it, or None."""
+    zone = canonical_zone(name)
+    return None if zone is None else ZoneInfo(zone)
 
 
 def _by_phone(number: Any) -> str | None:

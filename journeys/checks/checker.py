@@ -13,6 +13,7 @@ from journeys.checks.context import CheckContext
 from journeys.checks.expressions import check_expressions
 from journeys.checks.messages import check_messages
 from journeys.checks.ownership import check_ownership
+from journeys.checks.public_inputs import check_public_inputs
 from journeys.checks.structure import check_structure
 from journeys.checks.timers import check_timers
 from journeys.content.template_info import TemplateInfos
@@ -24,7 +25,15 @@ from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem, sorted_problems
 from journeys.language.source import YamlSource
 
-_CHECKS = (check_structure, check_timers, check_expressions, check_messages, check_ownership, check_conflicts)
+_CHECKS = (
+    check_structure,
+    check_timers,
+    check_expressions,
+    check_messages,
+    check_public_inputs,
+    check_ownership,
+    check_conflicts,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Warnings at publication: content past its review date, tasks without a deadline (C10, C11).
+"""Warnings at publication: content past review, tasks without deadline, misspelt owners (C10, C11).
 
 A warning never prevents publication.
 """
@@ -13,6 +13,7 @@ from journeys.language.actions import Send, Task, action_name
 from journeys.language.definition import Journey
 from journeys.language.problems import Path
 from journeys.language.traversal import actions_of
+from journeys.tasks.assignment import Roster
 
 
 def templates_sent_by(journey: Journey) -> dict[str, list[str]]:
@@ -35,6 +36,20 @@ def content_past_review(journey: Journey, templates: TemplateInfos, today: date)
         for name, info in sent
         if info is not None and info.review_date is not None and info.review_date < today
     ]
+
+
+def misspelt_owners(journey: Journey, roster: Roster) -> Iterator[tuple[Path, str]]:
+    """The path of each owner and escalation that resembles a name of the team file and is none, and a sentence."""
+    named: list[tuple[Path, str | None]] = [
+        (("states", name, "owner"), state.owner) for name, state in journey.states.items()
+    ]
+    for site in actions_of(journey):
+        if isinstance(site.action, Task):
+            named.append(((*site.path, "owner"), site.action.owner))
+            named += [((*site.path, "escalate", index), who) for index, who in enumerate(site.action.escalate)]
+    for path, owner in named:
+        if owner is not None and (near := roster.near(owner)) is not None:
+            yield path, f"{owner} is no person or team of team.yaml: did you mean {near}?"
 
 
 def tasks_without_deadline(journey: Journey) -> Iterator[tuple[Path, str]]:

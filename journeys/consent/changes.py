@@ -76,6 +76,11 @@ def is_request(rules: ConsentRules, change: ConsentChange) -> bool:
     return bool(change.granted and not change.confirmed and rules.needs_confirming(*change.place))
 
 
+def without_requests(rules: ConsentRules, changes: Sequence[ConsentChange]) -> list[ConsentChange]:
+    """The changes that history makes: it asks nobody for a confirmation, so its unconfirmed grants do not count."""
+    return [change for change in changes if not is_request(rules, change)]
+
+
 def decide_change(
     rules: ConsentRules,
     known: Mapping[ChannelTopic, NewestStatements],

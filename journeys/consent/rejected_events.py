@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from journeys.calendar.sender_instants import sender_instant
 from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import TRAITS, statements_in
+from journeys.events.ids.placeholder_ids import PLACEHOLDER_IDS
 from journeys.events.inbound import InboundEvent
-from journeys.events.placeholder_ids import PLACEHOLDER_IDS
 from journeys.events.segment import MAX_ID, FieldFault, is_absurd, read_identity, read_object, timestamp_in
-from journeys.events.sender_instants import sender_instant
 
 SUFFIX: Final = ":opt-out"
 """At the end of the message id of an opt-out; the call may be replayed from quarantine under its own."""

@@ -62,9 +62,9 @@ class ConsentSignal(Model):
 
 
 class SuppressSignal(Model):
-    """A signal that suppresses an address. A `bounce` is hard or soft by the property `kind`.
+    """A signal that suppresses an address. A `bounce` is hard, or about us (`sender`), by the property `kind`; else soft.
 
-    `address` is the property with the address; without it, the person's own is meant.
+    `address` is the property with the address; without it, the person's own is meant. A bounce about us suppresses nobody.
     """
 
     channel: ChannelName
@@ -72,13 +72,15 @@ class SuppressSignal(Model):
     address: Name = "address"
     kind: Name = "kind"
     hard: tuple[str, ...] = ("hard", "permanent")
+    sender: tuple[str, ...] = ("sender",)
 
 
 class SoftBounces(Model):
-    """`limit` soft bounces `within` this time suppress an address, as a hard one does."""
+    """`limit` soft bounces `within` this time suppress an address for the time `rest`; a hard one does until it is lifted."""
 
     limit: Annotated[int, Field(ge=1, le=1_000)] = 3
     within: Length = parse_duration("P14D")
+    rest: Length = parse_duration("P30D")
 
 
 class ConsentRules(Model):

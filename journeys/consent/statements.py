@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
-from journeys.consent.rules import CHANNELS, ConsentRules
+from journeys.consent.rules import CHANNELS, ConsentRules, SuppressSignal
 from journeys.events.inbound import InboundEvent
 from journeys.gate.verdicts import ANY
 from journeys.language.signal_names import MESSAGE_REPLIED
@@ -68,17 +68,41 @@ def statement_faults(rules: ConsentRules, event: InboundEvent) -> list[str]:
     return [item for item in _read(rules, event) if isinstance(item, str)]
 
 
-def bounce_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
-    """The address that an event suppresses, or None. A `channel` property overrides the rule's channel."""
+@dataclass(frozen=True, slots=True)
+class SenderRefused:
+    """A failure that is about us: the channel, what the provider said, and the address that was written to, if it is named."""
+
+    channel: str
+    words: str
+    address: str
+
+
+def refusal_in(rules: ConsentRules, event: InboundEvent) -> SenderRefused | None:
+    """The failure about us that an event reports, or None."""
     rule = rules.suppress.get(event.name) if event.kind == "track" else None
-    if rule is None:
+    if rule is None or rule.reason != "bounce" or event.data.get(rule.kind) not in rule.sender:
         return None
+    return SenderRefused(
+        _named_channel(event, rule), str(event.data.get("reason") or ""), str(event.data.get(rule.address) or "")
+    )
+
+
+def _named_channel(event: InboundEvent, rule: SuppressSignal) -> str:
+    """A `channel` property overrides the rule's channel."""
     named = event.data.get("channel")
-    channel = named if isinstance(named, str) and named else rule.channel
+    return named if isinstance(named, str) and named else rule.channel
+
+
+def bounce_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
+    """The address that an event suppresses, or None: nobody's, if the failure is about us."""
+    rule = rules.suppress.get(event.name) if event.kind == "track" else None
+    if rule is None or refusal_in(rules, event) is not None:
+        return None
+    channel = _named_channel(event, rule)
     if channel not in ADDRESS_FIELDS:
         return None
-    address = event.data.get(rule.address)
-    hard = rule.reason != "bounce" or event.data.get(rule.kind) in rule.hard
+    address, kind = event.data.get(rule.address), event.data.get(rule.kind)
+    hard = rule.reason != "bounce" or kind in rule.hard
     reason = "complaint" if rule.reason == "complaint" else "hard_bounce" if hard else "soft_bounces"
     return Bounced(channel, address if isinstance(address, str) and address else None, reason, hard)
 

@@ -14,7 +14,6 @@ from typing import Final
 from journeys.calendar.durations import parse_duration
 from journeys.decision.chart import Timer
 from journeys.decision.draft import RunDraft
-from journeys.decision.occurrences import Facts
 from journeys.language.definition import Anchor
 
 TOLERANCE: Final = timedelta(days=2)
@@ -32,12 +31,6 @@ def tolerance_of(anchor: Anchor) -> timedelta:
     shift = anchor.before or anchor.after
     is_appointment = shift is not None and timedelta() < parse_duration(shift).roughly() < timedelta(days=1)
     return timedelta() if is_appointment else TOLERANCE
-
-
-def apply_facts(draft: RunDraft, facts: Facts | None) -> None:
-    """Take over fields that changed; dates among them move their anchors."""
-    if draft.merge_facts(facts) and draft.state:
-        follow_dates(draft, ("profile.", "account."))
 
 
 def follow_dates(draft: RunDraft, scopes: tuple[str, ...]) -> None:

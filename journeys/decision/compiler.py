@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from functools import lru_cache
 from itertools import count
 from typing import Any
 
 from journeys.calendar.durations import is_iso, parse_duration
 from journeys.decision.anchors import tolerance_of
-from journeys.decision.chart import Chart, ChartTransition, CompiledAction, Delay, EndRule, StateNode, Timer
+from journeys.decision.chart import (
+    Chart,
+    ChartTransition,
+    CompiledAction,
+    Delay,
+    EndRule,
+    EntryLimits,
+    StateNode,
+    Timer,
+    longest_lookbacks,
+)
 from journeys.language import definition as d
 from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
 from journeys.language.conditions import Condition, ConditionType, compile_condition, fields_in
@@ -74,16 +83,6 @@ def compile_chart(spec: d.Journey, types: Mapping[str, str], content: str = "") 
     return _Compiler(spec, types).chart(content)
 
 
-def _longest_lookbacks(nodes: Iterable[StateNode]) -> dict[str, timedelta]:
-    longest: dict[str, timedelta] = {}
-    for node in nodes:
-        for name, transitions in node.on.items():
-            for transition in transitions:
-                if transition.lookback is not None:
-                    longest[name] = max(longest.get(name, timedelta(0)), transition.lookback.at_most())
-    return longest
-
-
 def carried_by(types: Mapping[str, str], signal: str) -> dict[str, str]:
     """The properties of a signal with their types, out of the types of all fields (`event.<signal>.<property>`)."""
     prefix = f"event.{signal}."
@@ -112,7 +111,6 @@ class _Compiler:
         goal = tuple(self.end_rule(name, spec.goal.when) for name in spec.goal.on) if spec.goal else ()
         exits = tuple(self.end_rule(item.on, item.when) for item in spec.exit)
         entry = tuple(self.end_rule(name, spec.entry.when) for name in spec.entry.on)
-        again = spec.entry.again
         tasks = {(state, action.name): action for state, action in self.actions if isinstance(action.spec, Task)}
         sends = [(state, action.name, action.spec) for state, action in self.actions if isinstance(action.spec, Send)]
         received = {signal for node in nodes for signal in node.on}
@@ -123,7 +121,7 @@ class _Compiler:
             spec=spec,
             types=self.types,
             entry=entry,
-            entry_again=parse_duration(again.after) if isinstance(again, d.Again) else None,
+            limits=EntryLimits.of(spec),
             goal=goal,
             within=parse_duration(spec.goal.within) if spec.goal and spec.goal.within else None,
             exits=exits,
@@ -135,7 +133,7 @@ class _Compiler:
             routes=frozenset(
                 (spec.topic_of(send), spec.priority_of(send), channel) for _, _, send in sends for channel in send.via
             ),
-            lookbacks=_longest_lookbacks(nodes),
+            lookbacks=longest_lookbacks(nodes),
             signals=frozenset(received | closed | {rule.on for rule in (*goal, *exits)}),
             fields={scope: self.fields_read(scope) for scope in ("profile", "account")},
             event_fields={

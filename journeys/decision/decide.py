@@ -17,7 +17,6 @@ A guard that is not true has its reason in the log. There is no clock, no random
 
 from __future__ import annotations
 
-from journeys.decision.anchors import apply_facts
 from journeys.decision.chart import Chart
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Decision
@@ -40,6 +39,7 @@ from journeys.decision.occurrences import (
 from journeys.decision.operator import pause, resume
 from journeys.decision.perform import set_deadline
 from journeys.decision.state import RunState
+from journeys.decision.timers import apply_facts
 
 
 def decide(chart: Chart, state: RunState, occurrence: Occurrence) -> Decision:

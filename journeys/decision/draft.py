@@ -30,7 +30,7 @@ from journeys.decision.state import RunState
 from journeys.language.conditions import Condition
 
 MOST_EFFECTS = 100
-"""Effects of one decision, and so of one step; what exceeds them waits in `held` for the steps that follow at once.
+"""Effects of one decision, and so of one step; what exceeds them is `waiting` for the steps that follow at once.
 
 A step has ten seconds (`workflows/limits.py`), and its messages are decided in one transaction. A run that resumes, or that
 catches up after months, may have thousands.
@@ -65,6 +65,7 @@ class RunDraft:
         self.tasks = before.tasks
         self.paused_at = before.paused_at
         self.held = before.held
+        self.waiting = before.waiting
         self.outcome = before.outcome
         self.event: Mapping[str, Any] = {}
         self.item: Any = None
@@ -165,15 +166,15 @@ class RunDraft:
             self.effects.append(effect)
         elif self.paused_at is not None:
             self._hold(effect)
-        elif self.held or len(self.effects) >= MOST_EFFECTS:
-            self.held = (*self.held, *effects_to_json((effect,)))
+        elif self.waiting or len(self.effects) >= MOST_EFFECTS:
+            self.waiting = (*self.waiting, *effects_to_json((effect,)))
         else:
             self.effects.append(effect)
 
     def release_slice(self) -> None:
         """Add the effects that have waited longest for a step; none in a pause."""
-        if self.held and self.paused_at is None:
-            slice_, self.held = self.held[:MOST_EFFECTS], self.held[MOST_EFFECTS:]
+        if self.waiting and self.paused_at is None:
+            slice_, self.waiting = self.waiting[:MOST_EFFECTS], self.waiting[MOST_EFFECTS:]
             self.effects += effects_from_json(list(slice_))
 
     def _hold(self, effect: Effect) -> None:

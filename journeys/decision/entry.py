@@ -2,7 +2,8 @@
 
 A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the subject's
 runs of it. While a run is open, no other begins; after it has ended, the author's `again` decides. Entry is decided on
-the runs as they are when the event is accepted, timers due by then included.
+the runs as they are when the event is accepted, timers due by then included. History opens no run, nor does an event
+that comes just after the journey's goal (`lookback`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,25 @@ class EntryRefused:
     guards: tuple[str, ...] = ()
 
 
+@frozen
+class EarlierSignal:
+    """A signal of the subject that was accepted before the entry: `at` is its instant for decisions, `occurred_at` its own."""
+
+    name: str
+    data: Mapping[str, Any]
+    at: datetime
+    occurred_at: datetime
+
+
+@frozen
+class EventTimes:
+    """When an event happened and when it was accepted; `historical`: its sender tells it as history."""
+
+    occurred_at: datetime
+    accepted_at: datetime
+    historical: bool = False
+
+
 def past_run_as_of(
     chart: Chart, state: RunState, epoch: int, occurrences: Iterable[Occurrence], at: datetime
 ) -> PastRun:
@@ -83,15 +103,30 @@ def unusable_case(chart: Chart, data: Mapping[str, Any]) -> str:
 
 
 def may_enter(
-    chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, previous: Sequence[PastRun], at: datetime
+    chart: Chart,
+    name: str,
+    data: Mapping[str, Any],
+    facts: Facts | None,
+    previous: Sequence[PastRun],
+    at: datetime,
+    *,
+    times: EventTimes | None = None,
+    earlier: Sequence[EarlierSignal] = (),
 ) -> EntryAllowed | EntryRefused:
-    """Whether an event opens a run at `at`; `previous` are the subject's runs of its case, in any order."""
+    """Whether an event opens a run at `at`; `previous` are the subject's runs of its case, in any order.
+
+    `earlier` are the subject's signals that were accepted before it. Without `times` it happened, and was accepted, at `at`.
+    A play is refused for neither: an operator decided it.
+    """
     if not enters_on(chart, name):
         return EntryRefused(f"{name} does not open {chart.key}")
     case = case_of(chart, data)
     if case is None:
         return EntryRefused(f"the event has no {chart.spec.case}")
     refusal = reentry_refusal(chart, previous, at)
+    if not refusal and name != play_signal(chart.key):
+        times = times or EventTimes(at, at)
+        refusal = _history_refusal(chart, times) or _lookback_refusal(chart, case, earlier, previous, facts, at, times)
     if refusal:
         return EntryRefused(refusal)
     refused = _refused_by_guards(chart, name, data, facts, at)
@@ -104,11 +139,54 @@ def reentry_refusal(chart: Chart, previous: Sequence[PastRun], at: datetime) -> 
         return ""
     if any(run.open for run in previous):
         return "a run is open"
-    if chart.entry_again is not None:
+    if chart.limits.again is not None:
         ended = max((run.ended_at for run in previous if run.ended_at is not None), default=None)
-        allowed_at = chart.entry_again.after(ended) if ended is not None else at
+        allowed_at = chart.limits.again.after(ended) if ended is not None else at
         return "" if allowed_at <= at else f"the last run ended less than {_again_text(chart)} ago"
     return "" if chart.spec.entry.again == "always" else "the person has had a run before, and may enter once only"
+
+
+def _history_refusal(chart: Chart, times: EventTimes) -> str:
+    """Why an event is history for a journey, and so opens no run; empty if it is not."""
+    if times.historical:
+        return "the event is history: its sender says so"
+    if chart.limits.max_age.after(times.occurred_at) < times.accepted_at:
+        return f"the event is history: it happened more than {chart.spec.entry.max_age} before it came"
+    return ""
+
+
+def is_history_for(chart: Chart, began_at: datetime, occurred_at: datetime, accepted_at: datetime) -> bool:
+    """Whether an old event is history for a run: older than the journey's `max_age`, and from before the run began."""
+    return occurred_at < began_at and chart.limits.max_age.after(occurred_at) < accepted_at
+
+
+def _lookback_refusal(
+    chart: Chart,
+    case: str,
+    earlier: Sequence[EarlierSignal],
+    previous: Sequence[PastRun],
+    facts: Facts | None,
+    at: datetime,
+    times: EventTimes,
+) -> str:
+    """Why a signal that came before the event keeps it from opening a run; empty if none does.
+
+    What came by the end of an earlier run belongs to that run. A signal that can open a run itself keeps none from beginning.
+    """
+    ended = max((run.ended_at for run in previous if run.ended_at is not None), default=None)
+    looked_back = chart.looked_back
+    for signal in earlier:
+        if signal.name not in looked_back or case_of(chart, signal.data) != case:
+            continue
+        if ended is not None and signal.at <= ended:
+            continue
+        for what, rules, limit in (("goal", chart.goal, chart.limits.goal), ("exit", chart.exits, chart.limits.exit)):
+            if limit is None or limit.after(signal.occurred_at) < times.occurred_at:
+                continue
+            lookup = _lookup(signal.data, facts, at)
+            if any(rule.on == signal.name and (rule.guard is None or rule.guard.holds(lookup)[0]) for rule in rules):
+                return f"its {what} {signal.name} came before it, within the time of `lookback`"
+    return ""
 
 
 def _again_text(chart: Chart) -> str:

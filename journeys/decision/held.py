@@ -25,6 +25,11 @@ def hold(held: Held, effects: Sequence[dict[str, Any]]) -> tuple[Held, Held]:
     return tuple(newest.values()), tuple(superseded)
 
 
+def without_opening(effects: Held, action: str) -> Held:
+    """The effects without the opening of an action's task."""
+    return tuple(effect for effect in effects if (effect["kind"], effect.get("action")) != ("task", action))
+
+
 def held_name(effect: Mapping[str, Any]) -> str:
     """The name under which the log shows a held effect."""
     return str(effect.get("name") or effect.get("action") or effect.get("audience") or effect["kind"])

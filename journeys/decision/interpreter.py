@@ -12,7 +12,7 @@ from typing import Any
 from journeys.decision.chart import ChartTransition, CompiledAction, EndRule, StateNode
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Finished, WithdrawnMessages
-from journeys.decision.operator import drop_held_effects, emit_last_effects
+from journeys.decision.operator import drop_undone_effects, emit_last_effects
 from journeys.decision.perform import close_tasks, escalate_task, perform_all, settle_closed_task
 from journeys.decision.state import UnconsumedSignal
 from journeys.decision.timers import (
@@ -207,11 +207,11 @@ def _enter(draft: RunDraft, to: str, cause: str, actions: tuple[CompiledAction, 
 
 
 def _leave(draft: RunDraft, reason: str) -> None:
-    """End the visit: withdraw its messages, close its tasks, drop its held effects and timers."""
+    """End the visit: withdraw its messages, close its tasks, drop its undone effects and its timers."""
     if not draft.chart.sends.isdisjoint(draft.firings):
         draft.emit(WithdrawnMessages(reason, draft.at, draft.state, draft.visit))
     close_tasks(draft, reason)
-    drop_held_effects(draft, reason, draft.state, draft.visit)
+    drop_undone_effects(draft, reason, draft.state, draft.visit)
     draft.firings = {}
     drop_visit_timers(draft)
 
@@ -224,7 +224,7 @@ def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = Fal
     if draft.paused_at is None:
         emit_last_effects(draft, "the run ended", keep_tasks=keep_tasks)
     else:
-        drop_held_effects(draft, "the run ended while paused")
+        drop_undone_effects(draft, "the run ended while paused")
     draft.emit(WithdrawnMessages(reason, draft.at))
     draft.emit(Finished(outcome, draft.at))
     draft.timers, draft.missed = {}, ()

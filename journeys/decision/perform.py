@@ -20,6 +20,7 @@ from journeys.decision.effects import (
     SendMessage,
     task_request,
 )
+from journeys.decision.held import without_opening
 from journeys.decision.state import OpenTask
 from journeys.language.actions import Audience, CloseTask, Emit, Send, Set, Task
 from journeys.language.values import coerce, json_value
@@ -178,9 +179,9 @@ def _close_task(draft: RunDraft, name: str) -> None:
         return
     _remove_task(draft, name)
     draft.note("acted", name, f"close task {name}")
-    held = tuple(effect for effect in draft.held if (effect["kind"], effect.get("action")) != ("task", name))
-    if len(held) < len(draft.held):
-        draft.held = held  # it was opened while paused, so it exists nowhere yet
+    held, waiting = without_opening(draft.held, name), without_opening(draft.waiting, name)
+    if (held, waiting) != (draft.held, draft.waiting):
+        draft.held, draft.waiting = held, waiting  # no step has its opening, so there is no task to close
     else:
         draft.emit(ClosedTask(name, "the journey no longer needs it", draft.at))
 

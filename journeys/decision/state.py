@@ -6,7 +6,7 @@ It is everything that a decision reads of a run's past, and it round-trips throu
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -40,7 +40,8 @@ class RunState:
     journey, `t:` of an open task, `goal`); a spent timer is absent. `fired` counts a repeat's firings, `firings` an
     action's, both in this visit. `anchors` has the date for which an anchor has fired (`state/s:…` for a state's).
     `facts` are JSON values by field (`profile.plan`), `seqs` the last sequence number by lane. `missed` are signals
-    that no transition consumed, `held` effects (as JSON) that wait for the end of a pause, or for the next steps after it.
+    that no transition consumed, `held` effects (as JSON) of a pause, until its end, `waiting` those decided outside
+    one that did not fit into their step.
     """
 
     state: str = ""
@@ -60,6 +61,7 @@ class RunState:
     tasks: dict[str, OpenTask] = field(default_factory=dict)
     paused_at: datetime | None = None
     held: tuple[dict[str, Any], ...] = ()
+    waiting: tuple[dict[str, Any], ...] = ()
     outcome: str | None = None
 
     @property
@@ -80,7 +82,7 @@ class TimedRun(Protocol):
     @property
     def last_at(self) -> datetime | None: ...
     @property
-    def held(self) -> tuple[dict[str, Any], ...]: ...
+    def waiting(self) -> tuple[dict[str, Any], ...]: ...
     @property
     def paused_at(self) -> datetime | None: ...
     @property
@@ -94,7 +96,7 @@ def next_deadline(run: TimedRun) -> datetime | None:
     """
     if run.paused_at is not None or run.outcome is not None:
         return None
-    return run.last_at if run.held else min(run.timers.values(), default=None)
+    return run.last_at if run.waiting else min(run.timers.values(), default=None)
 
 
 _ADAPTER: TypeAdapter[RunState] = TypeAdapter(RunState)
@@ -107,8 +109,14 @@ def state_to_json(state: RunState) -> dict[str, Any]:
 
 
 def state_from_json(value: dict[str, Any]) -> RunState:
-    """The inverse of `state_to_json`. Raises pydantic's ValidationError for anything else."""
-    return _ADAPTER.validate_python(value)
+    """The inverse of `state_to_json`. Raises pydantic's ValidationError for anything else.
+
+    What a run holds that is not paused waits for a step: older versions stored both in one field.
+    """
+    state = _ADAPTER.validate_python(value)
+    if state.held and state.paused_at is None:
+        return replace(state, held=(), waiting=(*state.held, *state.waiting))
+    return state
 
 
 def state_size(state: RunState) -> int:

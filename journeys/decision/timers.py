@@ -8,10 +8,12 @@ from __future__ import annotations
 import zlib
 from datetime import datetime, timedelta
 
-from journeys.decision.anchors import arm_anchor, spend_anchor
+from journeys.decision.anchors import arm_anchor, follow_dates, spend_anchor
 from journeys.decision.chart import Chart, StateNode, Timer
 from journeys.decision.draft import RunDraft
+from journeys.decision.occurrences import Facts
 from journeys.decision.state import RunState
+from journeys.language.conditions import SUBJECTS
 
 AUTHORED = ("s:", "j:")
 """Prefixes of the timers that the definition declares."""
@@ -37,6 +39,61 @@ def _document_order(draft: RunDraft, timer_id: str) -> tuple[int, str]:
     return (0, timer_id) if timer_id.startswith("t:") else (timer_of(draft, timer_id).order, "")
 
 
+def apply_facts(draft: RunDraft, facts: Facts | None) -> None:
+    """Take over fields that changed; timers at dates move with them, and those with a delay that reads them."""
+    if facts is None:
+        return
+    lengths = {timer: _length(draft, timer) for timer in _following(draft)} if draft.state else {}
+    if draft.merge_facts(facts) and draft.state:
+        follow_dates(draft, SUBJECTS)
+        for timer, before in lengths.items():
+            _follow_length(draft, timer, before, _length(draft, timer))
+
+
+def _following(draft: RunDraft) -> list[Timer]:
+    return [timer for timer in (*draft.node.timers, *draft.chart.root.timers) if timer.follows_fields]
+
+
+def _length(draft: RunDraft, timer: Timer) -> timedelta | None:
+    """The length of a delay by the fields as they are; None if it has none."""
+    assert timer.delay is not None
+    due, _ = timer.delay.after(draft.at, draft.lookup)
+    return due - draft.at if due is not None else None
+
+
+def _follow_length(draft: RunDraft, timer: Timer, before: timedelta | None, now: timedelta | None) -> None:
+    """Move a timer whose delay has another length. One that is over by then is due at once; one that has fired stays so."""
+    armed = draft.timers.get(timer.id)
+    if now == before:
+        return
+    if armed is None and (before is not None or _is_spent(draft, timer)):
+        # Kept from here on, because its length may be forgotten and known again.
+        draft.fired = {timer.id: 1, **draft.fired}
+        return
+    if now is None:
+        if draft.timers.pop(timer.id, None) is not None:
+            draft.note("armed", timer.label, f"{timer.label}: waits for its length, which is not known now")
+        return
+    began = armed - before if armed is not None and before is not None else _beginning(draft, timer)
+    due = max(began + now, draft.at)
+    draft.timers[timer.id] = due
+    draft.note("armed", timer.label, f"{timer.label}: {'moved to' if armed else 'due'} {due.isoformat()}")
+
+
+def _is_spent(draft: RunDraft, timer: Timer) -> bool:
+    """Whether a timer has fired as often as it may."""
+    most = timer.times if timer.repeats else 1
+    return most is not None and draft.fired.get(timer.id, 0) >= most
+
+
+def _beginning(draft: RunDraft, timer: Timer) -> datetime:
+    """The instant from which a delay counts that was of unknown length until now; of a repeat that has fired, now."""
+    if timer.id in draft.fired:
+        return draft.at
+    began = draft.entered_at if timer.id.startswith("s:") else draft.started_at
+    return began if began is not None else draft.at
+
+
 def arm_timers(draft: RunDraft, node: StateNode) -> None:
     """Start every timer of a state just entered, after its actions: a CEL delay reads what they have set."""
     for timer in node.timers:
@@ -45,7 +102,9 @@ def arm_timers(draft: RunDraft, node: StateNode) -> None:
             continue
         assert timer.delay is not None
         due, refusal = timer.delay.after(draft.at, draft.lookup)
-        if due is None:
+        if due is None and timer.follows_fields:
+            draft.note("armed", timer.label, f"{timer.label}: waits for its length, as {refusal}")
+        elif due is None:
             draft.note("spent", timer.label, f"{timer.label}: never, as {refusal}")
         else:
             draft.timers[timer.id] = due

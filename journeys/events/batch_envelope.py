@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from journeys.calendar.sender_instants import sender_instant
 from journeys.events.reading_notes import unread_note
-from journeys.events.sender_instants import sender_instant
 
 
 @dataclass(frozen=True, slots=True)

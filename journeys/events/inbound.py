@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from journeys.events.history import is_historical, is_old
 from journeys.events.tracing import trace_of_event
 
 CallKind = Literal["track", "identify", "group", "alias", "page", "screen"]
@@ -31,7 +32,8 @@ class InboundEvent:
     `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
     event that caused it; without one it gets its own when it is stored. `key_id` is the API key it came with; `claimed`: a
     public one, so what it says is claimed, not verified. `padded` are its identities (kind, value) as its sender wrote them,
-    where outer blanks were trimmed. `raw` is a sender's JSON, for the quarantine.
+    where outer blanks were trimmed. `implied` are fields that only its context gives: a trait replaces them, whenever it was
+    sent. `held` has the traits that could not be read; the others count. `raw` is a sender's JSON, for the quarantine.
     """
 
     kind: CallKind
@@ -44,6 +46,7 @@ class InboundEvent:
     subject_key: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     traits: Mapping[str, Any] = field(default_factory=dict)
+    implied: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] | None = None
     timestamp: datetime | None = None
     sent_at: datetime | None = None
@@ -52,6 +55,19 @@ class InboundEvent:
     claimed: bool = False
     padded: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    held: RejectedEvent | None = None
+
+    @property
+    def is_of_account(self) -> bool:
+        """Whether it happened to an account itself, and not to one of its people."""
+        if self.subject_key is not None:
+            return self.subject_key.startswith("a_")
+        return self.account_id is not None and self.user_id is None and self.anonymous_id is None
+
+    @property
+    def historical(self) -> bool:
+        """Whether its sender tells it as history."""
+        return is_historical(self.context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,8 @@ class ResolvedEvent:
 class StoredEvent:
     """An event stored for the first time: its number, its instant for every decision, and its subject.
 
-    `occurred_at` is the sender's corrected time at any age, which orders statements of consent.
+    `occurred_at` is the sender's corrected time at any age, which orders fields, counters and statements of consent;
+    `accepted_at` is the instant of acceptance by the clock of its subject.
     """
 
     event: InboundEvent
@@ -126,6 +143,22 @@ class StoredEvent:
     named_account: str | None = None
     changes_identity: bool = False
     occurred_at: datetime | None = None
+    accepted_at: datetime | None = None
+
+    @property
+    def happened_at(self) -> datetime:
+        """When it happened, as far as its sender said."""
+        return self.occurred_at or self.at
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it had happened so long before it was accepted that it is history for what began since."""
+        return is_old(self.happened_at, self.accepted_at or self.at)
+
+    @property
+    def is_history(self) -> bool:
+        """Whether its sender tells it as history, or it is by its age."""
+        return self.event.historical or self.is_old
 
     @property
     def trace(self) -> str:

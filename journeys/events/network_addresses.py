@@ -38,11 +38,12 @@ def with_ip_hash(values: Mapping[str, Any], addresses: AddressHash) -> dict[str,
 def event_with_ip_hash(event: ReceivedEvent, addresses: AddressHash) -> ReceivedEvent:
     """The event without an IP address, also in what it was read from."""
     match event:
-        case InboundEvent(context=context, raw=raw):
+        case InboundEvent(context=context, raw=raw, held=held):
             if IP not in (context or {}) and IP not in (raw or {}):
                 return event
             hashed = context and with_ip_hash(context, addresses)
-            return replace(event, context=hashed, raw=raw and _call(raw, addresses))
+            held = held and replace(held, raw=_call(held.raw, addresses))
+            return replace(event, context=hashed, raw=raw and _call(raw, addresses), held=held)
         case RejectedEvent(raw=raw, opt_out=opt_out):
             # The refusals in it are an event of their own.
             heard = opt_out and replace(opt_out, context=opt_out.context and with_ip_hash(opt_out.context, addresses))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.events.tracking_plan import ROLE, TrackingPlan
+from journeys.fields.table import FieldOwner
 
-FieldOwner = Literal["profile", "account"]
 MOST_BYTES: Final = 64 * 1024
 PLATFORM_FIELDS: Final[Mapping[FieldOwner, frozenset[str]]] = {
     "profile": TIMEZONE_FIELDS
@@ -57,10 +57,15 @@ class ProfileBounds:
         room = self.most_bytes - size_of(profile)
         fitting = {}
         for name in sorted(more):
-            size = size_of({name: more[name]})
-            if size <= room:
-                fitting[name], room = more[name], room - size
+            freed = size_of({name: profile[name]}) if name in profile else 0
+            size = size_of({name: more[name]}) if more[name] is not None else 0
+            if size <= max(room + freed, freed):
+                fitting[name], room = more[name], room + freed - size
         return fitting
+
+    def declared(self, owner: FieldOwner) -> frozenset[str] | None:
+        """The fields that the plan and Tenure declare; None for every field."""
+        return None if self.fields is None else self.fields[owner]
 
 
 def size_of(fields: Mapping[str, Any]) -> int:

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 NOTES: Final = "$notes"
-"""The key of an event's context; a sender's own value of it is dropped."""
+"""The key of an event's context that has its notes; a sender's own value of it is dropped."""
+CLAIMS: Final = "$claims"
+"""The key of an event's context that has what a public key claims without proof (`journeys/access/claimed_identities.py`)."""
+OWN_KEYS: Final = frozenset({NOTES, CLAIMS})
+"""Keys of an event's context that no sender writes."""
 _MOST: Final = 80
 """Characters of a value in a note."""
 
@@ -25,3 +29,8 @@ def unread_note(field: str, value: Any, what: str) -> str:
 def noted(context: Mapping[str, Any] | None, notes: Sequence[str]) -> dict[str, Any] | None:
     """A context with the notes, if there are any; None for an empty one."""
     return ({**(context or {}), NOTES: list(notes)} if notes else dict(context or {})) or None
+
+
+def with_notes(context: Mapping[str, Any] | None, notes: Sequence[str]) -> dict[str, Any] | None:
+    """A context with further notes after those that it has."""
+    return noted(context, [*(context or {}).get(NOTES, ()), *notes])

@@ -5,18 +5,24 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, cast, get_args
 
+from journeys.calendar.sender_instants import sender_instant
+from journeys.events.call_fields import FIELD_OWNERS, with_fields
+from journeys.events.ids.placeholder_ids import PLACEHOLDER_IDS, is_placeholder
 from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
-from journeys.events.placeholder_ids import PLACEHOLDER_IDS, is_placeholder, placeholder_fields
-from journeys.events.reading_notes import NOTES, noted, unread_note
-from journeys.events.sender_instants import sender_instant
+from journeys.events.reading_notes import OWN_KEYS, noted, unread_note
 from journeys.events.validation import InvalidEvent, ValidatedEvent
+from journeys.fields.table import NO_FIELDS, FieldTable
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
+CALL_NAMES: Final[Mapping[str, str]] = {name: kind for kind in KINDS for name in (kind, kind[0])}
+"""Kinds by the names of calls in paths: libraries in browsers send `track` as `t`. The first letters differ."""
+BATCH_NAMES: Final = ("batch", "b", "import")
+"""Names of calls with many events in paths; older libraries for apps send to `import`."""
 MAX_ID: Final = 255
 """Characters of an id or an event's name."""
 MAX_AGE: Final = timedelta(days=1)
@@ -46,40 +52,37 @@ def read_call(
     own_id: Callable[[Mapping[str, Any], bool], str],
     notes: Sequence[str] = (),
     placeholders: frozenset[str] = PLACEHOLDER_IDS,
+    nobody: Mapping[str, Any],
+    fields: FieldTable = NO_FIELDS,
 ) -> ReceivedEvent | list[FieldFault]:
     """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
     `own_id` makes an id for a call without one; its flag says whether the call has a timestamp. `notes` on the batch's
-    envelope are kept in the event's context with its own. `placeholders` are ids that name nobody.
+    envelope are kept in the event's context with its own. `placeholders` name nobody, `nobody` are this call's; `fields`
+    reads traits.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
-    faults: list[FieldFault] = []
-    unread = list(notes)
-    call_kind = kind or raw.get("type")
-    if call_kind not in KINDS:
-        faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
-        call_kind = "track"
+    faults, unread = list[FieldFault](), list(notes)
+    call_kind = _kind(kind or raw.get("type"), faults)
     message_id = read_identity(raw, "messageId", faults, placeholders)
     name = _name(raw, call_kind, faults)
-    user_id = read_identity(raw, "userId", faults, placeholders)
-    anonymous_id = read_identity(raw, "anonymousId", faults, placeholders)
+    user_id, anonymous_id = (read_identity(raw, key, faults, placeholders) for key in ("userId", "anonymousId"))
     account_id = _account(raw, call_kind, faults, placeholders)
     previous_id = read_identity(raw, "previousId", faults, placeholders) if call_kind == "alias" else None
     data = read_object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
     traits = read_object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
     context, timestamp = _context(raw, unread), timestamp_in(raw, unread)
     sent = _instant(raw, "sentAt", unread) or sent_at
-    nobody = _named_nobody(raw, placeholders, unread)
-    missing = list(_missing(call_kind, user_id, anonymous_id, account_id, previous_id))
-    faults += [*missing, *nobody] if missing else []
+    unread += [unread_note(field, value, NAMES_NOBODY) for field, value in nobody.items()]
+    faults += _missing(call_kind, (user_id, anonymous_id, account_id, previous_id), nobody)
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
     planned = plan(call_kind, name, data)
     if isinstance(planned, InvalidEvent):
         return RejectedEvent(message_id, name, planned.sentences, _with_kind(raw, kind), signal=planned.signal)
-    return InboundEvent(
+    event = InboundEvent(
         kind=cast("CallKind", call_kind),
         message_id=message_id,
         name=planned.signal,
@@ -96,25 +99,27 @@ def read_call(
         padded=_padded(raw, call_kind),
         raw=_with_kind(raw, kind),
     )
+    return with_fields(event, fields) if call_kind in FIELD_OWNERS else event
 
 
-def _named_nobody(raw: Mapping[str, Any], placeholders: frozenset[str], unread: list[str]) -> list[FieldFault]:
-    """A fault for each placeholder, which is noted too: it counts as a fault if the call has no other id."""
-    nobody = [FieldFault(field, NAMES_NOBODY) for field in placeholder_fields(raw, placeholders)]
-    unread += [unread_note(fault.field, raw[fault.field], fault.message) for fault in nobody]
-    return nobody
+def _kind(given: Any, faults: list[FieldFault]) -> str:
+    if given in KINDS:
+        return str(given)
+    faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
+    return "track"
 
 
-def _missing(
-    kind: str, user_id: str | None, anonymous_id: str | None, account_id: str | None, previous_id: str | None
-) -> Iterator[FieldFault]:
-    """Faults of a call that lacks the ids without which it is about nobody."""
+def _missing(kind: str, named: tuple[str | None, ...], nobody: Iterable[str]) -> list[FieldFault]:
+    """Faults of a call that lacks the ids without which it is about nobody: then its placeholders are faults too."""
+    user_id, anonymous_id, account_id, previous_id = named
+    missing = list[FieldFault]()
     if user_id is None and anonymous_id is None:
-        yield FieldFault("userId", "userId or anonymousId is needed")
+        missing.append(FieldFault("userId", "userId or anonymousId is needed"))
     if kind == "group" and account_id is None:
-        yield FieldFault("groupId", "is needed in a group call")
+        missing.append(FieldFault("groupId", "is needed in a group call"))
     if kind == "alias" and (previous_id is None or user_id is None):
-        yield FieldFault("previousId", "previousId and userId are needed in an alias call")
+        missing.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
+    return [*missing, *(FieldFault(field, NAMES_NOBODY) for field in nobody)] if missing else []
 
 
 def _with_kind(raw: Mapping[str, Any], kind: str | None) -> Mapping[str, Any]:
@@ -127,23 +132,21 @@ def is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
     return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > MAX_SKEW
 
 
-def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
-    """The instant of an event for every decision, fixed once at acceptance.
+def decision_instant(occurred: datetime, received: datetime, *, floor: datetime | None = None) -> datetime:
+    """The instant `at` of an event for every decision, fixed once at acceptance (`received`).
 
-    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)); acceptance itself if that is later, or
-    more than a day earlier. Never before `floor`, the instant up to which the subject's timers
-    are decided. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
+    It is when the event `occurred`; acceptance itself if that is more than a day earlier. Never before `floor`, the
+    instant up to which the subject's timers are decided.
     """
-    at = occurred_at(event, received, virtual=virtual)
-    if received - at > MAX_AGE:
-        at = received
+    at = received if received - occurred > MAX_AGE else occurred
     return at if floor is None else max(at, min(floor, received))
 
 
 def occurred_at(event: InboundEvent, received: datetime, *, virtual: bool) -> datetime:
-    """The sender's time corrected by `sentAt`, at any age; the time of acceptance if it is later, or without a time.
+    """The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), at any age.
 
-    It orders statements of consent.
+    The time of acceptance (`received`) if it is later, or without a time. It orders fields, counters and statements of
+    consent. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
     """
     return received if event.timestamp is None else said_at(event.timestamp, event.sent_at, received, virtual=virtual)
 
@@ -229,7 +232,7 @@ def _context(raw: Mapping[str, Any], unread: list[str]) -> dict[str, Any]:
     faults: list[FieldFault] = []
     context = read_object(raw, "context", faults)
     unread += [unread_note("context", raw.get("context"), "is not an object and was left out") for _ in faults]
-    return {name: value for name, value in context.items() if name != NOTES} if NOTES in context else context
+    return context if OWN_KEYS.isdisjoint(context) else {k: v for k, v in context.items() if k not in OWN_KEYS}
 
 
 def timestamp_in(raw: Mapping[str, Any], unread: list[str]) -> datetime | None:

@@ -13,7 +13,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from journeys.events.id_rule import IdRule
+from journeys.events.plan_shorthand import field_of, property_of, raw_events
 from journeys.events.validation import EventTable, ValidatedEvent
+from journeys.fields.table import FieldTable, names_of_two
+from journeys.fields.value_types import PropertyType
 from journeys.language.actions import Model, Name, Scalar, Text, listed
 from journeys.language.definition import Journey
 from journeys.language.outcome_signals import outcome_fields
@@ -24,7 +27,6 @@ from journeys.language.source import YamlSource
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PlanSignal = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-PropertyType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 SignalKind = Literal["behaviour", "intent", "support", "decline", "commercial", "people", "feedback", "journey"]
 MAX_PLAN_BYTES = 1024 * 1024
 RawName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -46,22 +48,6 @@ class Origin(StrEnum):
     COMPANY = "company"
 
 
-def _property(value: Any) -> Any:
-    """`total: double` is a required property, `coupon: string?` an optional one."""
-    if not isinstance(value, str):
-        return value
-    return {"type": value.removesuffix("?"), "required": not value.endswith("?")}
-
-
-def _raw(value: Any) -> Any:
-    items = value if isinstance(value, list | tuple) else [value]
-    return [{"event": item} if isinstance(item, str) else item for item in items]
-
-
-def _typed(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
 class Property(Model):
     """A property of a signal's events."""
 
@@ -78,7 +64,7 @@ class Raw(Model):
     rename: dict[FieldName, RawName] = {}
 
 
-Properties = dict[FieldName, Annotated[Property, BeforeValidator(_property, json_schema_input_type=str | Property)]]
+Properties = dict[FieldName, Annotated[Property, BeforeValidator(property_of, json_schema_input_type=str | Property)]]
 
 
 class PlannedSignal(Model):
@@ -92,7 +78,7 @@ class PlannedSignal(Model):
     source: Name
     from_: Annotated[
         tuple[Raw, ...],
-        BeforeValidator(_raw, json_schema_input_type=RawName | Raw | list[RawName | Raw]),
+        BeforeValidator(raw_events, json_schema_input_type=RawName | Raw | list[RawName | Raw]),
         Field(alias="from"),
     ] = ()
     properties: Properties = {}
@@ -101,9 +87,17 @@ class PlannedSignal(Model):
 
 
 class PlannedField(Model):
-    """A field of profiles or accounts; `personal` marks data about a person, `public` and `writers` as for a signal."""
+    """A field of profiles or accounts; `personal` marks data about a person, `public` and `writers` as for a signal.
+
+    `from` are names of traits that senders give it, beside its own; `company.name` is the member of an object.
+    """
 
     type: PropertyType
+    from_: Annotated[
+        tuple[RawName, ...],
+        BeforeValidator(listed, json_schema_input_type=RawName | list[RawName]),
+        Field(alias="from"),
+    ] = ()
     personal: bool = False
     public: bool = False
     writers: Writers = ()
@@ -111,7 +105,7 @@ class PlannedField(Model):
     description: Text | None = None
 
 
-Fields = dict[FieldName, Annotated[PlannedField, BeforeValidator(_typed, json_schema_input_type=str | PlannedField)]]
+Fields = dict[FieldName, Annotated[PlannedField, BeforeValidator(field_of, json_schema_input_type=str | PlannedField)]]
 
 
 class TrackingPlan(Model):
@@ -151,6 +145,11 @@ class TrackingPlan(Model):
         return Origin.PROVIDER if signal in PROVIDER_SIGNALS or source == PROVIDER_SOURCE else Origin.COMPANY
 
     @cached_property
+    def traits(self) -> FieldTable:
+        """The precompiled table that traits are read by."""
+        return FieldTable.of({"profile": _named(self.profile), "account": _named(self.account)})
+
+    @cached_property
     def events(self) -> EventTable:
         """The precompiled table that events are validated against."""
         return EventTable.of(
@@ -164,6 +163,10 @@ class TrackingPlan(Model):
         )
 
 
+def _named(fields: Fields) -> list[tuple[str, PropertyType, tuple[str, ...]]]:
+    return [(name, field.type, field.from_) for name, field in fields.items()]
+
+
 def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) -> ValidatedEvent:
     """The signal of an event with its properties coerced, or every fault for the quarantine. Never raises."""
     return plan.events.check(name, properties)
@@ -173,7 +176,7 @@ def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, YamlSource]:
     """A tracking plan from YAML or JSON, or None with every problem at its line in `source.problems`."""
     plan, source = read_model(text, TrackingPlan, MAX_PLAN_BYTES)
     if plan is not None:
-        checks = (_ambiguous_events, _undeclared_sources, _wrong_marks)
+        checks = (_ambiguous_events, _ambiguous_traits, _undeclared_sources, _wrong_marks)
         source.problems = sorted_problems([fault for check in checks for fault in check(plan, source)])
     return (plan if not source.problems else None), source
 
@@ -189,6 +192,13 @@ def _ambiguous_events(plan: TrackingPlan, source: YamlSource) -> Iterator[Proble
                     text = f"{raw.event!r} is already an event of {other}"
                     yield problem("T701", path, text, at=source.position(path))
             seen[raw.event].append((name, raw.where))
+
+
+def _ambiguous_traits(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
+    for section, fields in (("profile", plan.profile), ("account", plan.account)):
+        for name, index, other in names_of_two({name: field.from_ for name, field in fields.items()}):
+            path, text = source.written((section, name, "from", index)), f"is already a trait of {other}"
+            yield problem("T705", path, f"{fields[name].from_[index]!r} {text}", at=source.position(path))
 
 
 def _undeclared_sources(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:

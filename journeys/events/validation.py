@@ -5,12 +5,11 @@ Thousands of events a second pass here, so tables are compiled once and no pydan
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
+from journeys.fields.value_types import READERS, UNREADABLE, PropertyType, ValueReader
 from journeys.language.signal_names import RESERVED_PREFIX
 
 FaultCode = Literal["unknown_event", "reserved_name", "sender_not_allowed", "missing_property", "wrong_type"]
@@ -47,55 +46,6 @@ class InvalidEvent:
 
 
 ValidatedEvent = ValidEvent | InvalidEvent
-_WRONG = object()
-
-
-def _string(value: Any) -> Any:
-    if type(value) is str:
-        return _WRONG if "\x00" in value else value
-    return str(value) if type(value) is int else _WRONG
-
-
-def _int(value: Any) -> Any:
-    if type(value) is int:
-        return value if -(2**63) <= value < 2**63 else _WRONG
-    return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**53 else _WRONG
-
-
-def _double(value: Any) -> Any:
-    if type(value) is float:
-        return value if math.isfinite(value) else _WRONG
-    return float(value) if type(value) is int and abs(value) < 2**53 else _WRONG
-
-
-def _bool(value: Any) -> Any:
-    return value if type(value) is bool else _WRONG
-
-
-def _timestamp(value: Any) -> Any:
-    if type(value) is not str:
-        return _WRONG
-    try:
-        at = datetime.fromisoformat(value)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        return _WRONG
-
-
-def _strings(value: Any) -> Any:
-    if type(value) is not list or not all(type(item) is str and "\x00" not in item for item in value):
-        return _WRONG
-    return value
-
-
-_COERCE: dict[str, Callable[[Any], Any]] = {
-    "string": _string,
-    "int": _int,
-    "double": _double,
-    "bool": _bool,
-    "timestamp": _timestamp,
-    "strings": _strings,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +54,11 @@ class _Rule:
 
     signal: str
     where: tuple[tuple[str, Any], ...]
-    fields: tuple[tuple[str, str, str, bool, Callable[[Any], Any]], ...]
+    fields: tuple[tuple[str, str, str, bool, ValueReader], ...]
     """For each property: our name, the tool's name, type, required, coercion."""
 
 
-Declared = tuple[Iterable[tuple[str, Mapping[str, Any], Mapping[str, str]]], Mapping[str, tuple[str, bool]]]
+Declared = tuple[Iterable[tuple[str, Mapping[str, Any], Mapping[str, str]]], Mapping[str, tuple[PropertyType, bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +96,13 @@ class EventTable:
 
 
 def _rule(
-    signal: str, where: Mapping[str, Any], rename: Mapping[str, str], properties: Mapping[str, tuple[str, bool]]
+    signal: str,
+    where: Mapping[str, Any],
+    rename: Mapping[str, str],
+    properties: Mapping[str, tuple[PropertyType, bool]],
 ) -> _Rule:
     fields = tuple(
-        (name, rename.get(name, name), kind, required, _COERCE[kind]) for name, (kind, required) in properties.items()
+        (name, rename.get(name, name), kind, required, READERS[kind]) for name, (kind, required) in properties.items()
     )
     return _Rule(signal, tuple(where.items()), fields)
 
@@ -165,7 +118,7 @@ def _fit(rule: _Rule, properties: Mapping[str, Any]) -> ValidatedEvent:
                 faults.append(PlanFault("missing_property", raw, f"{raw} is missing"))
             continue
         coerced = coerce(value)
-        if coerced is _WRONG:
+        if coerced is UNREADABLE:
             faults.append(PlanFault("wrong_type", raw, f"{raw} is not a {kind}"))
         else:
             kept[name] = coerced

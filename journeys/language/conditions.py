@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from cel_expr_python import cel
 
 from journeys.frozen import frozen
-from journeys.language.values import coerce
+from journeys.language.values import coerce, is_unknown
 
 FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
 ConditionType = Literal["bool", "duration", "timestamp", "list", "value"]
@@ -44,6 +44,8 @@ _NAME = re.compile(
     r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b"
 )
 _FAULT = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
+SUBJECTS: Final = ("profile.", "account.")
+"""Prefixes of the fields of a person and an account."""
 _MAX_TEXT = 8_192
 _SMALL = {"string", "int", "double", "bool"}
 _MAX_REMEMBERED = 512
@@ -94,7 +96,7 @@ class Condition:
     def evaluate(self, lookup: Lookup) -> Evaluation:
         """Evaluate over these fields; any fault is a result that is not ok."""
         try:
-            values = tuple([coerce(lookup(field), kind) for field, kind in self.reads])
+            values = tuple([_value_of(lookup(field), field, kind) for field, kind in self.reads])
             if self.memory is None:
                 return self._evaluate(values)
             evaluation = self.memory.get(values)
@@ -132,6 +134,12 @@ class Condition:
         if not evaluation.ok:
             return False, f"{self.source}: {evaluation.reason}"
         return evaluation.value is True, "" if evaluation.value is True else f"{self.source} is false"
+
+
+def _value_of(value: Any, field: str, kind: str) -> Any:
+    """The value of a field by its type; a blank text of a person or an account is unknown, one of an event is a text."""
+    value = coerce(value, kind)
+    return None if is_unknown(value) and field.startswith(SUBJECTS) else value
 
 
 def names_in(source: str) -> tuple[str, ...]:

@@ -129,12 +129,29 @@ class Again(Model):
     after: DurationText
 
 
+class EntryLookback(Model):
+    """How long before the entry the journey's `goal`, and its exits, may have come so that no run begins."""
+
+    goal: DurationText = "PT10M"
+    exit: DurationText | None = None
+
+
 class Entry(Model):
-    """The signals that open a run, their guard, and whether a subject may enter again."""
+    """The signals that open a run, their guard, and whether a subject may enter again.
+
+    No run begins if the goal came at most `lookback` before. An event that is older than `max_age` is history: it opens none.
+    """
 
     on: Signals
     when: Cel | None = None
     again: Literal["never", "always"] | Again = "never"
+    lookback: DurationText | EntryLookback = "PT10M"
+    max_age: DurationText = "P2D"
+
+    @property
+    def lookbacks(self) -> EntryLookback:
+        """`lookback` for goal and exits; a duration alone is for the goal."""
+        return EntryLookback(goal=self.lookback) if isinstance(self.lookback, str) else self.lookback
 
 
 class Goal(Model):

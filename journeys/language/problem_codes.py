@@ -20,7 +20,6 @@ class Code:
 
 
 CODES: Final[Mapping[str, Code]] = {
-    # -- the text -----------------------------------------------------------------------------------------------------
     "T101": Code(
         "Unreadable text", "Nothing can be published from it.", "Use UTF-8 of at most 64 KB without control characters."
     ),
@@ -201,6 +200,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T533": Code(
         "Priority not allowed", "Caps would not apply.", "Make it `lifecycle`, or list it in the policy's `pressing`."
     ),
+    "T534": Code("Offer or urgent task by a public input", "Any visitor could cause it.", "Use a server's signal."),
     # -- between journeys ---------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",
@@ -226,6 +226,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T704": Code(
         "Reserved signal under another source", "Events of your tools are refused.", "Give it the source named here."
     ),
+    "T705": Code("Trait for two fields", "Its value would be read as both.", "Leave it to one of them."),
     # -- the policy ---------------------------------------------------------------------------------------------------
     "T801": Code(
         "Rule for an unknown journey, topic or template",

@@ -168,6 +168,7 @@ def durations_of(journey: d.Journey) -> Iterator[DurationSite]:
         yield DurationSite(("goal", "within"), journey.goal.within)
     if isinstance(journey.entry.again, d.Again):
         yield DurationSite(("entry", "again", "after"), journey.entry.again.after)
+    yield from _of_entry(journey.entry)
     for reaction in reactions_of(journey):
         if reaction.trigger in {"after", "every"}:
             yield DurationSite(reaction.path, reaction.key, cel=True, is_key=True)
@@ -178,6 +179,15 @@ def durations_of(journey: d.Journey) -> Iterator[DurationSite]:
             yield DurationSite((*site.path, "expires"), site.action.expires, cel=True)
         if isinstance(site.action, Task) and site.action.sla is not None:
             yield DurationSite((*site.path, "sla"), site.action.sla, cel=True)
+
+
+def _of_entry(entry: d.Entry) -> Iterator[DurationSite]:
+    if isinstance(entry.lookback, str):
+        yield DurationSite(("entry", "lookback"), entry.lookback)
+    else:
+        durations = {"goal": entry.lookback.goal, "exit": entry.lookback.exit}
+        yield from (DurationSite(("entry", "lookback", key), text) for key, text in durations.items() if text)
+    yield DurationSite(("entry", "max_age"), entry.max_age)
 
 
 def _of_transition(path: Path, transition: d.Transition) -> Iterator[DurationSite]:

@@ -10,6 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
+def is_unknown(value: Any) -> bool:
+    """Whether the value of a field says nothing: none, or a blank text, which forms and exports send for nothing (H8)."""
+    return value is None or (type(value) is str and not value.strip())
+
+
 def coerce(value: Any, kind: str) -> Any:
     """A JSON value as the declared type of its field; None if it does not fit (unknown is not false, H8)."""
     match kind:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from journeys.decision.chart import Chart
-from journeys.decision.entry import case_of
+from journeys.decision.entry import case_of, is_history_for
 from journeys.protocol.envelope import NewerOccurrence
 from journeys.protocol.wire import KINDS, Envelope
 
@@ -29,6 +29,8 @@ class LaneRow:
     data: Mapping[str, Any]
     facts: Mapping[str, Mapping[str, Any]] | None
     target: str | None
+    occurred_at: datetime | None = None
+    """Of an event that was old when it was accepted, when it happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class RunSubscription:
     case: str
     home: str = ""
     joined_seq: int = 0
+    began_at: datetime | None = None
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -64,10 +67,10 @@ class RunSubscription:
 def envelopes_for(chart: Chart, subscription: RunSubscription, rows: Iterable[LaneRow]) -> list[Envelope]:
     """The rows that a run is signalled, in order.
 
-    Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
+    Changed fields alone decide nothing unless a timer moves with them: they come with the next signal or timer.
     """
     envelopes = (envelope_for(chart, subscription, row) for row in rows)
-    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
+    return [item for item in envelopes if item is not None and (item.kind != "facts" or chart.follows_fields)]
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:
@@ -98,7 +101,14 @@ def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> E
 
 
 def _listens_to(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bool:
-    return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == subscription.case
+    if row.kind != "signal" or row.name not in chart.signals or case_of(chart, row.data) != subscription.case:
+        return False
+    # What happened long before the run began is history for it, and decides nothing.
+    return (
+        row.occurred_at is None
+        or subscription.began_at is None
+        or not is_history_for(chart, subscription.began_at, row.occurred_at, row.at)
+    )
 
 
 def _facts(chart: Chart, row: LaneRow) -> dict[str, dict[str, Any]]:

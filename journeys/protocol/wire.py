@@ -15,6 +15,7 @@ VERSION: Final = 1
 
 JOURNEY_WORKFLOW: Final = "JourneyWorkflow"
 OUTREACH_WORKFLOW: Final = "OutreachWorkflow"
+PROBE_WORKFLOW: Final = "ProbeWorkflow"
 TASK_QUEUE: Final = "tenure"
 
 SIGNAL_EVENT: Final = "tenure.event"

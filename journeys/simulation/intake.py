@@ -8,40 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
 from journeys.decision.chart import Chart
-from journeys.decision.entry import EntryAllowed, PastRun, case_of, may_enter, past_run_as_of
+from journeys.decision.entry import (
+    EarlierSignal,
+    EntryAllowed,
+    EventTimes,
+    PastRun,
+    case_of,
+    may_enter,
+    past_run_as_of,
+)
+from journeys.events.history import HISTORICAL
 from journeys.events.inbound import CallKind, InboundEvent
 from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
 from journeys.simulation.reactions.consents import CausedSignal, ConsentReactions
 from journeys.simulation.reactions.replies import Replies
-from journeys.simulation.subjects import ACCOUNT, RowFacts, SimulatedRun, SimulatedSubject
+from journeys.simulation.subjects import (
+    ACCOUNT,
+    AcceptedEvent,
+    RowFacts,
+    SimulatedRun,
+    SimulatedSubject,
+    change_fields,
+    recorded_origin,
+)
 from journeys.simulation.timeline import NotEntered, Scenario, Timeline
 
-LEFT: Final = "account_left"
-"""The signal by which a person leaves an account (`store/people/memberships.py`)."""
 HOURS: Final = frozenset({"quiet_hours", "send_window", "cap_reached"})
 """Codes of waits that depend on the person's time zone."""
 TICKET: Final = frozenset({"urgent_ticket"})
 CLOCK: Final = TIMEZONE_FIELDS | {ACCOUNT}
 CALLS: Final[Mapping[str, CallKind]] = {"profile": "identify", "account": "group", "signal": "track"}
-NOTHING: Final[frozenset[str]] = frozenset()
-
-
-class AcceptedEvent(NamedTuple):
-    """An event with its subject and the account that it names; `changed` are fields that a merge before it has changed."""
-
-    subject: SimulatedSubject
-    account: SimulatedSubject | None
-    kind: Literal["signal", "profile", "account"]
-    name: str
-    data: Mapping[str, Any]
-    changed: frozenset[str] = NOTHING
 
 
 class EventIntake:
@@ -84,8 +87,9 @@ class EventIntake:
     def _react(self, event: AcceptedEvent, at: datetime) -> None:
         gate = self.gate_of(event.subject)
         traits, data = ({}, event.data) if event.kind == "signal" else (event.data, {})
-        inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits)
-        if event.name == MESSAGE_REPLIED:
+        context = {HISTORICAL: event.historical}
+        inbound = InboundEvent(CALLS[event.kind], "", event.name, data=data, traits=traits, context=context)
+        if event.name == MESSAGE_REPLIED and not event.historical:
             self.replies.reply(gate, inbound, at)
         if changes := self.consents.changes_in(gate, inbound, at):
             self.accept_caused(self.consents.change(gate, changes, at), at)
@@ -99,7 +103,7 @@ class EventIntake:
         account = subject if subject.kind == "account" else event.account or subject.account
         if event.name == CONVERSATION_CLOSED and self._closes_conversation(event, at):
             return
-        changed, of_account = self._change_fields(event, account)
+        changed, of_account = change_fields(event, account, recorded_origin(at))
         self._offer(event, subject, account, changed, at)
         if account is not None and account is not subject:
             self._offer(event, account, account, of_account, at)
@@ -107,25 +111,11 @@ class EventIntake:
             self._reevaluate_hours(subject, changed, at)
         if account is not None and of_account:
             self._reevaluate_hours(account, of_account, at)
+        if event.kind == "signal" and event.name in self.scenario.looked_back:
+            signal = EarlierSignal(event.name, event.data, at, at)
+            subject.remember(signal, self.scenario.longest_lookback)
         if event.name in self.scenario.ticket_signals:
             self._change_tickets(event, dict.fromkeys(item for item in (subject, account) if item is not None), at)
-
-    @staticmethod
-    def _change_fields(event: AcceptedEvent, account: SimulatedSubject | None) -> tuple[frozenset[str], frozenset[str]]:
-        """Apply an event to the fields and the account of its subject; the changed fields of the subject and the account."""
-        subject, changed = event.subject, event.changed
-        if event.kind == "profile":
-            return subject.change_fields(event.data) | changed, NOTHING
-        if account is None:
-            return changed, NOTHING
-        if event.kind == "account":
-            has_moved = account is not subject and subject.join(account)
-            of_account = account.change_fields(event.data)
-            of_subject = of_account if account is subject else {ACCOUNT} if has_moved else NOTHING
-            return changed | of_subject, of_account
-        if event.name == LEFT and subject.leave(account, by_name=event.account is not None):
-            changed |= {ACCOUNT}
-        return changed, NOTHING
 
     def _closes_conversation(self, event: AcceptedEvent, at: datetime) -> bool:
         """Close the conversation that an event is about: then its own run receives it, and no lane."""
@@ -164,7 +154,7 @@ class EventIntake:
             to.runs.setdefault((chart.key, entry.case), []).append(run)
             to.open.append(run)
         if to.followers:
-            if is_own and name in scenario.member_signals:
+            if is_own and not event.historical and name in scenario.member_signals:
                 self.lanes.copy(row, "signal")
             elif not scenario.member_fields.isdisjoint(changed):
                 self.lanes.copy(row, "facts")
@@ -181,7 +171,8 @@ class EventIntake:
         previous = [self.past(run, at) for run in to.runs.get((chart.key, case), ())]
         if event.name in chart.signals and any(run.open for run in previous):
             return None
-        verdict = may_enter(chart, event.name, event.data, facts, previous, at)
+        times, earlier = EventTimes(at, at, event.historical), to.earlier_signals() if chart.looked_back else ()
+        verdict = may_enter(chart, event.name, event.data, facts, previous, at, times=times, earlier=earlier)
         if isinstance(verdict, EntryAllowed):
             return verdict
         self.timeline.append((None, NotEntered(at, chart.key, event.name, verdict.reason, to.name)))
@@ -195,8 +186,13 @@ class EventIntake:
         return past_run_as_of(run.chart, run.state, run.epoch, self.lanes.waiting_for(run), at)
 
     def _is_heard(self, event: AcceptedEvent, to: SimulatedSubject, *, is_own: bool) -> bool:
-        """Whether an open run of the lane reads the signal, or, of an account's own, some journey of its members."""
+        """Whether an open run of the lane reads the signal, or, of an account's own, some journey of its members.
+
+        Nobody hears history.
+        """
         name = event.name
+        if event.historical:
+            return False
         for run in to.open:
             chart = run.chart
             if name in chart.signals and run.case == case_of(chart, event.data):

@@ -144,9 +144,11 @@ def occurrence_for(run: SimulatedRun, row: Row, facts: RowFacts | None) -> Occur
 
 
 def _decides_due_timers(run: SimulatedRun, facts: RowFacts, at: datetime) -> bool:
-    """Whether fields that have not changed reach a run all the same: it has anchors, and decides its due timers before them."""
+    """Whether fields that have not changed reach a run all the same: its timers follow fields, and those that are due are decided before."""
     chart = run.chart
-    return run.due is not None and run.due <= at and chart.has_anchors and any(chart.fields[scope] for scope in facts)
+    return (
+        run.due is not None and run.due <= at and chart.follows_fields and any(chart.fields[scope] for scope in facts)
+    )
 
 
 def _targeted(run: SimulatedRun, row: Row) -> Occurrence:

@@ -1,7 +1,7 @@
 """People and accounts of a simulation by name, and merges of visitors (U2).
 
-Merges follow `store/events/merges.py`: what is known of the user wins, runs go on, and of a journey and case that both are in,
-the user's run stays.
+Merges follow `store/events/merges.py`: of each field the newer statement counts, runs go on, and of a journey and case that
+both are in, the user's run stays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import datetime
 from journeys.consent.precedence import merged_statements
 from journeys.consent.preferences import merged_consents
 from journeys.decision.entry import PastRun, reentry_refusal
-from journeys.events.identities import link_of
+from journeys.events.ids.identities import link_of
+from journeys.fields.origins import ACCOUNT_ORIGIN, is_newer_account, newer_fields
 from journeys.gate.tickets import merged
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.lanes import Lanes
@@ -104,15 +105,32 @@ def merge_people(gone: SimulatedSubject, into: SimulatedSubject) -> frozenset[st
     for membership in gone.accounts:
         into.accounts.setdefault(membership)
         membership.members = _replaced(membership.members, gone, into)
-    if gone.account is not None:
-        gone.account.followers = _replaced(gone.account.followers, gone, into if into.account is None else None)
-        into.account = into.account or gone.account
-    into.change_fields({name: value for name, value in gone.profile.items() if name not in into.profile})
+    _merge_account(gone, into)
+    newer = newer_fields(into.origins, gone.origins, into.profile, gone.profile)
+    into.change_fields(newer)
+    into.origins.update({name: gone.origins[name] for name in newer if name in gone.origins})
+    into.earlier += gone.earlier
     for ticket, times in gone.tickets.items():
         known = into.tickets.get(ticket)
         into.tickets = {**into.tickets, ticket: times if known is None else merged(times, known)}
     into.held = into.held or gone.held
     return changed | set(into.profile)
+
+
+def _merge_account(gone: SimulatedSubject, into: SimulatedSubject) -> None:
+    """Give a visitor's account to the user, if it is newer than theirs."""
+    moves = into.account is not gone.account and is_newer_account(
+        into.account, into.origins, gone.account, gone.origins
+    )
+    if gone.account is not None:
+        gone.account.followers = _replaced(gone.account.followers, gone, into if moves else None)
+    if not moves:
+        return
+    if into.account is not None:
+        into.account.followers = _replaced(into.account.followers, into, None)
+    into.account = gone.account
+    if (origin := gone.origins.get(ACCOUNT_ORIGIN)) is not None:
+        into.origins[ACCOUNT_ORIGIN] = origin
 
 
 def _replaced(

@@ -136,7 +136,7 @@ class RecipientState:
             tuple(queue),
             stops=self.operations.stops,
             suppressed={
-                channel: each.reason for channel, each in self.mailboxes.suppressions.of_person(person).items()
+                channel: each.reason for channel, each in self.mailboxes.suppressions.of_person(person, now).items()
             },
             held=tuple([hold for hold in held if hold.until > now]) if held else (),
             talks=tuple([each for each in self.talks if each.until > now]) if self.talks else (),
@@ -148,9 +148,9 @@ class RecipientState:
     def _is_urgent(self, subject: SimulatedSubject, now: datetime) -> bool:
         return bool(subject.tickets) and bool(self.scenario.policy.urgent_ticket.open_of(subject.tickets, now))
 
-    def facts_since(self) -> Since:
+    def facts_since(self, now: datetime) -> Since:
         """Since when each fact about the person and their present addresses holds."""
-        suppressed = self.mailboxes.suppressions.of_person(self.person).items()
+        suppressed = self.mailboxes.suppressions.of_person(self.person, now).items()
         return self.since | {("suppressed", channel): each.at for channel, each in suppressed}
 
     @property

@@ -14,11 +14,14 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from journeys.calendar.sender_instants import sender_instant
 from journeys.consent.changes import ConsentChange
 from journeys.consent.precedence import StatedBy
-from journeys.events.placeholder_ids import is_placeholder
-from journeys.events.sender_instants import sender_instant
+from journeys.events.call_fields import fields_of_call
+from journeys.events.history import is_historical
+from journeys.events.ids.placeholder_ids import is_placeholder
 from journeys.events.validation import EventTable, ValidEvent
+from journeys.fields.table import NO_FIELDS, FieldTable
 from journeys.gate.verdicts import ANY
 
 RecordedKind = Literal["signal", "profile", "account", "consent", "operator"]
@@ -46,6 +49,8 @@ class RecordedEvent(NamedTuple):
     """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant.
 
     `account` is the account that the event names. `visitor` is the anonymous id that comes with a user id: both are one person.
+    `implied` are fields that only the call's context gives; `unread` says of which traits the value cannot be read.
+    `historical`: its sender tells it as history.
     """
 
     at: datetime
@@ -56,10 +61,18 @@ class RecordedEvent(NamedTuple):
     account: str = ""
     visitor: str = ""
     subject: RecordedSubject = "user"
+    historical: bool = False
+    implied: Mapping[str, Any] = MappingProxyType({})
+    unread: tuple[str, ...] = ()
 
 
-def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> RecordedEvent:
-    """A Segment call as recorded. Raises UnusableRecord without a person, event or instant, or if it fails the plan."""
+def read_recorded(
+    raw: Mapping[str, Any], plan: EventTable | None = None, fields: FieldTable = NO_FIELDS
+) -> RecordedEvent:
+    """A Segment call as recorded; `fields` reads its traits.
+
+    Raises UnusableRecord without a person, event or instant, or if it fails the plan.
+    """
     kind = raw.get("type", "track")
     who, subject = _who(raw)
     if kind == "operator" and raw.get("do") not in OPERATOR:
@@ -69,12 +82,16 @@ def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> Rec
     before = raw.get("previousId") if kind == "alias" else raw.get("anonymousId")
     names: dict[str, Any] = {
         "account": account, "visitor": _id(before) if subject == "user" else "", "subject": subject,
+        "historical": is_historical(_mapping(raw.get("context"))),
     }  # fmt: skip
     if kind == "operator":
         return RecordedEvent(at, who, "operator", str(raw["do"]), _mapping(raw), **names)
     if kind in _KINDS:
-        data = _mapping(raw if kind == "consent" else raw.get("traits"))
-        return RecordedEvent(at, who, _KINDS[kind], kind, data, **names)
+        if kind == "consent":
+            return RecordedEvent(at, who, "consent", kind, raw, **names)
+        call = fields_of_call(fields, kind, _mapping(raw.get("traits")), _mapping(raw.get("context")))
+        names |= {"implied": call.implied, "unread": tuple(trait.what for trait in call.unreadable)}
+        return RecordedEvent(at, who, _KINDS[kind], kind, call.traits, **names)
     name = raw.get("event") if kind == "track" else kind
     if not isinstance(name, str) or not name:
         raise UnusableRecord("a track call names its event")

@@ -28,11 +28,11 @@ from journeys.decision.state import next_deadline
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.simulation.gate import InMemoryGate, MessageInPass, settle_passes
-from journeys.simulation.intake import AcceptedEvent, EventIntake
+from journeys.simulation.intake import EventIntake
 from journeys.simulation.lanes import RUN
 from journeys.simulation.messages import MessageQueue
 from journeys.simulation.reactions.replies import Replies
-from journeys.simulation.subjects import SimulatedRun, SimulatedSubject
+from journeys.simulation.subjects import AcceptedEvent, SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome
 from journeys.tasks.board import TaskBoard, TaskDeadline, TaskRequest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from journeys.consent.rules import ConsentRules
@@ -47,8 +47,10 @@ class Scenario:
         self.template_owners = template_owners or {}
         self.horizon = horizon(policy)
         self.opening = self._by_name(lambda chart: (*chart.spec.entry.on, play_signal(chart.key)))
+        self.looked_back = self._by_name(lambda chart: chart.looked_back)
+        self.longest_lookback = max((chart.limits.longest_lookback for chart in charts), default=timedelta())
         self.hearing = self._by_name(lambda chart: chart.signals)
-        self.anchored = frozenset(chart.key for chart in charts if chart.has_anchors)
+        self.anchored = frozenset(chart.key for chart in charts if chart.follows_fields)
         users = [chart for chart in charts if chart.spec.subject == "user"]
         self.member_signals = frozenset(name for chart in users for name in chart.signals)
         """Signals of an account that some journey of people reads, so its members receive them."""

@@ -16,7 +16,7 @@ from journeys.decision.occurrences import Cancelled, FieldsChanged, TimerDue
 from journeys.gate.verdicts import Hold
 from journeys.simulation import people
 from journeys.simulation.gate import InMemoryGate
-from journeys.simulation.intake import AcceptedEvent, EventIntake
+from journeys.simulation.intake import EventIntake
 from journeys.simulation.lanes import MESSAGE, RUN, Agenda, Lanes, Row, occurrence_for
 from journeys.simulation.messages import MessageQueue
 from journeys.simulation.reactions.consents import ConsentReactions
@@ -24,7 +24,7 @@ from journeys.simulation.reactions.replies import Replies
 from journeys.simulation.recipient import OperatorState, hold_in
 from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.steps import Steps
-from journeys.simulation.subjects import UNCHANGED, SimulatedRun, SimulatedSubject
+from journeys.simulation.subjects import UNCHANGED, AcceptedEvent, SimulatedRun, SimulatedSubject
 from journeys.simulation.timeline import MessageOutcome, Scenario, Timeline, TimelineLine
 from journeys.tasks.board import BoardTask, TaskBoard
 
@@ -101,7 +101,7 @@ class World:
             occurrence = occurrence_for(run, row, subject.facts) if run.is_open else None
             if occurrence is None:
                 continue
-            # Fields alone decide nothing but dates: a run without anchors receives them with its next occurrence.
+            # Fields alone move only timers that follow them: other runs receive them with their next occurrence.
             if not isinstance(occurrence, FieldsChanged) or run.chart.key in self.scenario.anchored:
                 self.steps.step(run, occurrence, self.now)
 
@@ -123,8 +123,8 @@ class World:
             self._operate(event, at)
         else:
             subject, changed = self._subject_of(event, at)
-            account = self._account_of(event, subject)
-            self.intake.accept((AcceptedEvent(subject, account, kind, event.name, event.data, changed),), at)
+            account, more = self._account_of(event, subject), (event.historical, event.implied)
+            self.intake.accept((AcceptedEvent(subject, account, kind, event.name, event.data, changed, *more),), at)
         self._deliver_all()
         self.until(self.now)
 

@@ -5,15 +5,19 @@ Pure and total: the open tasks and the last turn are given, and the reason is a 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from journeys.calendar.holidays import holidays_in
 from journeys.calendar.working_time import NO_TIME, WorkingHours
 from journeys.tasks.team import Team, TeamMember, working_time
+
+LIKE: Final = 0.75
+"""Similarity (`difflib`) from which a name is taken for a misspelt one: two swapped letters of four have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,13 @@ class Roster:
     def knows(self, name: str) -> bool:
         """Whether a name is a person or a team; a task of any other owner is not routed."""
         return name in self.team.people or name in self.team.teams
+
+    def near(self, name: str) -> str | None:
+        """The person or team that a name probably misspells; None if it is one, or is like none."""
+        if self.knows(name):
+            return None
+        close = difflib.get_close_matches(name, [*self.team.people, *self.team.teams], n=1, cutoff=LIKE)
+        return close[0] if close else None
 
     def team_of(self, named: str) -> str:
         """The team whose turns and loads decide a task of this owner; the name itself if there is none."""

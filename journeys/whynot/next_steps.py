@@ -92,8 +92,8 @@ class _Steps:
     def _enter_again(self, refused: EntryRefused) -> Iterator[Step]:
         situation, chart = self.situation, self.chart
         ended = max((run.ended_at for run in situation.past if run.ended_at is not None), default=None)
-        if chart.entry_again is not None and ended is not None and chart.entry_again.after(ended) > situation.at:
-            until = chart.entry_again.after(ended)
+        if chart.limits.again is not None and ended is not None and chart.limits.again.after(ended) > situation.at:
+            until = chart.limits.again.after(ended)
             yield Step(wait_until(until), refused.reason, replace(situation, at=until))
         elif chart.spec.entry.again == "never":
             text = "publish the journey with `entry.again: always`"

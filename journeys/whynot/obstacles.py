@@ -16,7 +16,7 @@ from typing import Literal
 from journeys.calendar.durations import is_iso, parse_duration
 from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
-from journeys.decision.entry import EntryRefused, PastRun, may_enter
+from journeys.decision.entry import EarlierSignal, EntryRefused, PastRun, may_enter
 from journeys.decision.occurrences import Facts, FieldsChanged
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import SendRequest
@@ -217,7 +217,12 @@ def _outside(chart: Chart, person: PersonView, now: datetime) -> _Position:
         signals = " or ".join(chart.spec.entry.on)
         return _Position("not_entered", f"the person never entered: no {signals} was accepted", None)
     name, last = max(received, key=lambda item: item[1].at)
-    verdict = may_enter(chart, name, last.data, person.facts, (), now)
+    earlier = [
+        EarlierSignal(other, event.data, event.at, event.times.occurred_at)
+        for other, event in person.last_events.items()
+        if event.at <= last.at
+    ]
+    verdict = may_enter(chart, name, last.data, person.facts, (), now, times=last.times, earlier=earlier)
     if isinstance(verdict, EntryRefused):
         what = f"{name} did not start a run: {verdict.reason}"
         return _Position("not_entered", what, last.at, verdict.guards)

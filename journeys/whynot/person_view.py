@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from journeys.decision.entry import EventTimes
 from journeys.decision.occurrences import Facts
 from journeys.decision.state import RunState
 from journeys.gate.status import LastDecisionStatus
@@ -32,10 +33,17 @@ class PastRunView:
 
 @dataclass(frozen=True, slots=True)
 class LastEvent:
-    """The last event of a name that was accepted for this person."""
+    """The last event of a name that was accepted for this person: `at`, and `occurred_at` where that differs."""
 
     at: datetime
     data: Mapping[str, Any]
+    occurred_at: datetime | None = None
+    historical: bool = False
+
+    @property
+    def times(self) -> EventTimes:
+        """Its times, by which it may be history."""
+        return EventTimes(self.occurred_at or self.at, self.at, self.historical)
 
 
 @dataclass(frozen=True, slots=True)

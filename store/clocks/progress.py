@@ -11,24 +11,11 @@ from sqlalchemy import BigInteger, Text, and_, bindparam, cast, exists, func, or
 from journeys.gate.status import Status
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.messages.due import is_attempting
-from store.outbox.rows import OutboxRow, outbox_row
+from store.outbox.rows import COLUMNS, OutboxRow, outbox_row
 from store.runs.lanes import LISTENING
 from store.schema import messages, outbox, runs
 
-_ROW = sql(
-    select(
-        outbox.c.id,
-        outbox.c.recipient,
-        outbox.c.seq,
-        outbox.c.kind,
-        outbox.c.name,
-        outbox.c.event_id,
-        outbox.c.at,
-        outbox.c.data,
-        outbox.c.facts,
-        outbox.c.target,
-    ).where(outbox.c.id == bindparam("id"))
-)
+_ROW = sql(select(*COLUMNS).where(outbox.c.id == bindparam("id")))
 _DELIVERED = sql(
     update(outbox).where(outbox.c.id == bindparam("id")).values(delivered_at=func.clock_timestamp())
 )  # fmt: skip

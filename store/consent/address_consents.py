@@ -69,12 +69,13 @@ async def keep_at_addresses(
     clock: str | None,
     place: ChannelTopic,
     statement: DatedStatement,
-) -> None:
+) -> list[ChannelTopic]:
     """Store what a person has said themselves at the mailboxes that it concerns, unless something newer was said there.
 
-    The addresses are locked. A grant lifts an opt-out there, and grants nothing to others.
+    The addresses are locked. A grant lifts an opt-out there, and grants nothing to others. Returns where it was stored.
     """
     mailboxes = mailboxes_of(book.policy, profile)
+    kept = []
     for channel in concerned(place, mailboxes):
         digests = book.addresses.digests(channel, mailboxes[channel])
         named = {"digests": digests, "clock": clock or "", "topic": place[1]}
@@ -92,3 +93,5 @@ async def keep_at_addresses(
             source=statement.source,
             at=statement.at,
         )
+        kept.append((channel, place[1]))
+    return kept

@@ -124,11 +124,8 @@ class PersonStatements:
 
     async def load(self) -> None:
         """Read the statements."""
-        self.newest = await records.read_newest(self.connection, self.person.key)
-        await self._read_refusals()
-
-    async def _read_refusals(self) -> None:
         person = self.person
+        self.newest = await records.read_newest(self.connection, person.key)
         rows = await address_consents.refusals_at(self.connection, self.book, person.profile, person.clock)
         self.refused = address_consents.places_of(rows)
 
@@ -174,10 +171,11 @@ class PersonStatements:
     async def _keep_at_addresses(self, place: ChannelTopic, statement: DatedStatement) -> None:
         """What the person has said themselves holds at their mailboxes too."""
         person = self.person
-        await address_consents.keep_at_addresses(
+        kept = await address_consents.keep_at_addresses(
             self.connection, self.book, person.profile, person.clock, place, statement
         )  # fmt: skip
-        await self._read_refusals()
+        others = [refused for refused in self.refused if refused not in kept]
+        self.refused = [*others, *kept] if statement.granted is False else others
 
     async def _request(self, change: ConsentChange, at: datetime) -> None:
         self.pending.append(change)

@@ -1,4 +1,4 @@
-"""Consent, bounces and complaints in accepted events, applied in their commit."""
+"""Consent, bounces and complaints in accepted events, applied in their commit; failures about us."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import structlog
 
 from journeys.consent import statements
-from journeys.consent.changes import ConsentChange, changes_in, opt_out_by_reply
+from journeys.consent.changes import ConsentChange, changes_in, opt_out_by_reply, without_requests
 from journeys.consent.rules import ConsentRuleSet
 from journeys.consent.statements import ADDRESS_FIELDS, Bounced
 from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
 from store.consent import consents, suppressions
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
-from store.messages import due
+from store.messages import due, sender_refusals
 from store.messages.answered import answered_messages
 from store.people import subjects
 
@@ -68,6 +68,7 @@ async def apply_consent_events(
     changes_by_person: dict[str, list[ConsentChange]] = {}
     for item in stored:
         changes = changes_in(book, item) or await _opt_out_by_reply(connection, item)
+        changes = without_requests(book.rules, changes) if item.is_history else changes
         if changes and item.subject_key.startswith("u_"):
             changes_by_person.setdefault(item.subject_key, []).extend(changes)
     if not changes_by_person:
@@ -92,6 +93,16 @@ async def suppress_addresses(connection: Connection, book: ConsentRuleSet, repor
     await suppressions.lock_addresses(connection, book.addresses, _names(reported))
     for one in reported:
         await _suppress(connection, book, one)
+
+
+async def note_refusals(connection: Connection, book: ConsentRuleSet, stored: Sequence[StoredEvent]) -> None:
+    """Count the failures about us that these events report, in one order: their rows are locked last (`store/locks.py`)."""
+    refusals = [refusal for item in stored if (refusal := statements.refusal_in(book.rules, item.event)) is not None]
+    named = sorted((refusal.channel, sender_refusals.code_of(refusal.words), refusal.address) for refusal in refusals)
+    for channel, code, address in named:
+        place = sender_refusals.place_of(book.addresses, channel, address)
+        if await sender_refusals.note_refusal(connection, channel, code, place):
+            log.error("sender.refused", channel=channel, code=code, turn="operator")
 
 
 def _names(reported: Sequence[ReportedAddress]) -> list[tuple[str, str]]:

@@ -12,23 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import Text, bindparam, delete, exists, func, not_, select, update
+from sqlalchemy import Text, and_, bindparam, case, exists, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.mailboxes import mailboxes_of
 from journeys.consent.rules import ConsentRuleSet, SoftBounces
 from journeys.tokens.address_hash import AddressHash
+from store.consent import soft_bounces
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import any_of, before_given, unnest, when_given
-from store.schema import soft_bounces, suppressions
+from store.schema import suppressions
 from store.schema.base import Timestamp
 
+ITS_END: Final = "its end"
+"""Who lifted a suppression that had ended."""
 SuppressionReason = Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
 
 _digests = unnest("given", digests=suppressions.c.digest)
 _in_force = suppressions.c.lifted_at.is_(None)
+_at = bindparam("at", type_=Timestamp)
+_not_ended = or_(suppressions.c.ends_at.is_(None), suppressions.c.ends_at > func.statement_timestamp())
 _theirs = any_of(suppressions.c.digest, "digests")
 _columns = (
     suppressions.c.id,
@@ -36,20 +41,36 @@ _columns = (
     suppressions.c.reason,
     suppressions.c.source,
     suppressions.c.at,
+    suppressions.c.ends_at,
     suppressions.c.lifted_at,
     suppressions.c.lifted_by,
 )
 _SUPPRESS = sql(
     insert(suppressions)
     .from_select(
-        ["digest", "channel", "reason", "source", "at"],
+        ["digest", "channel", "reason", "source", "at", "ends_at"],
         select(
             *(bindparam(name, type_=Text) for name in ("digest", "channel", "reason", "source")),
-            bindparam("at", type_=Timestamp),
+            _at,
+            bindparam("ends_at", type_=Timestamp),
         ).where(not_(exists().where(_theirs, _in_force))),
     )
     .on_conflict_do_nothing(index_elements=[suppressions.c.digest], index_where=_in_force)
     .returning(suppressions.c.id)
+)
+# One that ends gives way to one that does not: the address is gone now, or its owner has complained.
+_END = sql(
+    update(suppressions)
+    .where(
+        _theirs,
+        _in_force,
+        suppressions.c.ends_at.is_not(None),
+        or_(suppressions.c.ends_at <= _at, bindparam("ends_at", type_=Timestamp).is_(None)),
+    )
+    .values(
+        lifted_at=func.least(suppressions.c.ends_at, func.greatest(suppressions.c.at, _at)),
+        lifted_by=case((suppressions.c.ends_at <= _at, ITS_END), else_=bindparam("source", type_=Text)),
+    )
 )
 _LOCK = sql(select(func.pg_advisory_xact_lock(func.address_lock(_digests.c.digest))).order_by(_digests.c.digest))
 _LIFT_ADDRESS = sql(
@@ -66,32 +87,17 @@ _LIFT = sql(
     )
     .returning(suppressions.c.digest, *_columns)
 )
-_AMONG = sql(select(suppressions.c.digest, suppressions.c.reason).where(_theirs, _in_force))
+_AMONG = sql(select(suppressions.c.digest, suppressions.c.reason).where(_theirs, _in_force, _not_ended))
 _HISTORY = sql(select(*_columns).where(_theirs).order_by(suppressions.c.id.desc()).limit(100))
 _LIST = sql(
     select(*_columns)
     .where(
         when_given("channel", suppressions.c.channel),
-        when_given("in_force", _in_force),
+        when_given("in_force", and_(_in_force, _not_ended)),
         before_given(suppressions.c.id),
     )
     .order_by(suppressions.c.id.desc())
     .limit(bindparam("limit"))
-)
-_NOTE = sql(
-    insert(soft_bounces)
-    .values(digest=bindparam("digest"), reference=bindparam("reference"), at=bindparam("at"))
-    .on_conflict_do_nothing()
-)
-_COUNT = sql(
-    select(func.count().label("n")).where(
-        any_of(soft_bounces.c.digest, "digests"),
-        soft_bounces.c.at > bindparam("since"),
-        soft_bounces.c.at <= bindparam("at"),
-    )
-)
-_DELETE_BOUNCES = sql(
-    delete(soft_bounces).where(any_of(soft_bounces.c.digest, "digests"), soft_bounces.c.at <= bindparam("until"))
 )
 
 
@@ -123,18 +129,22 @@ async def suppress(
     reason: SuppressionReason,
     source: str,
     at: datetime,
+    ends_at: datetime | None = None,
 ) -> bool:
-    """Suppress an address on this channel; False if it was suppressed already."""
+    """Suppress an address on this channel, until it is lifted or `ends_at`; False if it was suppressed already."""
     await lock_addresses(connection, addresses, [(channel, address)])
+    digests = addresses.digests(channel, address)
+    await execute(connection, _END, digests=digests, at=at, ends_at=ends_at, source=source)
     row = await fetch_one(
         connection,
         _SUPPRESS,
         digest=addresses.digest(channel, address),
-        digests=addresses.digests(channel, address),
+        digests=digests,
         channel=channel,
         reason=reason,
         source=source,
         at=at,
+        ends_at=ends_at,
     )
     return row is not None
 
@@ -154,7 +164,7 @@ async def lift(
     The history stays. Soft bounces until `at` do not count any more.
     """
     digests = addresses.digests(channel, address)
-    await execute(connection, _DELETE_BOUNCES, digests=digests, until=at)
+    await soft_bounces.forget(connection, digests, until=at)
     return await execute(connection, _LIFT_ADDRESS, digests=digests, at=at, by=by, reason=reason) > 0
 
 
@@ -165,7 +175,7 @@ async def lift_one(connection: Connection, identity: int, *, by: str, at: dateti
         return None
     lifted = dict(row)
     # The earlier soft bounces would suppress it again at the next one.
-    await execute(connection, _DELETE_BOUNCES, digests=[lifted.pop("digest")], until=at)
+    await soft_bounces.forget(connection, [lifted.pop("digest")], until=at)
     return lifted
 
 
@@ -193,20 +203,24 @@ async def note_bounce(
     reference: str,
     at: datetime,
 ) -> bool:
-    """Suppress an address after a hard bounce, or enough soft ones within the rule's time; whether this one did.
+    """Suppress an address after a hard bounce, or for a time after enough soft ones within the rule's time; whether this one did.
 
     `reference` is the provider's id of the bounce: a repeated report counts once.
     """
     if hard:
         return await suppress(connection, addresses, channel, address, reason="hard_bounce", source=source, at=at)
-    digests = addresses.digests(channel, address)
-    since = at - rules.within.at_most()
-    await execute(connection, _DELETE_BOUNCES, digests=digests, until=since)
-    await execute(connection, _NOTE, digest=digests[0], reference=reference, at=at)
-    row = await fetch_one(connection, _COUNT, digests=digests, since=since, at=at)
-    if row is None or row["n"] < rules.limit:
+    if not await soft_bounces.count(connection, addresses.digests(channel, address), rules, reference, at):
         return False
-    return await suppress(connection, addresses, channel, address, reason="soft_bounces", source=source, at=at)
+    return await suppress(
+        connection,
+        addresses,
+        channel,
+        address,
+        reason="soft_bounces",
+        source=source,
+        at=at,
+        ends_at=at + rules.rest.at_most(),
+    )
 
 
 async def note_complaint(

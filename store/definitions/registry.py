@@ -13,7 +13,8 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.decision.entry import unusable_case
-from journeys.events.profile_bounds import FieldOwner, ProfileBounds
+from journeys.events.profile_bounds import ProfileBounds
+from journeys.fields.table import FieldOwner
 from journeys.gate.tickets import UrgentTicket
 from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster
@@ -57,6 +58,15 @@ class SignalIndex:
     def matters(self, name: str) -> bool:
         """Whether a chart in use opens on this signal or reacts to it. Other events cost one batched write."""
         return name in self.opening or name in self.reacting
+
+    def kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of an event that a chart reads, and the case keys."""
+        kept: dict[str, Any] = {}
+        for chart in (*self.reacting.get(name, ()), *self.opening.get(name, ())):
+            kept |= chart.kept(name, data)
+            if chart.spec.case and chart.spec.case in data:
+                kept[chart.spec.case] = data[chart.spec.case]
+        return kept
 
 
 def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> SignalIndex:

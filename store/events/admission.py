@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from journeys.decision.chart import Chart
-from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter, reentry_refusal
+from journeys.decision.entry import (
+    EarlierSignal,
+    EntryAllowed,
+    EntryRefused,
+    EventTimes,
+    PastRun,
+    case_of,
+    may_enter,
+    reentry_refusal,
+)
 from journeys.events.inbound import InboundEvent, StoredEvent
+from journeys.language.actions import Priority
 from journeys.protocol import wire
 from store.database import Connection
 from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
 from store.outbox.copies import copies_for, pending_rows
-from store.outbox.rows import ForMembers, OutboxRow
+from store.outbox.for_members import for_members
+from store.outbox.rows import OutboxRow, most_urgent, urgency_of
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
+from store.runs.earlier_signals import EarlierSignals, read_earlier_signals
 from store.runs.lanes import LaneRun, NewRun, insert_runs, runs_of_lanes
-
-
-def is_account_event(event: InboundEvent) -> bool:
-    """Whether an event happened to an account itself, and not to one of its people."""
-    if event.subject_key is not None:
-        return event.subject_key.startswith("a_")
-    return event.account_id is not None and event.user_id is None and event.anonymous_id is None
 
 
 class Admission:
@@ -33,6 +38,7 @@ class Admission:
     def __init__(self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject]) -> None:
         self.connection, self.index, self.locked = connection, index, locked
         self.runs: dict[str, dict[tuple[str, str], list[LaneRun]]] = {}
+        self.earlier = EarlierSignals()
         self.opened: list[NewRun] = []
         self.waiting: list[OutboxRow] = []
         self.pending: dict[str, list[OutboxRow]] = {}
@@ -41,6 +47,10 @@ class Admission:
     async def load(self) -> None:
         """The runs of the locked subjects: a merge may leave several open of one journey and case."""
         self.runs = await runs_of_lanes(self.connection, self.locked)
+
+    async def look_back(self, stored: Iterable[StoredEvent]) -> None:
+        """Read what the entries of a batch look back at."""
+        self.earlier = await read_earlier_signals(self.connection, self.index.opening, stored, self.locked)
 
     async def catch_up(self, person: Subject) -> None:
         """Copy what a person's lane lacks of their account's, before anything that they do or become (record 0015)."""
@@ -82,11 +92,11 @@ class Admission:
         # Who belongs to no account enters with what is known of the one that the event names.
         facts_at_entry = {**self._account_facts(account), **facts}
         entering = await self._entering(item, to, facts_at_entry)
-        for_members = self._for_members(event, changed) if to.kind == "account" else None
-        is_signal = bool(entering) or self._reacts(event, to)
-        if not is_signal and for_members is None and not self._reads(to, changed):
+        members_get = for_members(self.index, event, changed) if to.kind == "account" else None
+        is_signal = bool(entering) or (not event.historical and self._reacts(event, to))
+        if not is_signal and members_get is None and not self._reads(to, changed):
             return
-        is_signal = is_signal or (for_members is not None and for_members.kind == "signal")
+        is_signal = is_signal or (members_get is not None and members_get.kind == "signal")
         row = OutboxRow(
             to.key,
             to.next_seq(),
@@ -94,13 +104,15 @@ class Admission:
             event.name if is_signal else "",
             event.message_id,
             item.at,
-            (event.data if self._is_unread(to) else self._kept(event.name, event.data)) if is_signal else {},
+            (event.data if self._is_unread(to) else self.index.kept(event.name, event.data)) if is_signal else {},
             facts_at_entry if entering else facts,
             trace=item.trace,
-            for_members=for_members,
+            urgency=urgency_of(self._priority(event, to, entering) if is_signal else "lifecycle"),
+            for_members=members_get,
+            occurred_at=item.happened_at if item.is_old else None,
         )
         self.waiting.append(row)
-        if for_members is not None:
+        if members_get is not None:
             to.members_seq = row.seq
             self.pending.pop(to.key, None)
         for chart, enter in entering:
@@ -113,18 +125,27 @@ class Admission:
         for chart in self.index.opening.get(item.event.name, ()):
             if chart.spec.subject != to.kind:
                 continue
-            verdict = await self.may_enter(chart, item.event, item.at, to, facts)
+            times = EventTimes(item.happened_at, item.accepted_at or item.at, item.event.historical)
+            earlier = self.earlier.before(to.key, item.number)
+            verdict = await self.may_enter(chart, item.event, item.at, to, facts, times, earlier)
             if isinstance(verdict, EntryAllowed):
                 entering.append((chart, verdict))
         return entering
 
     async def may_enter(
-        self, chart: Chart, event: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+        self,
+        chart: Chart,
+        event: InboundEvent,
+        at: datetime,
+        to: Subject,
+        facts: Mapping[str, Mapping[str, Any]],
+        times: EventTimes | None = None,
+        earlier: Sequence[EarlierSignal] = (),
     ) -> EntryAllowed | EntryRefused:
         """Whether an event opens a run of this locked subject, by everything that was accepted before it."""
         before = self.runs[to.key].get((chart.key, case_of(chart, event.data) or ""), ())
         previous = [await self._past(chart, run, at) for run in before]
-        return may_enter(chart, event.name, event.data, facts, previous, at)
+        return may_enter(chart, event.name, event.data, facts, previous, at, times=times, earlier=earlier)
 
     async def _past(self, chart: Chart, last: LaneRun, at: datetime) -> PastRun:
         """The last run as of this event: one that the projection still has as open may have ended."""
@@ -135,7 +156,7 @@ class Admission:
 
     def _open(self, chart: Chart, enter: EntryAllowed, to: Subject, seq: int, at: datetime) -> None:
         run_id = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
-        self.opened.append(NewRun(run_id, chart.key, chart.hash, to.key, enter.case, enter.epoch, seq, to.clock, at))
+        self.opened.append(NewRun(run_id, chart, to.key, enter.case, enter.epoch, seq, to.clock, at))
         run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
@@ -147,16 +168,11 @@ class Admission:
                 return True
         return False
 
-    def _for_members(self, event: InboundEvent, changed: frozenset[str]) -> ForMembers | None:
-        """What members get of an account's row: its own signals and changed fields, where a journey of users reads them."""
-        reacting = self.index.reacting.get(event.name, ()) if is_account_event(event) else ()
-        hashes = {chart.hash for chart in reacting if chart.spec.subject == "user"}
-        kind: Literal["signal", "facts"] = "signal" if hashes else "facts"
-        for chart in self.index.charts.values() if changed else ():
-            if chart.spec.subject == "user" and chart.fields["account"] & changed:
-                hashes.add(chart.hash)
-        profile = self.index.reading.get("profile", frozenset())
-        return ForMembers(kind, frozenset(hashes), profile) if hashes else None
+    def _priority(self, event: InboundEvent, to: Subject, entering: Sequence[tuple[Chart, EntryAllowed]]) -> Priority:
+        """The most urgent priority of the runs that an event opens or reaches in a lane."""
+        charts = [self.index.charts.get(run.chart_hash) for run in self.open_runs(to)]
+        reacting = [chart for chart in charts if chart is not None and event.name in chart.signals]
+        return most_urgent([*(chart for chart, _ in entering), *reacting])
 
     def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether an open run reads a field that has changed, dates of anchors included."""
@@ -177,6 +193,7 @@ class Admission:
     def follow_after_merge(self, gone: Subject, into: Subject) -> None:
         """A visitor's lane gets no more copies; the user's gets them for the runs that have moved there as well."""
         gone.copied_seq, gone.dirty = None, True
+        self.earlier.join(gone.key, into.key)
         self._follow_account(into)
 
     async def end_duplicates(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
@@ -222,15 +239,6 @@ class Admission:
             return {}
         reading = self.index.reading.get("account", ())
         return {"account": {name: account.profile[name] for name in reading if name in account.profile}}
-
-    def _kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The event's data that a chart reads, and the case keys."""
-        kept: dict[str, Any] = {}
-        for chart in (*self.index.reacting.get(name, ()), *self.index.opening.get(name, ())):
-            kept |= chart.kept(name, data)
-            if chart.spec.case and chart.spec.case in data:
-                kept[chart.spec.case] = data[chart.spec.case]
-        return kept
 
     async def write(self) -> None:
         """Insert the opened runs and the rows for runs, once."""

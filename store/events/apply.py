@@ -1,24 +1,28 @@
-"""Application of stored events in batch order: identities, profiles, runs, lanes."""
+"""Application of stored events in the order of their instants: identities, profiles, runs, lanes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
-from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
-from journeys.events.profile_bounds import FieldOwner, ProfileBounds
+from journeys.events.inbound import InboundEvent, StoredEvent
+from journeys.events.profile_bounds import ProfileBounds
+from journeys.fields.origins import FieldOrigin
+from journeys.fields.table import FieldOwner
 from store.access.claimed_fields import addresses_given, record_claims, take_claims, without_claims
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
 from store.events.admission import Admission
+from store.events.instants import TimedEvent
 from store.events.quarantine import RefusedEvent, refused_event
 from store.messages import reevaluation
 from store.people import memberships, subjects
+from store.people.field_changes import drop_fields, update_fields
 from store.people.identities import KnownIdentities, link_identities, with_user_id
 from store.people.subjects import Subject
 
@@ -39,8 +43,10 @@ async def apply_events(
     await record_claims(connection, stored, users)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
+    await admission.look_back(stored)
     merged: dict[str, str] = {}
     moved: list[tuple[str, datetime]] = []
+    outdated: set[int] = set()
     for item in stored:
         if merged.get(item.subject_key, item.subject_key) not in locked:
             continue
@@ -51,7 +57,8 @@ async def apply_events(
         await admission.catch_up(subject)
         if item.event.user_id is not None:
             users.add(subject.key)
-        _change_profile(catalogue, without_claims(item) if subject.key in users else item, subject, account)
+        if not _change_profile(catalogue, without_claims(item) if subject.key in users else item, subject, account):
+            outdated.add(item.number)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]
         if item.event.name in catalogue.ticket_signals:
@@ -62,14 +69,14 @@ async def apply_events(
                 item.event.name,
                 item.event.data,
                 concerned,
-                min(item.at, item.event.timestamp or item.at),
+                item.happened_at,
                 item.at,
             )
     settled = [
         replace(item, subject_key=merged[item.subject_key]) if item.subject_key in merged else item for item in stored
     ]
     await subjects.save_subjects(connection, locked.values())
-    await memberships.record_memberships(connection, settled)
+    await memberships.record_memberships(connection, [item for item in settled if item.number not in outdated])
     await reevaluation.make_due(connection, moved, reevaluation.HOURS)
     await admission.write()
     return settled
@@ -94,7 +101,7 @@ async def _link(
     if pair is None:
         if item.event.user_id is not None:
             visitor = locked[item.subject_key]
-            visitor.merge(dict.fromkeys(await take_claims(connection, visitor.key)))
+            drop_fields(visitor, await take_claims(connection, visitor.key))
         return {}
     gone, into = pair
     await merges.merge_subjects(connection, admission, gone, into, bounds, at=item.at, event_id=item.event.message_id)
@@ -111,17 +118,32 @@ def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, S
 
 def _change_profile(
     catalogue: DefinitionRegistry, item: StoredEvent, subject: Subject, account: Subject | None
-) -> None:
-    """Apply the fields of an event to its subject or their account; what is not declared stays in the event."""
-    event = item.event
+) -> bool:
+    """Apply the fields of an event to its subject or their account; what is not declared stays in the event.
+
+    False if something newer is known of the membership that it states.
+    """
+    event, origin, bounds = item.event, origin_of(item), catalogue.bounds
     if event.kind == "identify":
-        subject.merge(catalogue.kept_fields("profile", profile_traits(event)))
+        implied = catalogue.kept_fields("profile", event.implied)
+        update_fields(subject, implied, origin._replace(is_implied=True), bounds.declared("profile"))
+        traits = catalogue.kept_fields("profile", profile_traits(event))
+        update_fields(subject, traits, origin, bounds.declared("profile"))
     elif event.kind == "group" and account is not None:
-        if account is not subject:
-            memberships.move_to_account(subject, account)
-        account.merge(catalogue.kept_fields("account", event.traits))
+        is_newest = account is subject or memberships.is_newest(subject, account.key, origin)
+        if account is not subject and is_newest:
+            memberships.move_to_account(subject, account, origin)
+        update_fields(account, catalogue.kept_fields("account", event.traits), origin, bounds.declared("account"))
+        return is_newest
     elif event.name == memberships.LEFT:
-        memberships.leave_account(subject, account)
+        memberships.leave_account(subject, account, origin)
+        return item.named_account is None or memberships.is_newest(subject, item.named_account, origin)
+    return True
+
+
+def origin_of(item: StoredEvent) -> FieldOrigin:
+    """The origin of what an event says of its subject and their account."""
+    return FieldOrigin(item.occurred_at or item.at, item.accepted_at or item.at, item.source)
 
 
 def profile_traits(event: InboundEvent) -> dict[str, Any]:
@@ -129,18 +151,31 @@ def profile_traits(event: InboundEvent) -> dict[str, Any]:
     return {name: value for name, value in event.traits.items() if name not in TRAITS}
 
 
+def dropped_fields(catalogue: DefinitionRegistry, stored: Iterable[StoredEvent]) -> set[tuple[FieldOwner, str]]:
+    """The traits of these events that are no fields here, each with the owner whose field it would be."""
+    dropped = set[tuple[FieldOwner, str]]()
+    for item in stored:
+        traits = profile_traits(item.event) if item.event.traits else {}
+        if traits:
+            owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
+            dropped.update((owner, name) for name in traits.keys() - catalogue.kept_fields(owner, traits).keys())
+    return dropped
+
+
 def split_oversized(
-    resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], catalogue: DefinitionRegistry
-) -> tuple[list[ResolvedEvent], list[RefusedEvent]]:
+    timed: Sequence[TimedEvent], locked: Mapping[str, Subject], catalogue: DefinitionRegistry
+) -> tuple[list[TimedEvent], list[RefusedEvent]]:
     """The events of a batch whose fields their profiles have room for, and the others, for the quarantine."""
-    within, refused = list[ResolvedEvent](), list[RefusedEvent]()
+    within, refused = list[TimedEvent](), list[RefusedEvent]()
     profiles: dict[str, dict[str, Any]] = {}
-    for item in resolved:
+    for timed_event in timed:
+        item = timed_event.item
         owner: FieldOwner = "account" if item.event.kind == "group" else "profile"
         subject = locked.get((item.named_account if owner == "account" else None) or item.subject_key)
-        traits = catalogue.kept_fields(owner, profile_traits(item.event)) if item.event.traits else {}
+        given = item.event.traits or item.event.implied
+        traits = catalogue.kept_fields(owner, {**item.event.implied, **profile_traits(item.event)}) if given else {}
         if subject is None or not traits:
-            within.append(item)
+            within.append(timed_event)
             continue
         profile = profiles.setdefault(subject.key, subject.profile)
         if catalogue.bounds.is_exceeded(profile, traits):
@@ -148,5 +183,5 @@ def split_oversized(
             refused.append(refused_event(item.event, "traits", fault, catalogue.consent.rules))
             continue
         profiles[subject.key] = {name: value for name, value in {**profile, **traits}.items() if value is not None}
-        within.append(item)
+        within.append(timed_event)
     return within, refused

@@ -4,6 +4,8 @@ The parts, in this order: store the events; change identities, profiles, runs an
 open conversations; change consents; suppress addresses. Subjects are locked before the first part, addresses in the
 last (`store/locks.py`). Events that a part causes are accepted before the next part begins.
 
+Within a batch the order of the events' instants decides, not that of its list.
+
 Only events that can change a next action cost more than their place in one batched insert: the index decides which.
 Their subjects are locked, so that such events are sequential for each person.
 """
@@ -21,12 +23,13 @@ from store.consent.requests import SOURCE_CONSENT
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import log, quarantine, reactions
-from store.events.apply import apply_events, split_oversized
-from store.events.instants import instants_of
+from store.events.apply import apply_events, dropped_fields, split_oversized
+from store.events.instants import in_order_of_instants
 from store.events.locking import lock_batch
 from store.events.message_ids import OTHER_CONTENT
 from store.events.quarantine import RefusedEvent, refused_event
 from store.events.resolve import resolve_events, split_across_clocks
+from store.people.dropped_fields import record_dropped
 from store.people.identities import KnownIdentities, identify
 from store.people.subjects import Subject
 from store.process_clock import current_instant
@@ -99,23 +102,34 @@ async def _accept(
     opt_outs = [event.opt_out for event in rejected if event.opt_out is not None]
     events = [*(event for event in received if isinstance(event, InboundEvent)), *opt_outs]
     known = await identify(connection, events, clock) if events else {}
-    resolved, refused = split_across_clocks(resolve_events(events, known), catalogue.consent.rules)
-    stored = list[StoredEvent]()
-    locked = await lock_batch(connection, catalogue, resolved) if resolved else {}
+    resolved, across = split_across_clocks(resolve_events(events, known), catalogue.consent.rules)
+    opt_outs_across = _opt_outs_of(across)
+    if opt_outs_across:  # locked with the others; each names one person, so it is on one clock
+        known |= await identify(connection, opt_outs_across, clock)
+        resolved += resolve_events(opt_outs_across, known)
+    stored, refused = list[StoredEvent](), list[RefusedEvent]()
+    leaving = {subject.key for subject in known.values() if subject.is_leaving}
+    locked = await lock_batch(connection, catalogue, resolved, leaving) if resolved else {}
     received_at = current_instant()  # after the wait for the locks: who enters a lane later has no earlier instant
     if resolved:
-        resolved, oversized = split_oversized(resolved, locked, catalogue)
+        ordered = await in_order_of_instants(connection, resolved, locked, received_at, outside=outside)
+        timed, oversized = split_oversized(ordered, locked, catalogue)
         refused += oversized
-        instants = await instants_of(connection, resolved, locked, received_at, outside=outside)
-        stored, others = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
+        stored, others = await log.store_batch(connection, timed, source=source, received_at=received_at)
         refused += [refused_event(event, "messageId", OTHER_CONTENT, catalogue.consent.rules) for event in others]
         if stored:
+            await quarantine.hold_traits(connection, stored, source=source, received_at=received_at)
             await _take_effect(connection, catalogue, stored, known, locked)
     quarantined = await quarantine.hold_rejected(
-        connection, [*rejected, *(event.rejected for event in refused)], source=source, received_at=received_at
+        connection,
+        [*rejected, *(event.rejected for event in (*across, *refused))],
+        source=source,
+        received_at=received_at,
     )
     await _accept_opt_outs(connection, catalogue, refused, source, clock, outside=outside)
-    extra = {event.message_id for event in opt_outs}
+    if outside:  # what is accepted within another transaction has only declared fields
+        await record_dropped(connection, dropped_fields(catalogue, stored), received_at)
+    extra = {event.message_id for event in (*opt_outs, *opt_outs_across)}
     accepted = sum(item.event.message_id not in extra for item in stored)
     duplicates = len(received) - accepted - quarantined
     return IngestResult(
@@ -123,7 +137,7 @@ async def _accept(
         duplicates,
         quarantined,
         tuple(stored),
-        tuple(event._replace(given=originals.get(id(event.given), event.given)) for event in refused),
+        tuple(event._replace(given=originals.get(id(event.given), event.given)) for event in (*across, *refused)),
         frozenset(id(originals.get(id(item.event), item.event)) for item in stored),
     )
 
@@ -137,10 +151,14 @@ async def _accept_opt_outs(
     *,
     outside: bool,
 ) -> None:
-    """Accept the opt-outs of events that the store refused: nothing else of them counts (C5)."""
-    opt_outs = [event.rejected.opt_out for event in refused if event.rejected.opt_out is not None]
+    """Accept the opt-outs of events that the store refused after it had locked their subjects: nothing else counts (C5)."""
+    opt_outs = _opt_outs_of(refused)
     if opt_outs:
         await _accept(connection, catalogue, opt_outs, source, clock, outside=outside)
+
+
+def _opt_outs_of(refused: Sequence[RefusedEvent]) -> list[InboundEvent]:
+    return [event.rejected.opt_out for event in refused if event.rejected.opt_out is not None]
 
 
 async def _take_effect(
@@ -158,3 +176,4 @@ async def _take_effect(
     requested = await from_events.apply_consent_events(connection, catalogue, settled, reported)
     await accept_within(connection, catalogue, requested, source=SOURCE_CONSENT)
     await from_events.suppress_addresses(connection, catalogue.consent, reported)
+    await from_events.note_refusals(connection, catalogue.consent, settled)

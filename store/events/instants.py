@@ -1,4 +1,7 @@
-"""Instants of a batch's events, for every decision."""
+"""Instants of a batch's events, and the order in which the batch is applied.
+
+`at` orders decisions; `occurred_at`, the sender's corrected time at any age, orders fields, counters and consent.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +10,52 @@ from datetime import datetime
 from typing import NamedTuple
 
 from journeys.events.inbound import ResolvedEvent
-from journeys.events.segment import accepted_at, occurred_at
+from journeys.events.segment import decision_instant, occurred_at
 from store.database import Connection
 from store.people.subjects import Subject
 from store.people.test_clocks import hold_clocks, read_instants
 
 
-class EventInstants(NamedTuple):
-    """Instants of an event: `at` for every decision, `occurred_at` for the order of statements of consent."""
+class TimedEvent(NamedTuple):
+    """A resolved event with its instants; `accepted_at` is that of its acceptance, by its subject's own clock."""
 
+    item: ResolvedEvent
     at: datetime
     occurred_at: datetime
+    accepted_at: datetime
 
 
-async def instants_of(
+async def in_order_of_instants(
     connection: Connection,
     resolved: Sequence[ResolvedEvent],
     locked: Mapping[str, Subject],
     received_at: datetime,
     *,
     outside: bool,
-) -> list[EventInstants]:
-    """The instants of each event: on its subject's test clock, and not before its lanes' timers are decided.
+) -> list[TimedEvent]:
+    """The events of a batch in the order in which they happened (`occurred_at`); at one instant in their sender's order.
 
+    Within a lane `at` never falls: it is not before the lane's timers are decided, nor before an earlier event of the batch.
     What comes from `outside` keeps the test clocks standing until the commit. Raises ClockAdvancing.
     """
     names = {item.clock for item in resolved if item.clock is not None}
     clocks = await (hold_clocks if outside else read_instants)(connection, names)
-    floors = _decided_until(resolved, locked)
-    instants = []
+    happened = []
     for item in resolved:
         virtual = clocks.get(item.clock) if item.clock is not None else None
-        floor = floors.get(item.subject_key)
-        received, is_virtual = virtual or received_at, virtual is not None
-        at = accepted_at(item.event, received, virtual=is_virtual, floor=floor)
-        instants.append(EventInstants(at, occurred_at(item.event, received, virtual=is_virtual)))
-    return instants
+        received = virtual or received_at
+        happened.append((item, occurred_at(item.event, received, virtual=virtual is not None), received))
+    floors, reached = _decided_until(resolved, locked), dict[str, datetime]()
+    timed = []
+    for item, occurred, received in sorted(happened, key=lambda entry: entry[1]):
+        lanes = item.lanes & locked.keys()
+        known = [floors.get(item.subject_key), *(reached.get(lane) for lane in lanes)]
+        at = decision_instant(
+            occurred, received, floor=max((floor for floor in known if floor is not None), default=None)
+        )
+        reached |= dict.fromkeys(lanes, at)
+        timed.append(TimedEvent(item, at, occurred, received))
+    return timed
 
 
 def _decided_until(resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject]) -> dict[str, datetime]:

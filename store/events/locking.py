@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from journeys.events.inbound import InboundEvent, ResolvedEvent
 from store.consent import from_events
@@ -17,17 +18,20 @@ PROFILE_KINDS = frozenset({"identify", "group", "alias"})
 
 
 async def lock_batch(
-    connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent]
+    connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent], leaving: AbstractSet[str]
 ) -> dict[str, Subject]:
     """Lock the subjects of the batch, and the lanes that its withdrawals and reevaluations reach; the former by key.
 
-    An event that can change nothing locks nobody. Raises Contended if a person's account has changed, or a visitor was
+    An event that can change nothing locks only who is `leaving` (`store/retention/visitors.py`). Raises Contended if a person's account has changed, or a visitor was
     deleted, since the identities were read.
     """
     concerned = {
         key
         for item in resolved
-        if item.changes_identity or _changes_profile(item.event) or catalogue.matters(item.event.name)
+        if item.changes_identity
+        or _changes_profile(item.event)
+        or catalogue.matters(item.event.name)
+        or not leaving.isdisjoint(item.subjects)
         for key in item.lanes
     }
     all_locked = await subjects.lock_subjects(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Text, bindparam, exists, not_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
 from store.database import Connection, as_json, fetch_all, sql
-from store.events.instants import EventInstants
+from store.events.instants import TimedEvent
 from store.events.message_ids import content_of, id_digest, known_contents, other_contents
 from store.exports import feed
 from store.expressions import unnest
@@ -25,6 +26,7 @@ _given = unnest(
     names=events.c.name,
     keys=events.c.subject_key,
     ats=events.c.at,
+    occurred=events.c.occurred_at,
     datas=events.c.data,
     contexts=events.c.context,
     traces=events.c.trace,
@@ -32,7 +34,10 @@ _given = unnest(
     accounts=events.c.account_key,
     digests=message_ids.c.digest,
 )
-_columns = ("message_id", "kind", "name", "subject_key", "at", "data", "context", "trace", "content", "account_key")
+_columns = (
+    "message_id", "kind", "name", "subject_key", "at", "occurred_at", "data", "context", "trace", "content",
+    "account_key",
+)  # fmt: skip
 _INSERT = sql(
     insert(events)
     .from_select(
@@ -50,10 +55,19 @@ _INSERT = sql(
 )
 
 
+class NewEvent(NamedTuple):
+    """An event with its subject, its instants, and the account whose fields it gives."""
+
+    event: InboundEvent
+    subject_key: str
+    at: datetime
+    account: str | None
+    occurred_at: datetime
+
+
 async def store_batch(
     connection: Connection,
-    resolved: Sequence[ResolvedEvent],
-    instants: Sequence[EventInstants],
+    timed: Sequence[TimedEvent],
     *,
     source: str,
     received_at: datetime,
@@ -62,24 +76,40 @@ async def store_batch(
 
     Of one message id the first event counts.
     """
-    once: dict[str, tuple[ResolvedEvent, EventInstants]] = {}
-    for item, of_event in zip(resolved, instants, strict=True):
-        once.setdefault(item.event.message_id, (item, of_event))
+    once: dict[str, TimedEvent] = {}
+    for timed_event in timed:
+        once.setdefault(timed_event.item.event.message_id, timed_event)
     numbers = await _insert(
         connection,
-        [(item.event, item.subject_key, of_event.at, _account_of(item)) for item, of_event in once.values()],
+        [
+            NewEvent(of.item.event, of.item.subject_key, of.at, _account_of(of.item), of.occurred_at)
+            for of in once.values()
+        ],
         source=source,
         received_at=received_at,
     )
     stored = [
-        StoredEvent(
-            item.event, source, number, at, item.subject_key, item.named_account, item.changes_identity, occurred
-        )
-        for message_id, (item, (at, occurred)) in once.items()
+        _stored(of, source, number)
+        for message_id, of in once.items()
         if (number := numbers.get(message_id)) is not None
     ]
     await _feed_reactions(connection, stored)
-    return stored, await _other_contents(connection, [item.event for item in resolved], numbers, source)
+    return stored, await _other_contents(connection, [of.item.event for of in timed], numbers, source)
+
+
+def _stored(timed: TimedEvent, source: str, number: int) -> StoredEvent:
+    item = timed.item
+    return StoredEvent(
+        item.event,
+        source,
+        number,
+        timed.at,
+        item.subject_key,
+        item.named_account,
+        item.changes_identity,
+        timed.occurred_at,
+        timed.accepted_at,
+    )
 
 
 async def _other_contents(
@@ -101,7 +131,8 @@ async def store_one(
 ) -> StoredEvent | None:
     """Store one event of Tenure's own, which names its subject by key; None if it was stored before."""
     assert event.subject_key is not None
-    numbers = await _insert(connection, [(event, event.subject_key, at, None)], source=source, received_at=received_at)
+    new = NewEvent(event, event.subject_key, at, None, at)
+    numbers = await _insert(connection, [new], source=source, received_at=received_at)
     if event.message_id not in numbers:
         return None
     stored = StoredEvent(event, source, numbers[event.message_id], at, event.subject_key)
@@ -111,12 +142,12 @@ async def store_one(
 
 async def _insert(
     connection: Connection,
-    new: Sequence[tuple[InboundEvent, str, datetime, str | None]],
+    new: Sequence[NewEvent],
     *,
     source: str,
     received_at: datetime,
 ) -> dict[str, int]:
-    """The numbers of the new events (each with its subject, instant and account), by message id.
+    """The numbers of the new events, by message id.
 
     A trace is stored only where it was given: an event's own trace is derived from its stored columns.
     """
@@ -125,17 +156,18 @@ async def _insert(
         _INSERT,
         source=source,
         received_at=received_at,
-        ids=[event.message_id for event, *_ in new],
-        kinds=[event.kind for event, *_ in new],
-        names=[event.name for event, *_ in new],
-        keys=[key for _, key, _, _ in new],
-        ats=[at for _, _, at, _ in new],
-        datas=[as_json(event.traits or event.data) for event, *_ in new],
-        contexts=[as_json(event.context) if event.context else None for event, *_ in new],
-        traces=[event.trace for event, *_ in new],
-        contents=[content_of(event) for event, *_ in new],
-        accounts=[account for *_, account in new],
-        digests=[id_digest(source, event.message_id) for event, *_ in new],
+        ids=[item.event.message_id for item in new],
+        kinds=[item.event.kind for item in new],
+        names=[item.event.name for item in new],
+        keys=[item.subject_key for item in new],
+        ats=[item.at for item in new],
+        occurred=[item.occurred_at if item.occurred_at != item.at else None for item in new],
+        datas=[as_json(item.event.traits or item.event.data) for item in new],
+        contexts=[as_json(item.event.context) if item.event.context else None for item in new],
+        traces=[item.event.trace for item in new],
+        contents=[content_of(item.event) for item in new],
+        accounts=[item.account for item in new],
+        digests=[id_digest(source, item.event.message_id) for item in new],
     )
     return {row["message_id"]: row["id"] for row in rows}
 

@@ -21,6 +21,7 @@ from store.inbox import checklists, items
 from store.messages import due, holds, ledger
 from store.outbox import queue as outbox
 from store.people import identities, memberships
+from store.people.field_changes import merge_fields
 from store.people.subjects import Subject
 from store.runs import lanes
 from store.tasks import conversations, merging
@@ -72,13 +73,8 @@ async def merge_subjects(
 
 
 def _merge_profiles(gone: Subject, into: Subject, claimed: frozenset[str], bounds: ProfileBounds) -> None:
-    """The user's values win; claimed ones, and those without room, are left. To the runs that move all fields have changed."""
-    if into.account_key != gone.account_key:
-        into.changed.add("account")
-        if into.account_key is None:
-            into.account_key, into.member_number, into.dirty = gone.account_key, gone.member_number, True
-    more = {name: value for name, value in gone.profile.items() if name not in into.profile and name not in claimed}
-    into.merge(bounds.fitting(into.profile, more))
+    """Merge fields and instants. To the runs that move all fields have changed."""
+    merge_fields(gone, into, claimed, bounds)
     into.changed |= set(into.profile)
     instants = [at for at in (gone.decided_at, into.decided_at) if at is not None]
     into.decided_at = max(instants, default=None)

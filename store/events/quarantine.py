@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 import orjson
-from sqlalchemy import Text, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, bindparam, column, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from journeys.consent.rejected_events import opt_out_of
 from journeys.consent.rules import ConsentRules
-from journeys.events.inbound import InboundEvent, RejectedEvent
+from journeys.events.held_events import named_in
+from journeys.events.inbound import InboundEvent, RejectedEvent, StoredEvent
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.events.message_ids import content_digest
 from store.expressions import unnest, when_given
 from store.rows import RowDict, loaded
 from store.schema import quarantine
-from store.schema.base import Timestamp
+from store.schema.base import TextArray, Timestamp
 
+_COLUMNS = ("message_id", "name", "faults", "event", "key_id", "content")
 _given = unnest(
     "given",
     ids=quarantine.c.message_id,
@@ -28,12 +31,20 @@ _given = unnest(
     events=quarantine.c.event,
     keys=quarantine.c.key_id,
     contents=quarantine.c.content,
+    names_in=column("names_in", JSONB),
 )
+_names = select(func.jsonb_array_elements_text(_given.c.names_in)).correlate(_given)
+_named = func.array(_names.scalar_subquery(), type_=TextArray)
 _HOLD = sql(
     insert(quarantine)
     .from_select(
-        ["source", "received_at", "message_id", "name", "faults", "event", "key_id", "content"],
-        select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
+        ["source", "received_at", *_COLUMNS, "named"],
+        select(
+            bindparam("source", type_=Text),
+            bindparam("received_at", type_=Timestamp),
+            *(_given.c[name] for name in _COLUMNS),
+            _named,
+        ),
     )
     .on_conflict_do_nothing(index_elements=[quarantine.c.source, quarantine.c.message_id, quarantine.c.content])
     .returning(quarantine.c.message_id)
@@ -116,8 +127,17 @@ async def hold_rejected(
         events=[orjson.dumps(event.raw, default=str).decode() for event in once.values()],
         keys=[event.key_id for event in once.values()],
         contents=[content for _, content in once],
+        names_in=[as_json(named_in(event.raw)) for event in once.values()],
     )
     return len(kept)
+
+
+async def hold_traits(
+    connection: Connection, stored: Iterable[StoredEvent], *, source: str, received_at: datetime
+) -> None:
+    """Store those traits of accepted events that could not be read, with their faults."""
+    held = [replace(item.event.held, key_id=item.event.key_id) for item in stored if item.event.held is not None]
+    await hold_rejected(connection, held, source=source, received_at=received_at)
 
 
 async def list_quarantined(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
+from journeys.events.history import HISTORICAL
 from journeys.events.inbound import InboundEvent, StoredEvent
 from store.database import Connection, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
@@ -34,12 +36,27 @@ async def reaction(
 async def tick_for_events(
     connection: Connection, catalogue: DefinitionRegistry, stored: Iterable[StoredEvent]
 ) -> list[InboundEvent]:
-    """Tick checklist items that waited for these events; an event for each list that is complete by that."""
-    awaited = [(item.subject_key, item.event.name, item.at) for item in stored if item.event.name in catalogue.awaited]
-    complete = [item for item in await checklists.tick_checklists(connection, awaited) if item["complete"]]
+    """Tick checklist items that waited for these events; an event for each list that is complete by that.
+
+    A list that history completes is complete, and no journey hears of it.
+    """
+    awaited = [item for item in stored if item.event.name in catalogue.awaited]
     return [
+        event
+        for historical in (False, True)
+        for event in await _tick(
+            connection, [item for item in awaited if item.event.historical is historical], historical
+        )
+    ]
+
+
+async def _tick(connection: Connection, awaited: Sequence[StoredEvent], historical: bool) -> list[InboundEvent]:
+    ticks = [(item.subject_key, item.event.name, item.at) for item in awaited]
+    complete = [item for item in await checklists.tick_checklists(connection, ticks) if item["complete"]]
+    events = [
         await reaction(
             connection, COMPLETED, item["inbox_key"], item["recipient"], once=f"{item['inbox_key']}=complete"
         )
         for item in complete
     ]
+    return [replace(event, context={HISTORICAL: True}) for event in events] if historical else events

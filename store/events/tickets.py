@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Interval, Text, bindparam, case, delete, func, or_, select, tuple_
+from sqlalchemy import Text, bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.gate.tickets import TicketTimes, UrgentTicket
 from store.database import Connection, execute, fetch_one, sql
 from store.messages import reevaluation
+from store.retention.periods import SLICE, Slice
 from store.schema import clocks, subjects, tickets
-
-PRUNED_AT_ONCE: Final = 2_000
-"""Rows deleted in one transaction."""
+from store.schema.base import Timestamp
 
 _READ = sql(
     select(tickets.c.opened_at, tickets.c.resolved_at).where(
@@ -51,7 +50,7 @@ _over = (
         tickets.c.ends_at <= _now,
         or_(
             tickets.c.resolved_at.is_(None),
-            tickets.c.resolved_at <= _now - bindparam("longest", type_=Interval),
+            tickets.c.resolved_at <= _now - (func.statement_timestamp() - bindparam("before", type_=Timestamp)),
         ),
     )
     .order_by(tickets.c.ends_at)
@@ -140,13 +139,15 @@ async def oldest_open(connection: Connection) -> timedelta:
     return row["age"] if row is not None and row["age"] is not None else timedelta()
 
 
-async def prune_tickets(connection: Connection, longest: timedelta) -> int:
-    """Delete one slice of tickets that change nothing any more, those that ended first; how many there were.
+async def prune_tickets(connection: Connection, before: datetime) -> Slice:
+    """Delete a slice of tickets that change nothing any more, those that ended first.
 
-    A resolution is kept for the `longest` time of a ticket: an opening that it ends, and that arrives later still, would be
-    over by itself. Resolutions are stored of all tickets, as that of an urgent one may come before its opening.
+    A resolution is kept for the longest time of a ticket, until `before` (on a test clock for as long by its now): an
+    opening that it ends, and that arrives later still, would be over by itself. Resolutions are stored of all tickets, as
+    that of an urgent one may come before its opening.
     """
-    return await execute(connection, _PRUNE, longest=longest, most=PRUNED_AT_ONCE)
+    deleted = await execute(connection, _PRUNE, before=before, most=SLICE)
+    return Slice(deleted, more=deleted == SLICE)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:

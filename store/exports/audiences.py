@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Text, bindparam, not_, select
+from sqlalchemy import Text, bindparam, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import ChangedAudience
@@ -41,7 +41,7 @@ _PENDING = sql(
        OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.recorded_at > s.synced_at)
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
-                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
+                  AND (x.lifted_at IS NULL AND (x.ends_at IS NULL OR x.ends_at > now()) AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
     WHERE (s.member OR NOT stopped)
       AND (is_urgent OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
            OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at)
@@ -60,7 +60,11 @@ _STILL_IN = sql(
     )
 )
 _SUPPRESSED = sql(
-    select(suppressions.c.digest).where(any_of(suppressions.c.digest, "digests"), suppressions.c.lifted_at.is_(None))
+    select(suppressions.c.digest).where(
+        any_of(suppressions.c.digest, "digests"),
+        suppressions.c.lifted_at.is_(None),
+        or_(suppressions.c.ends_at.is_(None), suppressions.c.ends_at > func.now()),
+    )
 )
 _changed = insert(audiences).values(
     audience=bindparam("audience"),

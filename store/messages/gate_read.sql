@@ -34,7 +34,8 @@ BEGIN
      FROM messages m JOIN runs r ON r.id = m.run WHERE m.recipient = person AND m.status = 'deferred'),
     EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.ends_at > at AND t.subject_key = ANY (person || theirs)),
     (SELECT json_agg(json_build_array(s.scope, s.name, s.why)) FROM stops s WHERE s.released_at IS NULL),
-    (SELECT json_object_agg(a.digest, a.reason) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL),
+    (SELECT json_object_agg(a.digest, a.reason) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL
+     AND (a.ends_at IS NULL OR a.ends_at > gate_reads.at)),
     (SELECT json_agg(json_build_array(h.until, h.by, h.why)) FROM holds h
      WHERE h.released_at IS NULL AND h.until > at AND h.subject_key = ANY (person || theirs)),
     (SELECT json_agg(json_build_array(v.run, v.until, v.owner)) FROM conversations v

@@ -20,6 +20,7 @@ _open = select(
     runs.c.clock,
     runs.c.subject_key,
     runs.c.started_at,
+    runs.c.priority,
     runs.c.step,
     runs.c.state,
     runs.c.next_due_at,

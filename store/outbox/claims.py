@@ -1,60 +1,81 @@
 """The relay's side of the outbox: claims on lanes, deliveries, rests.
 
-The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. When an account's row
-has been copied to thousands of members, all their lanes wait at once; lanes where something else waits are claimed apart.
+The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Lanes are claimed by the
+most urgent row that they carry, then by age (record 0034). A lane that rests is found again by the end of its rest alone: its
+rows are marked, so that a million of them cost a claim nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import Interval, and_, bindparam, exists, extract, func, literal, select, update
+from sqlalchemy import Interval, and_, bindparam, exists, extract, func, literal, not_, select, update
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.expressions import PAST, any_of
-from store.outbox.rows import OutboxRow, outbox_row
+from store.outbox.rows import COLUMNS, OutboxRow, outbox_row
 from store.schema import lanes, outbox
 
-_AROUND = """
-    WITH RECURSIVE ahead AS (
-        (SELECT recipient FROM outbox WHERE {waits} AND recipient > :past ORDER BY recipient LIMIT 1)
-        UNION ALL
-        SELECT further.recipient FROM ahead CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE {waits} AND recipient > ahead.recipient
-           ORDER BY recipient LIMIT 1) AS further
-    ), again AS (
-        (SELECT recipient FROM outbox WHERE {waits} AND recipient <= :past ORDER BY recipient LIMIT 1)
-        UNION ALL
-        SELECT further.recipient FROM again CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE {waits} AND recipient > again.recipient AND recipient <= :past
-           ORDER BY recipient LIMIT 1) AS further
-    )
-    SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
-    CROSS JOIN LATERAL
-      (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
-       FOR UPDATE SKIP LOCKED) AS l
-    LIMIT :lanes
-    """
-"""One round of the waiting lanes from where the last claim ended, one probe for each, as far as needed.
+MOST_RESTED: Final = 16
+"""Lanes of one claim whose rest has just ended: they may fail again, and must not take the places of others."""
+MOST_MARKED: Final = 1_000
+"""Rows of a lane that are marked when it rests. Others cost each claim a probe for ten seconds of them."""
 
-A lane with a million rows, a resting lane or one of another relay takes no place of others, and no lane is claimed
-twice before all were claimed once.
+_HAS_UNDELIVERED_VISITOR = """
+    coalesce((SELECT true FROM subjects v CROSS JOIN LATERAL
+      (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake'
+       LIMIT 1) AS undelivered
+      WHERE v.merged_into = {lane} LIMIT 1), false)
+    """
+"""A scalar subquery: an EXISTS could become a join that reads every subject for each lane."""
+_WAITING = sql(
+    """
+    WITH RECURSIVE turns AS (
+        (SELECT urgency, turn_at, recipient FROM outbox
+         WHERE delivered_at IS NULL AND clock IS NULL AND rests IS FALSE AND urgency <= :urgency
+         ORDER BY urgency, turn_at, recipient LIMIT 1)
+        UNION ALL
+        SELECT further.* FROM turns CROSS JOIN LATERAL
+          (SELECT urgency, turn_at, recipient FROM outbox
+           WHERE delivered_at IS NULL AND clock IS NULL AND rests IS FALSE AND urgency <= :urgency
+             AND (urgency, turn_at, recipient) > (turns.urgency, turns.turn_at, turns.recipient)
+           ORDER BY urgency, turn_at, recipient LIMIT 1) AS further
+    )
+    SELECT l.recipient FROM turns CROSS JOIN LATERAL
+      (SELECT recipient FROM lanes WHERE lanes.recipient = turns.recipient AND ready_at <= clock_timestamp()
+       AND NOT {visitor} FOR UPDATE SKIP LOCKED) AS l
+    LIMIT :lanes
+    """.replace("{visitor}", _HAS_UNDELIVERED_VISITOR.format(lane="lanes.recipient"))
+)
+"""The waiting lanes in their order, one probe for each ten seconds of a lane's rows, as far as needed.
+
+A lane with many rows or one of another relay takes no place of others. A lane appears again for rows of another urgency or age.
 """
-_WAITING = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL"))
-_WAITING_OWN = sql(_AROUND.replace("{waits}", "delivered_at IS NULL AND clock IS NULL AND copy_of IS NULL"))
+_RESTED = sql(
+    """
+    SELECT recipient FROM lanes
+    WHERE attempts > 0 AND ready_at <= statement_timestamp() AND NOT {visitor}
+      AND EXISTS (SELECT 1 FROM outbox w WHERE w.recipient = lanes.recipient AND w.delivered_at IS NULL AND w.clock IS NULL)
+    ORDER BY ready_at LIMIT :lanes FOR UPDATE SKIP LOCKED
+    """.replace("{visitor}", _HAS_UNDELIVERED_VISITOR.format(lane="lanes.recipient"))
+)
 _ROWS = sql(
     """
-    SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
+    SELECT {columns}
     FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
       (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL AND w.clock IS NULL ORDER BY w.seq LIMIT :most) AS o
-    WHERE lane.recipient <> ALL (ARRAY(
-      SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
-        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.clock IS NULL AND w.kind <> 'wake')))
+    WHERE NOT {visitor}
     ORDER BY o.recipient, o.seq
-    """
+    """.replace("{visitor}", _HAS_UNDELIVERED_VISITOR.format(lane="lane.recipient")).replace(
+        "{columns}", ", ".join(f"o.{column.name}" for column in COLUMNS)
+    )
 )
 """No rows of a lane while a lane merged into it has undelivered rows: the runs that moved receive those first."""
+_BY_INDEX = "SET LOCAL enable_seqscan = off"
+"""What follows in the transaction reads some rows by their keys. Planned while the tables of a new installation are empty, it
+would read them whole until they are analyzed, which their first thousands of events are faster than."""
 _LONGEST_REST = timedelta(seconds=60)
 _FIRST_REST = timedelta(milliseconds=100)
 _doubled = literal(_FIRST_REST).op("*", return_type=Interval())(func.power(2, func.least(lanes.c.attempts, 10)))
@@ -67,16 +88,30 @@ _REST = sql(
         ready_at=func.clock_timestamp() + func.least(literal(_LONGEST_REST), _doubled),
     )
 )
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
+_to_mark = (
+    select(outbox.c.id)
+    .where(outbox.c.recipient == bindparam("recipient"), _waits, outbox.c.rests.is_(False))
+    .order_by(outbox.c.seq)
+    .limit(MOST_MARKED)
+)
+_MARK = sql(update(outbox).where(outbox.c.id.in_(_to_mark)).values(rests=True))
 _delivered = (
     update(outbox).where(any_of(outbox.c.id, "ids")).values(delivered_at=func.clock_timestamp()).cte("delivered")
+)
+_failed_before = select(lanes.c.recipient).where(any_of(lanes.c.recipient, "recipients"), lanes.c.attempts > 0)
+_unmarked = (
+    update(outbox)
+    .where(outbox.c.recipient.in_(_failed_before), _waits, outbox.c.rests, not_(any_of(outbox.c.id, "ids")))
+    .values(rests=False)
+    .cte("unmarked")
 )
 _DELIVERED = sql(
     update(lanes)
     .where(any_of(lanes.c.recipient, "recipients"), lanes.c.attempts > 0)
     .values(attempts=0, last_error=None, ready_at=PAST)
-    .add_cte(_delivered)
+    .add_cte(_delivered, _unmarked)
 )
-_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 _NEXT_READY = sql(
     select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
     .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))
@@ -87,16 +122,19 @@ _END_RESTS = sql(update(lanes).where(lanes.c.attempts > 0).values(ready_at=PAST)
 
 
 async def claim_lanes(
-    connection: Connection, past: str, most_lanes: int, most_rows: int, *, own: bool = False
+    connection: Connection, urgency: int, most_lanes: int, most_rows: int, *, rested: bool = False
 ) -> dict[str, list[OutboxRow]]:
-    """Lock up to `most_lanes` waiting recipients after `past`, and read up to `most_rows` of each in order.
+    """Lock up to `most_lanes` waiting recipients of this urgency or a greater one, and read up to `most_rows` of each.
 
-    With `own` only those where something other than copies waits. They are locked until the commit. The next claim goes on
-    after the last key.
+    The most urgent and oldest first, each lane's rows in order. With `rested` lanes whose rest has ended too. They are
+    locked until the commit.
     """
-    rows = await fetch_all(connection, _WAITING_OWN if own else _WAITING, past=past, lanes=most_lanes)
+    rows = await fetch_all(connection, _RESTED, lanes=min(MOST_RESTED, most_lanes)) if rested else []
+    left = most_lanes - len(rows)
+    rows = [*rows, *(await fetch_all(connection, _WAITING, urgency=urgency, lanes=left) if left else ())]
     waiting: dict[str, list[OutboxRow]] = {row["recipient"]: [] for row in rows}
     if waiting:
+        await connection.execute(_BY_INDEX)
         for row in await fetch_all(connection, _ROWS, recipients=list(waiting), most=most_rows):
             waiting[row["recipient"]].append(outbox_row(row))
     return waiting
@@ -111,6 +149,7 @@ async def mark_delivered(connection: Connection, ids: Sequence[int], recipients:
 async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
     """Leave a lane alone for a while after a failure: longer each time, a minute at most."""
     await execute(connection, _REST, recipient=recipient, error=error[:500])
+    await execute(connection, _MARK, recipient=recipient)
 
 
 async def end_rests(connection: Connection) -> None:

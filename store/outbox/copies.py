@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.expressions import trace_of, unnest
 from store.outbox import queue
-from store.outbox.rows import COLUMNS, OutboxRow, for_members_of, outbox_row
+from store.outbox.rows import COLUMNS, ForMembers, OutboxRow, for_members_of, outbox_row, urgency_of
 from store.people import subjects
 from store.people.subjects import Subject
 from store.rows import loaded
@@ -64,14 +64,15 @@ def copies_for(person: Subject, rows: Iterable[OutboxRow], until: int, definitio
         if row.seq > person.copied_seq and row.for_members is not None:
             person.copied_seq = row.seq
             if not row.for_members.definitions.isdisjoint(definitions):
-                copies.append(_copy(person, row, row.for_members.kind == "signal", row.for_members.profile))
+                copies.append(_copy(person, row, row.for_members))
     person.copied_seq, person.dirty = max(person.copied_seq, until) if definitions else None, True
     return copies
 
 
-def _copy(person: Subject, row: OutboxRow, is_signal: bool, fields: Collection[str]) -> OutboxRow:
+def _copy(person: Subject, row: OutboxRow, what: ForMembers) -> OutboxRow:
     """The row in the person's lane: with their own fields as of now, and not before what their timers have decided."""
-    profile = {name: value for name, value in person.profile.items() if name in fields}
+    profile = {name: value for name, value in person.profile.items() if name in what.profile}
+    is_signal = what.kind == "signal"
     return OutboxRow(
         recipient=person.key,
         seq=person.next_seq(),
@@ -82,7 +83,9 @@ def _copy(person: Subject, row: OutboxRow, is_signal: bool, fields: Collection[s
         data=row.data if is_signal else {},
         facts={"profile": profile, "account": (row.facts or {}).get("account", {})},
         trace=row.trace,
+        urgency=urgency_of(what.priority if is_signal else "lifecycle", is_copy=True),
         copy_of=row.id,
+        occurred_at=row.occurred_at,
     )
 
 

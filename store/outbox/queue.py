@@ -21,15 +21,20 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from journeys.gate.status import UNSETTLED
+from journeys.language.actions import PRIORITIES
 from store.database import Connection, as_json, execute, fetch_one, sql
 from store.expressions import unnest
-from store.outbox.rows import OutboxRow
-from store.schema import outbox
+from store.outbox.rows import PRESSING_URGENCY, USUAL_URGENCY, OutboxRow, urgency_of
+from store.schema import messages, outbox, runs
 from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
-"""The NOTIFY channel of the relay. The payload is `COPIES` for copies in members' lanes, else empty."""
+"""The NOTIFY channel of the relay. The payload says how urgent the rows are: `PRESSING_ROWS`, empty, or `COPIES`."""
+PRESSING_ROWS = "pressing"
+"""Urgency up to `PRESSING_URGENCY`."""
 COPIES = "copies"
+"""Urgency beyond `USUAL_URGENCY`: copies in members' lanes, and promotional messages."""
 MEMBERS_CHANNEL = "tenure_members"
 """The NOTIFY channel of the fan-out: an account has rows for its members."""
 CLOCKS = "tenure_clocks"
@@ -50,58 +55,79 @@ _given = unnest(
     traces=outbox.c.trace,
     for_members=outbox.c.for_members,
     copies=outbox.c.copy_of,
+    occurred=outbox.c.occurred_at,
+    urgencies=outbox.c.urgency,
 )
+_OF_TARGET = select(2 * runs.c.priority).where(runs.c.id == _given.c.target).scalar_subquery()
+_urgency = func.coalesce(_given.c.urgency, _OF_TARGET, USUAL_URGENCY)
 
 
 def _clock_of(key: ColumnElement[str]) -> ColumnElement[str | None]:
     return select(subjects_table.c.clock).where(subjects_table.c.key == key).scalar_subquery()
 
 
-def _notified(clock: ColumnElement[str | None], kind: ColumnElement[str] | None = None) -> ColumnElement[Any]:
+def _kind_of(urgency: ColumnElement[int]) -> ColumnElement[str]:
+    return case((urgency <= PRESSING_URGENCY, PRESSING_ROWS), (urgency <= USUAL_URGENCY, ""), else_=COPIES)
+
+
+def _notified(clock: ColumnElement[str | None], kind: ColumnElement[str]) -> ColumnElement[Any]:
     """Notify the relay of rows of a kind, or the driver of a clock."""
-    payload = func.coalesce(clock, "" if kind is None else kind)
+    payload = func.coalesce(clock, kind)
     return func.pg_notify(case((clock.is_(None), CHANNEL), else_=CLOCKS), payload)
 
 
+_columns = [given for given in _given.c if given.name != "urgency"]
 # Inserting and notifying are one statement: they take effect at commit, and rows that are delivered already notify nothing.
 _put = (
     insert(outbox)
-    .from_select([*(given.name for given in _given.c), "clock"], select(*_given.c, _clock_of(_given.c.recipient)))
-    .returning(outbox.c.delivered_at, outbox.c.clock, outbox.c.copy_of)
+    .from_select(
+        [*(given.name for given in _columns), "urgency", "clock"],
+        select(*_columns, _urgency, _clock_of(_given.c.recipient)),
+    )
+    .returning(outbox.c.delivered_at, outbox.c.clock, outbox.c.urgency)
     .cte("put")
 )
-_kind = case((_put.c.copy_of.is_(None), ""), else_=COPIES).label("kind")
+_kind = _kind_of(_put.c.urgency).label("kind")
 _waiting = select(_put.c.clock, _kind).where(_put.c.delivered_at.is_(None)).distinct().subquery("waiting")
 _PUT = sql(select(_notified(_waiting.c.clock, _waiting.c.kind)))
 _MEMBERS_NOTIFIED = sql(select(func.pg_notify(MEMBERS_CHANNEL, "")))
 _recipient = bindparam("recipient", type_=Text)
 _canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_position = case({priority: urgency_of(priority) for priority in PRIORITIES}, value=messages.c.priority)
+_most_urgent = (
+    select(func.min(_position))
+    .where(messages.c.recipient == func.coalesce(_canonical, _recipient), messages.c.status.in_(sorted(UNSETTLED)))
+    .scalar_subquery()
+)
 _person = select(
-    func.coalesce(_canonical, _recipient).label("key"), _clock_of(_recipient).label("clock")
-).cte("person")  # fmt: skip
+    func.coalesce(_canonical, _recipient).label("key"),
+    _clock_of(_recipient).label("clock"),
+    func.coalesce(_most_urgent, USUAL_URGENCY).label("urgency"),
+).cte("person")
 _woken = (
     insert(outbox)
     .from_select(
-        ["recipient", "seq", "kind", "event_id", "at"],
+        ["recipient", "seq", "kind", "event_id", "at", "urgency"],
         select(
             _person.c.key,
             -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
             literal("wake"),
             literal(""),
             func.clock_timestamp(),
+            _person.c.urgency,
         ).where(_person.c.clock.is_(None)),
     )
     .cte("put")
 )
-_WAKE = sql(select(_notified(_person.c.clock)).add_cte(_woken))
+_WAKE = sql(select(_notified(_person.c.clock, _kind_of(_person.c.urgency))).add_cte(_woken))
 _offered = (
     update(outbox)
     .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
     .values(delivered_at=None)
-    .returning(outbox.c.clock)
+    .returning(outbox.c.clock, outbox.c.urgency)
     .cte("offered")
 )
-_OFFER = sql(select(_notified(_offered.c.clock)))
+_OFFER = sql(select(_notified(_offered.c.clock, _kind_of(_offered.c.urgency))))
 _ADVANCED = sql(select(func.pg_notify(CLOCKS, bindparam("clock", type_=Text))))
 
 
@@ -125,6 +151,8 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
         traces=[r.trace for r in waiting],
         for_members=[as_json(r.for_members.json()) if r.for_members is not None else None for r in waiting],
         copies=[r.copy_of for r in waiting],
+        occurred=[r.occurred_at for r in waiting],
+        urgencies=[r.urgency for r in waiting],
     )
     if any(r.for_members is not None for r in waiting):
         await fetch_one(connection, _MEMBERS_NOTIFIED)
@@ -132,6 +160,8 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
 
 async def wake_outreach(connection: Connection, person: str) -> None:
     """Have a person's outreach woken. The person's lane need not be locked: a wake has no order and no `seq`.
+
+    It is as urgent as the most urgent of the person's messages that wait.
 
     On a test clock it is no row: the driver finds what is due in the ledger.
     """

@@ -54,6 +54,7 @@ _MEMORY = sql(
         runs.c.subject_key,
         runs.c.epoch,
         runs.c.clock,
+        runs.c.started_at,
     ).where(runs.c.id == bindparam("id"))
 )
 
@@ -116,7 +117,8 @@ def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow
 
 def lane_row_of(row: OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
-    return LaneRow(row.recipient, row.seq, row.kind, row.name, row.event_id, row.at, row.data, row.facts, row.target)
+    places = (row.recipient, row.seq, row.kind, row.name, row.event_id, row.at)
+    return LaneRow(*places, row.data, row.facts, row.target, row.occurred_at)
 
 
 async def _is_pruned(connection: Connection, lane: str, seq: int) -> bool:

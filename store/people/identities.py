@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.events.identities import link_of
+from journeys.events.ids.identities import link_of
 from journeys.events.inbound import InboundEvent
 from store.database import Connection, execute, fetch_all, sql
 from store.errors import Contended
@@ -25,26 +25,29 @@ Identity = tuple[str, str]
 
 
 class KnownSubject(NamedTuple):
-    """The key of a subject, its account and its test clock."""
+    """The key of a subject, its account and its test clock; `is_leaving` if retention may delete it unless it is locked."""
 
     key: str
     account_key: str | None
     clock: str | None
+    is_leaving: bool = False
 
 
 KnownIdentities = dict[Identity, KnownSubject]
 
 _wanted = unnest("wanted", kinds=identities.c.kind, values=identities.c.value)
+_of_subject = (
+    subjects.c.key.label("subject_key"),
+    subjects.c.account_key,
+    subjects.c.clock,
+    subjects.c.leaving_since.is_not(None).label("is_leaving"),
+)
 _FIND = sql(
-    select(identities.c.kind, identities.c.value, identities.c.subject_key, subjects.c.account_key, subjects.c.clock)
+    select(identities.c.kind, identities.c.value, *_of_subject)
     .join_from(identities, _wanted, and_(identities.c.kind == _wanted.c.kind, identities.c.value == _wanted.c.value))
     .join(subjects, subjects.c.key == identities.c.subject_key)
 )
-_BY_KEY = sql(
-    select(subjects.c.key.label("subject_key"), subjects.c.account_key, subjects.c.clock).where(
-        any_of(subjects.c.key, "keys")
-    )
-)
+_BY_KEY = sql(select(*_of_subject).where(any_of(subjects.c.key, "keys")))
 _CREATE = sql(
     insert(subjects).from_select(
         ["key", "kind", "clock"],
@@ -151,7 +154,7 @@ async def find_subjects(connection: Connection, named: Iterable[Identity]) -> Kn
 
 
 def _known_subject(row: Mapping[str, Any]) -> KnownSubject:
-    return KnownSubject(row["subject_key"], row["account_key"], row["clock"])
+    return KnownSubject(row["subject_key"], row["account_key"], row["clock"], row["is_leaving"])
 
 
 async def create_subjects(connection: Connection, groups: Mapping[tuple[Identity, ...], str | None]) -> KnownIdentities:

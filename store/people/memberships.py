@@ -13,6 +13,7 @@ from sqlalchemy import Text, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.events.inbound import StoredEvent
+from journeys.fields.origins import ACCOUNT_ORIGIN, MEMBER_ORIGIN, FieldOrigin
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import any_of, unnest
 from store.people.subjects import Subject
@@ -70,8 +71,15 @@ async def move_to(connection: Connection, gone: str, into: str) -> None:
     await execute(connection, _MOVE, gone=gone, into=into)
 
 
-def move_to_account(person: Subject, account: Subject) -> None:
-    """Make the account that a person was put into last their own."""
+def is_newest(person: Subject, account_key: str, origin: FieldOrigin) -> bool:
+    """Whether nothing newer is known of a person's membership in an account; then this is kept."""
+    return _take_origin(person, MEMBER_ORIGIN + account_key, origin)
+
+
+def move_to_account(person: Subject, account: Subject, origin: FieldOrigin) -> None:
+    """Make the account that a person was put into last their own, by the instants of the statements."""
+    if not _take_origin(person, ACCOUNT_ORIGIN, origin):
+        return
     if person.account_key != account.key:
         account.member_number += 1
         account.dirty = True
@@ -79,11 +87,20 @@ def move_to_account(person: Subject, account: Subject) -> None:
         person.changed.add("account")
 
 
-def leave_account(person: Subject, account: Subject | None) -> None:
-    """Remove the account that a person has left from their row, if it is there."""
-    if account is not None and person.account_key == account.key:
+def leave_account(person: Subject, account: Subject | None, origin: FieldOrigin) -> None:
+    """Remove the account that a person has left from their row, if it is there and they have not joined it since."""
+    if account is not None and person.account_key == account.key and _take_origin(person, ACCOUNT_ORIGIN, origin):
         person.account_key, person.dirty = None, True
         person.changed.add("account")
+
+
+def _take_origin(person: Subject, name: str, origin: FieldOrigin) -> bool:
+    """Keep an origin of a person under this name, if it is newer; whether it is."""
+    if not origin.replaces(person.origins[name]):
+        return False
+    person.origins.record({name: origin}, person.profile, None)
+    person.dirty = True
+    return True
 
 
 async def members_with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:

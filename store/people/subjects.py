@@ -15,22 +15,14 @@ from sqlalchemy import bindparam, case, func, or_, select, update
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.expressions import any_of, unnest
+from store.people.stored_origins import StoredOrigins
 from store.rows import loaded
 from store.schema import subjects
 from store.schema.base import Timestamp
 
-_row = select(
-    subjects.c.key,
-    subjects.c.kind,
-    subjects.c.seq,
-    subjects.c.decided_at,
-    subjects.c.clock,
-    subjects.c.profile,
-    subjects.c.account_key,
-    subjects.c.members_seq,
-    subjects.c.copied_seq,
-    subjects.c.member_number,
-)
+_IDENTITY = ("key", "kind", "seq", "decided_at", "clock", "profile", "origins", "account_key")
+_COUNTERS = ("members_seq", "copied_seq", "member_number")
+_row = select(*(subjects.c[name] for name in (*_IDENTITY, *_COUNTERS)))
 _LOCK = sql(
     _row.add_columns(subjects.c.merged_into)
     .where(any_of(subjects.c.key, "keys"))
@@ -48,6 +40,7 @@ _changed = unnest(
     keys=subjects.c.key,
     seqs=subjects.c.seq,
     profiles=subjects.c.profile,
+    origins=subjects.c.origins,
     accounts=subjects.c.account_key,
     members=subjects.c.members_seq,
     copied=subjects.c.copied_seq,
@@ -63,6 +56,7 @@ _SAVE = sql(
     .values(
         seq=_changed.c.seq,
         profile=_changed.c.profile,
+        origins=_changed.c.origins,
         account_key=_changed.c.account_key,
         members_seq=_changed.c.members_seq,
         copied_seq=_changed.c.copied_seq,
@@ -112,6 +106,7 @@ class Subject:
     members_seq: int = 0
     copied_seq: int | None = None
     member_number: int = 0
+    origins: StoredOrigins = field(default_factory=StoredOrigins)
     changed: set[str] = field(default_factory=set)
     dirty: bool = False
 
@@ -121,9 +116,9 @@ class Subject:
         self.changed.clear()
         return changes
 
-    def merge(self, traits: Mapping[str, Any]) -> None:
-        """New values win; null removes a field."""
-        for name, value in traits.items():
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Change fields, whatever their origins; null removes a field."""
+        for name, value in values.items():
             if self.profile.get(name) != value:
                 self.changed.add(name)
                 self.dirty = True
@@ -177,6 +172,7 @@ def _subject(row: Mapping[str, Any]) -> Subject:
         row["members_seq"],
         row["copied_seq"],
         row["member_number"],
+        StoredOrigins(row["origins"]),
     )
 
 
@@ -227,6 +223,7 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
             keys=[subject.key for subject in dirty],
             seqs=[subject.seq for subject in dirty],
             profiles=[as_json(subject.profile) for subject in dirty],
+            origins=[subject.origins.as_json() for subject in dirty],
             accounts=[subject.account_key for subject in dirty],
             members=[subject.members_seq for subject in dirty],
             copied=[subject.copied_seq for subject in dirty],

@@ -47,6 +47,11 @@ _OF_RUN = sql(_of_status.where(messages.c.run == bindparam("run")))
 _LIST = sql(_page)
 _WITH_STATUS = {status: sql(_page.where(messages.c.status == literal_column(f"'{status}'"))) for status in Status}
 _GET = sql(_messages.where(messages.c.id == bindparam("id")))
+_CONTENT = sql(
+    select(messages.c.channel, messages.c.address, messages.c.body, messages.c.summary).where(
+        messages.c.id == bindparam("id")
+    )
+)
 _BY_KEY = sql(_messages.where(messages.c.key == bindparam("key")))
 _PARTS = sql(_messages.where(messages.c.merged_into == bindparam("key")).order_by(messages.c.id))
 _OF_TEMPLATE = sql(
@@ -85,6 +90,12 @@ async def get_message(connection: Connection, identity: int) -> RowDict | None:
     """One row of the ledger."""
     row = await fetch_one(connection, _GET, id=identity)
     return _message(row) if row else None
+
+
+async def content_of_message(connection: Connection, identity: int) -> RowDict | None:
+    """Channel, address, rendered bytes and summary of a message."""
+    row = await fetch_one(connection, _CONTENT, id=identity)
+    return {**row, "summary": loaded(row["summary"])} if row else None
 
 
 async def message_with_key(connection: Connection, key: str) -> RowDict | None:

@@ -92,6 +92,7 @@ IMPERSONAL: Final[Mapping[Table, str]] = {
     s.message_ids: "hashes of message ids and contents",
     s.quotas: "counts under hashes, emptied after a day at most",
     s.retention: "positions of retention",
+    s.sender_refusals: "codes with which providers refuse us, and keyed hashes of domains",
     s.stops: "kill switches",
     s.sweeps: "positions of background loops",
     s.turns: "which member of a team had the last task",

@@ -22,10 +22,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from journeys.events.history import HISTORICAL, history_sentence, is_historical
 from store.database import Connection, fetch_all, sql
 from store.expressions import any_of, trace_of
-from store.rows import RowDict
-from store.schema import events, messages, runs, timeline
+from store.reads.people import named_by
+from store.rows import RowDict, loaded
+from store.schema import events, messages, quarantine, runs, timeline
 from store.schema.base import Timestamp
 
 _OF_RUN = sql(
@@ -75,7 +77,10 @@ def _part(
     *columns: ColumnElement[Any],
     condition: ColumnElement[bool],
 ) -> Select[Any]:
-    """One source of a person's timeline, limited to a page by itself, so that a long history costs one page."""
+    """One source of a person's timeline, limited to a page by itself, so that a long history costs one page.
+
+    `columns` end with those of an event that may be history: when it happened, and `context.historical`.
+    """
     before = bindparam("before", type_=Timestamp)
     last = tuple_(before, bindparam("source", type_=Text), bindparam("id", type_=Text))
     return (
@@ -86,6 +91,7 @@ def _part(
     )
 
 
+_NO_EVENT = (cast(null(), Timestamp).label("occurred_at"), cast(null(), JSONB).label("historical"))
 _runs_of_person = select(runs.c.id).where(any_of(runs.c.subject_key, "keys")).scalar_subquery()
 _decisions = _part(
     timeline.c.at,
@@ -95,6 +101,7 @@ _decisions = _part(
     timeline.c.about,
     timeline.c.text,
     timeline.c.run,
+    *_NO_EVENT,
     condition=timeline.c.run == func.any(func.array(_runs_of_person)),
 )
 _events = _part(
@@ -105,6 +112,8 @@ _events = _part(
     events.c.name.label("about"),
     (events.c.name + " came from " + events.c.source).label("text"),
     null().label("run"),
+    events.c.occurred_at,
+    events.c.context[HISTORICAL].label("historical"),
     condition=any_of(events.c.subject_key, "keys"),
 )
 _reason = func.jsonb_array_elements(messages.c.reasons, type_=JSONB).column_valued("reason")
@@ -119,9 +128,21 @@ _verdicts = _part(
         ": ", func.concat(messages.c.status, literal(" by ", Text) + messages.c.channel), func.nullif(_reasons, "")
     ).label("text"),
     messages.c.run,
+    *_NO_EVENT,
     condition=any_of(messages.c.recipient, "keys"),
 )
-_lines = union_all(_decisions, _events, _verdicts).subquery("lines")
+_held = _part(
+    quarantine.c.received_at,
+    "quarantine",
+    _padded(quarantine.c.id, 20),
+    literal("held").label("kind"),
+    quarantine.c.name.label("about"),
+    func.concat_ws(" ", quarantine.c.name, "is held:", quarantine.c.faults[0].astext).label("text"),
+    null().label("run"),
+    *_NO_EVENT,
+    condition=named_by("keys"),
+)
+_lines = union_all(_decisions, _events, _verdicts, _held).subquery("lines")
 _OF_PERSON = sql(
     select(_lines).order_by(_lines.c.at.desc(), _lines.c.source.desc(), _lines.c.id.desc()).limit(bindparam("limit"))
 )
@@ -136,10 +157,18 @@ async def timeline_of_run(connection: Connection, run: str, after: tuple[int, in
 async def timeline_of_person(
     connection: Connection, keys: list[str], after: tuple[datetime, str, str] | None, limit: int
 ) -> list[RowDict]:
-    """The timeline of a subject, newest first: accepted events, decisions of every run, messages."""
+    """The timeline of a subject, newest first: accepted and held events, decisions of every run, messages."""
     before, source, identity = after or (None, "", "")
     rows = await fetch_all(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
-    return [dict(row) for row in rows]
+    return [_with_history(dict(row)) for row in rows]
+
+
+def _with_history(line: RowDict) -> RowDict:
+    """A line of the timeline; that of an event which is history says so, and what follows."""
+    occurred_at, told = line.pop("occurred_at"), line.pop("historical")
+    context = {HISTORICAL: loaded(told)} if told is not None else None
+    why = history_sentence(occurred_at or line["at"], line["at"], historical=is_historical(context))
+    return {**line, "text": f"{line['text']}; {why}"} if why else line
 
 
 async def timeline_of_step(connection: Connection, run: str, step: int) -> list[RowDict]:

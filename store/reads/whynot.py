@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Text, bindparam, func, literal, or_, selec
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from journeys.decision.state import state_from_json
+from journeys.events.history import is_historical
 from journeys.gate.status import MEANINGS, Status
 from journeys.tokens.address_hash import AddressHash
 from journeys.whynot.person_view import LastDecision, LastEvent, PastRunView
@@ -61,7 +62,7 @@ _ACCOUNTS = sql(
     .limit(20)
 )
 _LAST_EVENTS = sql(
-    select(events.c.name, events.c.at, events.c.data)
+    select(events.c.name, events.c.at, events.c.data, events.c.occurred_at, events.c.context)
     .ext(distinct_on(events.c.name))
     .where(any_of(events.c.subject_key, "keys"), any_of(events.c.name, "names"))
     .order_by(events.c.name, events.c.id.desc())
@@ -119,7 +120,9 @@ _SINCE = sql(
             conversations.c.recipient == _person, conversations.c.closed_at.is_(None)
         ),
         select(literal("suppressed"), suppressions.c.digest, literal(""), suppressions.c.at).where(
-            any_of(suppressions.c.digest, "digests"), suppressions.c.lifted_at.is_(None)
+            any_of(suppressions.c.digest, "digests"),
+            suppressions.c.lifted_at.is_(None),
+            or_(suppressions.c.ends_at.is_(None), suppressions.c.ends_at > bindparam("now")),
         ),
     )
 )
@@ -151,7 +154,12 @@ async def open_definitions(connection: Connection, lanes: Sequence[str]) -> list
 async def last_events(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, LastEvent]:
     """The last event of each name."""
     rows = await fetch_all(connection, _LAST_EVENTS, keys=list(keys), names=list(names))
-    return {row["name"]: LastEvent(row["at"], loaded(row["data"])) for row in rows}
+    return {
+        row["name"]: LastEvent(
+            row["at"], loaded(row["data"]), row["occurred_at"], is_historical(loaded(row["context"]))
+        )
+        for row in rows
+    }
 
 
 async def last_decisions(

@@ -10,10 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from store.database import Connection, execute, fetch_one, sql
-from store.retention.periods import SLICE, Slice
+from store.retention.periods import SLICE, UNSEEN, Slice
 
-UNSEEN: Final = timedelta(minutes=1)
-"""Longest life of a statement that does not see a kept id: six times that of a request (`TENURE_API_PATIENCE_SECONDS`)."""
 MOST_KEPT: Final = 200_000
 """Ids that are kept before their events are deleted."""
 

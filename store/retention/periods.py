@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 SLICE: Final = 2_000
 """Rows that one transaction deletes, or looks at."""
+UNSEEN: Final = timedelta(minutes=1)
+"""Longest life of a transaction that does not see a mark of retention: six times that of a request (`TENURE_API_PATIENCE_SECONDS`)."""
 
 
 class Slice(NamedTuple):
@@ -29,3 +31,4 @@ class RetentionPeriods:
     visitors: timedelta | None = None
     message_ids: timedelta | None = None
     dead_letters: timedelta | None = None
+    tickets: timedelta | None = None

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import bindparam, false, func, literal, select, true, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
+from journeys.decision.chart import Chart
+from journeys.language.actions import PRIORITIES
 from journeys.protocol.routing import RunSubscription
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import any_of, unnest
@@ -46,6 +48,7 @@ _INSERT = sql(
             "id",
             "journey",
             "definition",
+            "priority",
             "subject_key",
             "case_key",
             "epoch",
@@ -60,6 +63,7 @@ _INSERT = sql(
                 ids=runs.c.id,
                 journeys=runs.c.journey,
                 definitions=runs.c.definition,
+                priorities=runs.c.priority,
                 subjects=runs.c.subject_key,
                 cases=runs.c.case_key,
                 epochs=runs.c.epoch,
@@ -87,6 +91,7 @@ LISTENING = (
     runs.c.clock,
     runs.c.subject_key,
     runs.c.started_at,
+    runs.c.priority,
     (runs.c.step > 0).label("resumes"),
 )
 """The columns of a run that a signal to it needs."""
@@ -120,8 +125,7 @@ class NewRun:
     """A run that an event opens. `seq` is the first row of its lane that it receives; the lane is its subject's."""
 
     id: str
-    journey: str
-    definition: str
+    chart: Chart
     subject_key: str
     case: str
     epoch: int
@@ -148,8 +152,9 @@ async def insert_runs(connection: Connection, new: Sequence[NewRun]) -> None:
             connection,
             _INSERT,
             ids=[run.id for run in new],
-            journeys=[run.journey for run in new],
-            definitions=[run.definition for run in new],
+            journeys=[run.chart.key for run in new],
+            definitions=[run.chart.hash for run in new],
+            priorities=[PRIORITIES.index(run.chart.priority) for run in new],
             subjects=[run.subject_key for run in new],
             cases=[run.case for run in new],
             epochs=[run.epoch for run in new],
@@ -162,7 +167,7 @@ async def insert_runs(connection: Connection, new: Sequence[NewRun]) -> None:
 
 def listener_in(row: Mapping[str, Any]) -> RunSubscription:
     """The subscription of a row of `listeners_of`."""
-    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
+    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq", "started_at")
     return RunSubscription(*(row[name] for name in names))
 
 

@@ -7,7 +7,7 @@
     retention    retention
     outbox       outbox, lanes, parked
     runs         runs, timeline, sweeps
-    messages     messages, stops, holds                        store/messages/gate_read.sql
+    messages     messages, stops, sender_refusals, holds         store/messages/gate_read.sql
     consent      consents, consent_log, consent_requests, address_consents,
                  suppressions, soft_bounces, inbound_texts     store/consent/{consent_log,address_lock}.sql
     tasks        tasks, task_asks, task_log, task_mirrors, turns, conversations
@@ -33,7 +33,7 @@ from store.schema.definitions import catalogue, catalogue_files, catalogue_versi
 from store.schema.events import dead_letters, events, message_ids, quarantine, tickets
 from store.schema.exports import audience_syncs, audiences, feed, feed_push
 from store.schema.inbox import awaited_signals, checklist_items, clicks, inbox
-from store.schema.messages import holds, messages, stops
+from store.schema.messages import holds, messages, sender_refusals, stops
 from store.schema.outbox import lanes, outbox, parked
 from store.schema.people import clocks, declared_fields, identities, members, subjects
 from store.schema.retention import retention
@@ -44,6 +44,6 @@ __all__ = [
     "address_consents", "api_keys", "audience_syncs", "audiences", "awaited_signals", "catalogue", "catalogue_files", "catalogue_versions", "checklist_items", "claimed_fields", "clicks", "clocks", "consent_log",
     "consent_requests", "consents", "conversations", "dead_letters", "declared_fields", "definitions", "events", "feed", "feed_push", "holds",
     "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "message_ids", "messages", "metadata", "outbox", "parked", "quarantine", "quotas", "retention",
-    "runs", "soft_bounces", "stops", "subjects", "suppressions", "sweeps", "task_asks", "task_log", "task_mirrors", "tasks",
+    "runs", "sender_refusals", "soft_bounces", "stops", "subjects", "suppressions", "sweeps", "task_asks", "task_log", "task_mirrors", "tasks",
     "tickets", "timeline", "turns",
 ]  # fmt: skip

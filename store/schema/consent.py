@@ -140,9 +140,10 @@ suppressions = Table(
     ),
     Column("source", Text, nullable=False),
     Column("at", Timestamp, nullable=False),
+    Column("ends_at", Timestamp, comment="When it ends by itself, after temporary bounces."),
     Column("lifted_at", Timestamp),
     Column("lifted_by", Text),
-    comment="An address that nothing is sent to until it is lifted.",
+    comment="An address that nothing is sent to until it is lifted or has ended.",
 )
 Index("suppressions_in_force", suppressions.c.digest, unique=True, postgresql_where=suppressions.c.lifted_at.is_(None))
 Index("suppressions_digest", suppressions.c.digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from store.schema.base import Timestamp, Trace, metadata, number
+from store.schema.base import TextArray, Timestamp, Trace, metadata, number
 
 events = Table(
     "events",
@@ -18,6 +18,11 @@ events = Table(
     Column("subject_key", Text, nullable=False),
     Column(
         "at", Timestamp, nullable=False, comment="The instant journeys reckon with; not before subjects.decided_at."
+    ),
+    Column(
+        "occurred_at",
+        Timestamp,
+        comment="When it happened, by its sender's corrected clock and at any age; null: as `at`.",
     ),
     Column("received_at", Timestamp, nullable=False),
     Column("data", JSONB, nullable=False),
@@ -68,10 +73,23 @@ quarantine = Table(
         server_default=text("''::bytea"),
         comment="Hash of what its sender wrote.",
     ),
+    Column(
+        "named",
+        TextArray,
+        nullable=False,
+        server_default="{}",
+        comment="The ids of people and accounts in it, with their kind (`journeys/events/held_events.py`).",
+    ),
     UniqueConstraint("source", "message_id", "content"),
     comment="An event that cannot be accepted, until an operator replays or discards it.",
 )
 Index("quarantine_held", quarantine.c.id, postgresql_where=quarantine.c.status == "held")
+Index(
+    "quarantine_named",
+    quarantine.c.named,
+    postgresql_using="gin",
+    postgresql_where=quarantine.c.status == "held",
+)
 
 dead_letters = Table(
     "dead_letters",

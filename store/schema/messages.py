@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import conv
 
-from store.schema.base import Timestamp, Trace, metadata, number
+from store.schema.base import TextArray, Timestamp, Trace, metadata, number
 
 messages = Table(
     "messages",
@@ -149,6 +149,39 @@ stops = Table(
     comment="A kill switch; in force until it is released.",
 )
 Index("stops_thrown", stops.c.scope, stops.c.name, unique=True, postgresql_where=stops.c.released_at.is_(None))
+
+sender_refusals = Table(
+    "sender_refusals",
+    metadata,
+    number(primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("code", Text, nullable=False, comment="The provider's code, without its words."),
+    Column("times", Integer, nullable=False, server_default=text("1")),
+    Column(
+        "places",
+        TextArray,
+        nullable=False,
+        server_default="{}",
+        comment="Keyed hashes of the recipients' domains, the first 20.",
+    ),
+    Column(
+        "recent", Integer, nullable=False, server_default=text("1"), comment="Refused messages since `recent_since`."
+    ),
+    Column("recent_since", Timestamp, nullable=False, server_default=func.clock_timestamp()),
+    Column("opened_at", Timestamp, nullable=False, server_default=func.clock_timestamp()),
+    Column("last_at", Timestamp, nullable=False, server_default=func.clock_timestamp()),
+    Column("stopped_at", Timestamp, comment="When it engaged the channel's kill switch."),
+    Column("closed_at", Timestamp),
+    Column("closed_by", Text),
+    comment="A provider refuses us, not a recipient; open until it is closed.",
+)
+Index(
+    "sender_refusals_open",
+    sender_refusals.c.channel,
+    sender_refusals.c.code,
+    unique=True,
+    postgresql_where=sender_refusals.c.closed_at.is_(None),
+)
 
 holds = Table(
     "holds",

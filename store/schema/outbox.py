@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -39,7 +40,29 @@ outbox = Table(
         comment="Of an account's row, what its members get of it (`store/outbox/copies.py`); null is nothing.",
     ),
     Column("copy_of", BigInteger, comment="Of a copy in a member's lane, the id of the account's row."),
+    Column(
+        "urgency",
+        SmallInteger,
+        nullable=False,
+        server_default=text("4"),
+        comment="Twice the position of its priority, urgent_support first; one more for a copy (`store/outbox/rows.py`).",
+    ),
+    Column(
+        "turn_at",
+        Timestamp,
+        nullable=False,
+        server_default=text("date_bin('00:00:10'::interval, now(), '2000-01-01 00:00:00+00'::timestamptz)"),
+        comment="created_at, rounded down to ten seconds: the age by which lanes are claimed.",
+    ),
+    Column(
+        "rests",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Its lane rests after a failure: lanes are claimed without looking at it.",
+    ),
     Column("clock", Text, comment="The test clock of the recipient, whose driver delivers it; null: the relay does."),
+    Column("occurred_at", Timestamp, comment="Of an event that was old when it was accepted, when it happened."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("delivered_at", Timestamp),
     Column("trace", Trace),
@@ -49,7 +72,13 @@ outbox = Table(
 _waits = and_(outbox.c.delivered_at.is_(None), outbox.c.clock.is_(None))
 Index("outbox_waiting", outbox.c.id, postgresql_where=_waits)
 Index("outbox_waiting_of", outbox.c.recipient, outbox.c.seq, postgresql_where=_waits)
-Index("outbox_waiting_own", outbox.c.recipient, postgresql_where=and_(_waits, outbox.c.copy_of.is_(None)))
+Index(
+    "outbox_turns",
+    outbox.c.urgency,
+    outbox.c.turn_at,
+    outbox.c.recipient,
+    postgresql_where=and_(_waits, outbox.c.rests.is_(False)),
+)
 Index("outbox_for_members", outbox.c.recipient, outbox.c.seq, postgresql_where=outbox.c.for_members.is_not(None))
 Index(
     "outbox_on_clock",

@@ -22,6 +22,13 @@ subjects = Table(
     Column(
         "profile", JSONB, nullable=False, server_default="{}", comment="Traits, as identify and group calls gave them."
     ),
+    Column(
+        "origins",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="By field, when its newest statement was made and accepted (microseconds since 1970), by which source.",
+    ),
     Column("account_key", Text, comment="Of a person, the account they were put into last."),
     Column(
         "members_seq",
@@ -46,6 +53,11 @@ subjects = Table(
     Column("merged_into", Text, comment="The known user that this visitor turned out to be."),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
+    Column(
+        "leaving_since",
+        Timestamp,
+        comment="Of a visitor of whom nothing is left, since when events that name them lock them: they are deleted.",
+    ),
     comment="A person or an account.",
 )
 Index("subjects_of_account", subjects.c.account_key, postgresql_where=subjects.c.account_key.is_not(None))
@@ -93,7 +105,10 @@ declared_fields = Table(
     Column(
         "after", Text, nullable=False, server_default="", comment="The key of the last subject filled from kept events."
     ),
-    Column("filled_at", Timestamp, comment="Since then nobody lacks a value that a kept event has."),
+    Column("filled_at", Timestamp, comment="When it was last filled for everybody; null while it is being filled."),
+    Column("began_at", Timestamp, comment="When its last filling began."),
+    Column("dropped_from", Timestamp, comment="Since when values may be left out that no filling has looked at."),
+    Column("dropped_at", Timestamp, comment="When a value was last left out, by a process whose plan lacks the field."),
     comment="A field that some tracking plan of this deployment has declared.",
 )
 

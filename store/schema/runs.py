@@ -10,6 +10,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -49,6 +50,13 @@ runs = Table(
         comment="Up to where its lane has nothing for it that its state does not have; moved by its timers.",
     ),
     Column("clock", Text, comment="The test clock of its subject."),
+    Column(
+        "priority",
+        SmallInteger,
+        nullable=False,
+        server_default=text("2"),
+        comment="The position of its most urgent priority, urgent_support first.",
+    ),
     Column(
         "status",
         Text,

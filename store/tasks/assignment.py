@@ -5,7 +5,7 @@ Turns and loads are read and changed under the lock of a team, so that two tasks
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
 from journeys.tasks.requests import deadline_of
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.locks import Lock, lock_part_until_commit
+from store.locks import Lock, lock_parts_until_commit
 from store.outbox.derived import DerivedSignal, enqueue_derived
 from store.people import subjects
 from store.schema import runs, task_asks, tasks, turns
@@ -89,7 +89,7 @@ async def choose_owner(
     """
     if not roster.knows(named):
         return assign_task(roster, AssignmentRequest(task, named, at), {})
-    await lock_turns(connection, roster, [named], clock=clock, scope=scope)
+    await lock_turns(connection, turns_of(roster, [named], clock=clock, scope=scope))
     counted = scope if clock is not None else ""
     turn = await fetch_one(connection, _TURN, team=named, scope=counted)
     ask = AssignmentRequest(task, named, at, await _owner_of(connection, roster, account))
@@ -101,15 +101,19 @@ async def choose_owner(
     return assigned
 
 
-async def lock_turns(
-    connection: Connection, roster: Roster, named: Iterable[str], *, clock: str | None, scope: str
-) -> None:
-    """Lock the teams that decide tasks of these owners until the commit, in the order of their names.
+def turns_of(roster: Roster, named: Iterable[str], *, clock: str | None, scope: str) -> set[str]:
+    """The turns that tasks of these owners take, for `lock_turns`; none for owners that the roster does not know."""
+    teams = {roster.team_of(name) for name in named if roster.knows(name)}
+    return teams if clock is None else {f"{team}/{scope}" for team in teams}
+
+
+async def lock_turns(connection: Connection, turns: Collection[str]) -> None:
+    """Lock the turns of teams until the commit: all that a transaction takes at once, as `store/locks.py` says.
 
     Tasks of different teams are assigned at once. A person in two teams may then get one from each, beyond their capacity.
     """
-    for team in sorted({roster.team_of(name) for name in named if roster.knows(name)}):
-        await lock_part_until_commit(connection, Lock.ROUTING, team if clock is None else f"{team}/{scope}")
+    if turns:
+        await lock_parts_until_commit(connection, Lock.ROUTING, turns)
 
 
 async def _loads_of(connection: Connection, roster: Roster, clock: str | None, scope: str) -> dict[str, int]:

@@ -7,31 +7,27 @@ meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import bindparam, exists, func, not_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.consent.statements import answered_message, keyword_in_reply
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.gate.verdicts import Reason
 from journeys.language.actions import PRESSING
 from journeys.language.signal_names import CONVERSATION_CLOSED
-from journeys.tasks.requests import reply_owner
 from store.database import Connection, execute, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry, fields_read
-from store.messages.answered import answered_messages
 from store.messages.entries import LedgerEntry
 from store.messages.withdrawals import withdraw_from_person
 from store.outbox.derived import DerivedSignal, enqueue_derived
-from store.people import subjects
 from store.schema import conversations, runs
 from store.schema.base import Timestamp
 from store.tasks import assignment
 from store.tasks import log as task_log
-from store.tasks.opening import NewTask, open_task
+from store.tasks.opening import open_task
+from store.tasks.replies import Reply, replies_in, task_of, turns_for
 
 _theirs = (
     conversations.c.recipient == bindparam("person"),
@@ -115,85 +111,42 @@ async def open_from_replies(
 ) -> None:
     """Open or continue the conversations that a batch's replies belong to. People and lanes are locked.
 
-    A reply that is a keyword changes consent (`store/consent/from_events.py`) and opens none.
+    A reply that is a keyword changes consent (`store/consent/from_events.py`) and opens none; nor does history.
     """
-    for item in stored:
-        message = answered_message(item.event)
-        if message is None or keyword_in_reply(item.event) is not None:
-            continue
-        for about in await answered_messages(connection, item.subject_key, message):
-            await _answered(connection, catalogue, item.subject_key, about, item.event.data, item.at)
+    replies = [reply for item in stored for reply in await replies_in(connection, catalogue, item)]
+    await assignment.lock_turns(connection, {turn for reply in replies for turn in turns_for(catalogue.roster, reply)})
+    for reply in replies:
+        await _answered(connection, catalogue, reply)
 
 
-async def _answered(
-    connection: Connection,
-    catalogue: DefinitionRegistry,
-    person: str,
-    about: Mapping[str, Any],
-    reply: Mapping[str, Any],
-    at: datetime,
-) -> None:
+async def _answered(connection: Connection, catalogue: DefinitionRegistry, reply: Reply) -> None:
+    at, place = reply.at, {"person": reply.person, "run": reply.about["run"]}
     until = catalogue.consent.policy.answered.quiet.after(at)
-    place = {"person": person, "run": about["run"]}
     await execute(connection, _OVER, **place, at=at)
     continued = await fetch_one(connection, _CONTINUE, **place, at=at, until=until)
     if continued is None:
-        await _begin(connection, catalogue, person, about, reply, at, until)
+        await _begin(connection, catalogue, reply, until)
     elif continued["task_id"] is not None:
-        text = str(reply.get("text") or "")
-        line = f"the person has written again: {text}" if text else "the person has written again"
+        line = f"the person has written again: {reply.text}" if reply.text else "the person has written again"
         await task_log.write_task_log(connection, continued["task_id"], at, "noted", task_log.SELF, line)
-    await _withdraw_planned(connection, catalogue, person, about["run"], at)
+    await _withdraw_planned(connection, catalogue, reply.person, reply.about["run"], at)
 
 
-async def _begin(
-    connection: Connection,
-    catalogue: DefinitionRegistry,
-    person: str,
-    about: Mapping[str, Any],
-    reply: Mapping[str, Any],
-    at: datetime,
-    until: datetime,
-) -> None:
-    """Open a conversation, and the task of its owner."""
-    rule, account = catalogue.consent.policy.answered, about["account"]
-    named = await _named(connection, catalogue, about)
+async def _begin(connection: Connection, catalogue: DefinitionRegistry, reply: Reply, until: datetime) -> None:
+    """Open a conversation, and the task of its owner. The turns of the owner's team are locked."""
+    rule, about = catalogue.consent.policy.answered, reply.about
     to = await assignment.choose_owner(
-        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at, clock=about["clock"],
-        scope=account or person,
+        connection, catalogue.roster, task=rule.task, named=reply.named, account=reply.account, at=reply.at,
+        clock=about["clock"], scope=reply.scope,
     )  # fmt: skip
-    values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
-    conversation = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
+    values = {name: about[name] for name in ("run", "journey", "template", "channel")}
+    values |= {"person": reply.person, "at": reply.at, "message": about["id"]}
+    conversation = await fetch_one(connection, _BEGIN, **values, owner=to.owner, until=until)
     assert conversation is not None
-    key = f"reply/{conversation['id']}"
-    data = {"text": str(reply.get("text") or ""), "message": str(about["id"]), "template": about["template"],
-            "channel": about["channel"], "conversation": conversation["id"]}  # fmt: skip
-    new = NewTask(
-        key=key,
-        run=about["run"],
-        subject=person,
-        journey=about["journey"],
-        action=rule.task,
-        task=rule.task,
-        named=named,
-        data=data,
-        at=at,
-        within=rule.within,
-        scope=account or person,
-        reason=key,
-        account=account,
-        clock=about["clock"],
-    )
+    new = task_of(reply, conversation["id"], catalogue.consent.policy.answered)
     task = await open_task(connection, catalogue.roster, new, to)
     assert task is not None, "its key is its own"
     await execute(connection, _HAS_TASK, task=task.id, conversation=conversation["id"])
-
-
-async def _named(connection: Connection, catalogue: DefinitionRegistry, about: Mapping[str, Any]) -> str:
-    """The owner of the reply (`journeys/tasks/requests.py`)."""
-    account = await subjects.profile_of(connection, about["account"]) if about["account"] else {}
-    owner, template_owner = catalogue.consent.policy.answered.owner, catalogue.owner_of(about["template"])
-    return reply_owner(catalogue.roster.team, account, owner, template_owner)
 
 
 async def _withdraw_planned(

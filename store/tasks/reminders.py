@@ -17,7 +17,10 @@ _waits = (tasks.c.status == "open", tasks.c.remind_at.is_not(None))
 _NEXT = sql(
     select(
         tasks.c.id,
+        tasks.c.run,
+        tasks.c.opened_at,
         tasks.c.task,
+        tasks.c.reason,
         tasks.c.journey,
         tasks.c.owner,
         tasks.c.team,

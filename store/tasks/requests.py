@@ -107,7 +107,7 @@ async def lock_teams(connection: Connection, run_row: Run, effects: Sequence[Eff
     named = [effect.owner for effect in effects if isinstance(effect, OpenedTask | EscalatedTask)]
     if len(named) > 1:
         scope = run_row.account_key or run_row.lane
-        await assignment.lock_turns(connection, roster, named, clock=run_row.clock, scope=scope)
+        await assignment.lock_turns(connection, assignment.turns_of(roster, named, clock=run_row.clock, scope=scope))
 
 
 async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:

@@ -14,7 +14,7 @@ EXCEPTIONS = {
     "benchmarks/contenders/handwritten_worker.py": "a contender: plain Temporal, without our data converter",
     "benchmarks/scale.py": "measures the store alone, without a process of ours",
     "benchmarks/stack/rig.py": "a contender's client: plain Temporal, without our data converter",
-    "worker/stack/temporal/server.py": "checks that the embedded server is up",
+    "worker/temporal_namespace.py": "waits for a server and registers the namespace, before any process of ours",
 }
 
 

@@ -14,6 +14,7 @@ from worker.provider_settings import ProviderSettings
 from worker.retention_settings import RetentionSettings
 from worker.settings import Settings
 from worker.settings_reference import settings_markdown
+from worker.stack.ports import PortSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = {"catalog/audiences.yaml"}
@@ -77,7 +78,8 @@ def _anchors(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_setting_exists(document):
-    known = {f"TENURE_{name.upper()}" for name in (*Settings.model_fields, *ProviderSettings.model_fields)}
+    models = (Settings, PortSettings, ProviderSettings)
+    known = {f"TENURE_{name.upper()}" for model in models for name in model.model_fields}
     known |= {f"TENURE_API_{name.upper()}" for name in Limits.model_fields} | OTHER_SETTINGS
     known |= {f"TENURE_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
     assert set(re.findall(r"TENURE_[A-Z_]+[A-Z]", _read(document))) - known == set()
@@ -98,7 +100,9 @@ def test_every_command_exists(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_metric_exists(document):
-    code = "\n".join(_read(path) for folder in ("api", "worker") for path in sorted((ROOT / folder).rglob("*.py")))
+    code = "\n".join(
+        _read(path) for folder in ("activities", "api", "worker") for path in sorted((ROOT / folder).rglob("*.py"))
+    )
     named = set(re.findall(r"\btenure_[a-z_]+[a-z]\b", _read(document))) - {"tenure_journey", "tenure_servers"}
     # Fields that tasks need in HubSpot are not metrics.
     named -= {"tenure_task_key", "tenure_outcome"}
@@ -122,7 +126,7 @@ def test_the_settings_reference_is_generated_from_the_code():
     assert _read(ROOT / "docs" / "settings.md") == settings_markdown()
 
 
-@pytest.mark.parametrize("model", [Settings, ProviderSettings, RetentionSettings, Limits])
+@pytest.mark.parametrize("model", [Settings, PortSettings, ProviderSettings, RetentionSettings, Limits])
 def test_every_setting_has_a_description(model):
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 

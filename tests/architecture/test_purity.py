@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "holidays",
     "journeys",
     "phonenumbers",
+    "babel",
     "pydantic",
     "pydantic_core",
     "yaml",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
+import sys
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
 from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
 
 from journeys.protocol import wire
 from tests.support.live_stack import LiveStack, until
 from tests.support.worker_parts import running_relay, stack_without_workers, worker, worker_process
+from worker.probe import is_answered
+from worker.settings import ROOT
+from worker.stack.components import http_ok
+from worker.stack.free_ports import free_ports
 
 JOURNEY = """
 journey: counting
@@ -66,17 +75,38 @@ async def test_a_worker_finishes_the_step_in_hand_on_sigterm_and_exits_with_0(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
-        async with worker_process(stack) as process:
+        # Not a fork: the interpreter's own end with an open client is part of the exit.
+        environ = {**os.environ, **stack.settings.environ(worker_port=0)}
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environ)
+        try:
             await _begin(stack, 1)
             await stack.accept(*(stack.track("u0", "ping") for _ in range(40)))
             await stack.until(SEEN, lambda seen: seen > 0)
             process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
         stopped_at = (await stack.rows(SEEN))[0]["min"]
         rows = await stack.rows("SELECT count(*) AS n FROM messages")
         assert rows[0]["n"] == stopped_at
         async with worker(stack), running_relay(stack):
             await stack.until(SEEN, lambda seen: seen == 40)
+
+
+async def test_a_worker_process_is_ready_only_when_a_probe_workflow_has_been_answered(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with stack_without_workers(database_url, temporal_address, task_queue, tmp_path) as stack:
+        probed = partial(is_answered, stack.client, task_queue, seconds=0.5)
+        assert not await probed(), "nobody polls the queue yet"
+        port = free_ports(1)[0]
+        async with worker_process(stack, TENURE_WORKER_PORT=str(port)):
+            await until(lambda: http_ok(f"http://127.0.0.1:{port}/readyz"), timeout=60)
+            probes = [
+                probe async for probe in stack.client.list_workflows(f"TaskQueue = '{task_queue}'") if probe.close_time
+            ]
+            assert probes, "ready means that a probe has ended"
 
 
 async def _make_current(client: Client, deployment: str, build: str) -> None:
@@ -113,6 +143,8 @@ async def test_a_run_stays_on_its_build_and_moves_to_the_new_one_at_continue_as_
         await until(lambda: _build_of(stack.client, run), lambda build: build == "one")
         first = (await stack.client.get_workflow_handle(run).describe()).run_id
         async with worker(stack, build_id="two"):
+            probed = partial(is_answered, stack.client, task_queue, build=WorkerDeploymentVersion(name, "two"))
+            assert await until(probed), "a build answers its probe before it is made current"
             await _make_current(stack.client, name, "two")
 
             async def nudged() -> str:

@@ -22,7 +22,7 @@ class Nemesis:
         self.storm, self.stack = storm, stack
         self.rng = random.Random(storm.seed + 1)
         self.done: Counter[str] = Counter()
-        self.stopped: set[asyncio.Task[None]] = set()
+        self.stopped: dict[str, asyncio.Task[None]] = {}
 
     def schedule(self) -> list[str]:
         """The names of all faults, by weight and in random order."""
@@ -41,14 +41,15 @@ class Nemesis:
             if fault := next(filter(self._is_possible, remaining), None):
                 remaining.remove(fault)
                 await self._inject(fault)
-        await asyncio.gather(*self.stopped)
+        await asyncio.gather(*self.stopped.values())
 
     def _is_possible(self, name: str) -> bool:
-        """Whether the target is up. One part is stopped at a time, and a worker only while another may take over."""
+        """Whether the target is up. A part is stopped once at a time, and a worker only while another may take over."""
         part = name.removeprefix(STOP)
         if part == name:
             return self.stack.is_ready(part)
-        return not self.stopped and all(map(self.stack.is_ready, WORKERS if part in WORKERS else (part,)))
+        needed = WORKERS if part in WORKERS else (part,)
+        return self.stopped.keys().isdisjoint(needed) and all(map(self.stack.is_ready, needed))
 
     async def _inject(self, name: str) -> None:
         seconds, down_for = self.rng.uniform(*self.storm.stopped_for), self.rng.uniform(0.0, DOWN.get(name, 0.5))
@@ -61,8 +62,8 @@ class Nemesis:
     def _stop(self, part: str, seconds: float) -> None:
         if pid := self.stack.pid(part):
             task = asyncio.create_task(self._stop_for(pid, seconds))
-            self.stopped.add(task)
-            task.add_done_callback(self.stopped.discard)
+            self.stopped[part] = task
+            task.add_done_callback(lambda _: self.stopped.pop(part))
 
     async def _stop_for(self, pid: int, seconds: float) -> None:
         """Stop a process in the middle of its work, and let it continue after its leases may have expired."""

@@ -84,7 +84,7 @@ class OutageReport:
 async def measure_outage(stack: Stack, database: Database, maildir: Path, outage: Outage, storm: Storm) -> OutageReport:
     """Send the storm's events during an outage, wait until all are sent, and count. Raises TimeoutError if some are not."""
     storm = replace(storm, seconds=LEAD_SECONDS + outage.seconds * SENDING_SHARE)
-    senders = Senders(storm, stack.endpoints.api_url, prefix=f"{outage.name}-")
+    senders = Senders(storm, stack.endpoints.api_url, prefix=f"{outage.name}-{outage.seconds:.0f}-")
     await senders.enter()
     pinging = asyncio.create_task(senders.ping_on_time())
     await asyncio.sleep(LEAD_SECONDS)

@@ -37,7 +37,7 @@ class Storm:
     events: int = 1_000
     users: int = 100
     faults: int = 45
-    seconds: float = 45.0
+    seconds: float = 30.0
     drain_seconds: float = 60.0
     weights: Mapping[str, int] = field(default_factory=lambda: FAULTS)
     stopped_for: tuple[float, float] = (3.0, 12.0)

@@ -21,6 +21,7 @@ from tests.storm.plan import JOURNEY, PINGED, TYPES, Storm, write_catalog
 from worker.settings import load_settings
 from worker.stack.components import ModuleComponent, http_ok
 from worker.stack.free_ports import free_ports
+from worker.stack.ports import ANY_PORTS
 from worker.stack.supervisor import MODULES, Stack
 
 DEADLOCK = re.compile(rb"deadlock detected")
@@ -87,7 +88,7 @@ async def run_storm(storm: Storm, home: Path) -> Report:
     settings = load_settings(home=home, api_port=0, catalog=catalog, graceful_shutdown_seconds=5, log_format="json")
     modules, environ = {**MODULES, "worker": [storm.worker]}, {CLOCK_OFFSET: str(storm.ahead)}
     async with Stack(
-        settings, mail_options=storm.mail_options, modules=modules, environ=environ, say=say_nothing
+        settings, ports=ANY_PORTS, mail_options=storm.mail_options, modules=modules, environ=environ, say=say_nothing
     ) as stack:
         database = Database(stack.endpoints.database_url, pool=2)
         await publish(database, storm.journey)

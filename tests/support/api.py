@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.timeouts import limit_statement_time
 from tests.support.canaries import KEYS_OF_TESTS, keep_metrics
+from tests.support.route_fields import fields_built_once
 from worker.catalogue.check import check_catalogue
 from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.composition.clients import payload_codec
@@ -52,6 +53,7 @@ class FakeRunCommands:
     states: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     commands: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     up: bool = True
+    decided: bool = True
 
     async def state(self, run: str) -> Mapping[str, Any]:
         if not self.up:
@@ -73,6 +75,9 @@ class FakeRunCommands:
     async def answers(self) -> bool:
         return self.up
 
+    async def decides(self) -> bool:
+        return self.up and self.decided
+
 
 def application(
     database_url: str,
@@ -86,32 +91,38 @@ def application(
     sign: FeedSigner | None = None,
     secrets: WebhookSecrets | None = None,
     in_production: bool = False,
+    browser_origins: Sequence[str] = ("*",),
+    public_url: str | None = None,
+    links: Sequence[tuple[str, str]] = (),
 ) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits(wrong_key_seconds=0)
     database = Database(database_url, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
-    return build_app(
-        Parts(
-            database=database,
-            engine=engine or FakeRunCommands(),
-            codec=payload_codec(Settings()),
-            codec_origins=(UI,),
-            keys=BootstrapKeys(write=WRITE, operator=OPERATE),
-            plan=tracking or tracking_plan(catalog),
-            policy=policy(catalog),
-            consent=consent_rules(Settings(catalog=catalog)),
-            templates=lambda: template_infos(catalog / "templates"),
-            check_catalogue=check_catalogue,
-            desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
-            dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
-            limits=limits,
-            roster=people or roster(catalog),
-            sign_feed=sign,
-            webhook_secrets=secrets or WebhookSecrets(),
-            in_production=in_production,
-        )
+    parts = Parts(
+        database=database,
+        engine=engine or FakeRunCommands(),
+        codec=payload_codec(Settings()),
+        codec_origins=(UI,),
+        browser_origins=browser_origins,
+        public_url=public_url,
+        keys=BootstrapKeys(write=WRITE, operator=OPERATE),
+        plan=tracking or tracking_plan(catalog),
+        policy=policy(catalog),
+        consent=consent_rules(Settings(catalog=catalog)),
+        templates=lambda: template_infos(catalog / "templates"),
+        check_catalogue=check_catalogue,
+        desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
+        dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
+        limits=limits,
+        roster=people or roster(catalog),
+        sign_feed=sign,
+        webhook_secrets=secrets or WebhookSecrets(),
+        in_production=in_production,
+        links=links,
     )
+    with fields_built_once():
+        return build_app(parts)
 
 
 @contextlib.asynccontextmanager

@@ -1,11 +1,11 @@
-"""Databases of one PostgreSQL server: a migrated template, and a clone of it for each test."""
+"""Databases of one PostgreSQL server: a migrated template, and a clone of it for each test, reset for the next one."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import store
 from store.database import engine_url
 from store.migrate import migrate
+from tests.support.database_reset import CleanState, clean_state, end_sessions
 from worker.stack.postgres import PostgresServer
 
 TEMPLATE = "tenure_template"
@@ -30,35 +31,59 @@ class Databases:
     postgres: str
     """URL of the server's maintenance database."""
     maintenance: asyncpg.Connection
+    clean: dict[str, CleanState] = field(default_factory=dict)
+    """Databases that are as new, by name."""
 
     @asynccontextmanager
     async def migrated(self) -> AsyncIterator[str]:
-        """A database with the current schema, for as long as the body runs."""
-        # Copied as files: the default, a copy through the write-ahead log, takes four times the CPU.
-        async with self._fresh(f' TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY') as url:
-            yield url
+        """A database with the current schema and no rows but the schema's own, for as long as the body runs."""
+        name, state = self.clean.popitem() if self.clean else await self._cloned()
+        yield _url(self.postgres, name)
+        await end_sessions(self.maintenance, name)
+        if await self._restored(name, state):
+            self.clean[name] = state
+        else:
+            await self._drop(name)
 
     @asynccontextmanager
     async def empty(self) -> AsyncIterator[str]:
         """A database without any table: for migrations."""
-        async with self._fresh("") as url:
-            yield url
+        name = await self._create("")
+        yield _url(self.postgres, name)
+        await self._drop(name)
 
-    @asynccontextmanager
-    async def _fresh(self, options: str) -> AsyncIterator[str]:
+    async def _cloned(self) -> tuple[str, CleanState]:
+        # Copied as files: the default, a copy through the write-ahead log, takes twice the CPU.
+        name = await self._create(f' TEMPLATE "{TEMPLATE}" STRATEGY FILE_COPY')
+        async with _connection(_url(self.postgres, name)) as connection:
+            return name, await clean_state(connection)
+
+    async def _restored(self, name: str, state: CleanState) -> bool:
+        try:
+            async with _connection(_url(self.postgres, name)) as connection:
+                return await state.restore(connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):  # a test has broken it
+            return False
+
+    async def _create(self, options: str) -> str:
         name = f"test_{uuid.uuid4().hex[:12]}"
         await self.maintenance.execute(f'CREATE DATABASE "{name}"{options}')
-        yield _url(self.postgres, name)
-        await self.maintenance.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        return name
+
+    async def _drop(self, name: str) -> None:
+        await self.maintenance.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @asynccontextmanager
 async def databases_on(postgres: str, folder: Path) -> AsyncIterator[Databases]:
     """The databases of a server, for as long as the body runs. `folder` belongs to all processes that share the server."""
-    url = make_url(postgres)
-    connection = await asyncpg.connect(
-        user=url.username, password=url.password, host=url.query["host"], database=url.database
-    )
+    async with _connection(postgres) as connection:
+        await _prepare(connection, postgres, folder)
+        yield Databases(postgres, connection)
+
+
+async def _prepare(connection: asyncpg.Connection, postgres: str, folder: Path) -> None:
+    """Make the template, unless another process has made it."""
     methods = await connection.fetchval("SELECT enumvals FROM pg_settings WHERE name = 'file_copy_method'")
     if "clone" in (methods or ()):  # copied by the kernel, or not at all if the file system can share blocks
         await connection.execute("SET file_copy_method = clone")
@@ -68,8 +93,18 @@ async def databases_on(postgres: str, folder: Path) -> AsyncIterator[Databases]:
             await connection.execute(f'CREATE DATABASE "{TEMPLATE}_draft"')
             await migrate(_url(postgres, f"{TEMPLATE}_draft"))
             await connection.execute(f'ALTER DATABASE "{TEMPLATE}_draft" RENAME TO "{TEMPLATE}"')
-    yield Databases(postgres, connection)
-    await connection.close()
+
+
+@asynccontextmanager
+async def _connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    url = make_url(database_url)
+    connection = await asyncpg.connect(
+        user=url.username, password=url.password, host=url.query["host"], database=url.database
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -174,10 +174,9 @@ async def live_stack(
         stop = asyncio.Event()
         relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
-            for temporal_worker in (
-                composition.worker(client, settings, CurrentDependencies(deps)),
-                *composition.channel_workers(client, settings, CurrentDependencies(deps)),
-            ):
+            # A near relay is called inside the step: nothing would come to the queues of slow channels.
+            slow = () if near else composition.channel_workers(client, settings, CurrentDependencies(deps))
+            for temporal_worker in (composition.worker(client, settings, CurrentDependencies(deps)), *slow):
                 await running.enter_async_context(temporal_worker)
             loops: list[Loop] = [relay.run, partial(fan_out_accounts, database)] if relaying else []
             if driving:

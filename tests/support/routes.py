@@ -10,6 +10,8 @@ from journeys.tokens.signed_links import PATHS, Link, Links, Purpose
 from tests.support.api import CLICKS
 
 SAMPLES = {
+    "call": "track",
+    "file": "style.css",
     "key": "some-journey",
     "run": "journey%2Fsome%2Fu_1%2F-%2F1",
     "name": "setup%2Ffirst-steps",

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from urllib.parse import urlsplit
 
-SPREAD_SECONDS = 10.0
+SPREAD_SECONDS = 4.0
 """Time over which connections begin: all at the same moment would be a burst, not slow clients."""
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from temporalio.worker import Worker
 
 from activities.dependencies import CurrentDependencies
 from store.database import Database
+from tests.support.forked import ForkedProcess
 from tests.support.live_stack import LiveStack
 from worker.composition import worker as composition
 from worker.composition.clients import connect_temporal
 from worker.composition.dependencies import dependencies
 from worker.loops.fan_out import fan_out_accounts
 from worker.relay.relay import OutboxRelay
-from worker.settings import ROOT, Settings
+from worker.settings import Settings
+from worker.stack.components import python_module
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
@@ -74,13 +75,16 @@ def worker(stack: LiveStack, **settings: Any) -> Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker_process(stack: LiveStack | Rehearsal, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m worker` as an operator runs it. At the end it gets SIGTERM, if it still runs, and must exit with 0."""
-    environment = {**os.environ, **stack.settings.environ(worker_port=0), **environ}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environment)
+async def worker_process(
+    stack: LiveStack | Rehearsal, module: str = "worker", **environ: str
+) -> AsyncIterator[ForkedProcess]:
+    """A worker in a process of its own. At the end it gets SIGTERM, if it still runs, and must exit with 0."""
+    log = Path(stack.settings.smtp_lookup or stack.settings.home).parent / f"worker-{uuid.uuid4().hex[:8]}.log"
+    environment = {**stack.settings.environ(worker_port=0), **environ}
+    process = ForkedProcess(python_module([module], log, environment))
     try:
         yield process
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 60) == 0
+            assert await asyncio.wait_for(process.wait(), 60) == 0, log.read_text(errors="replace")

@@ -64,7 +64,7 @@ class _Folder:
         for path, text in self.files.overdue.items():
             yield f"{self.name(path)}: {text}"
         for path, warned in self.files.warned.items():
-            yield from (f"{self.name(path)}:{line}: {text}" for line, _, text in warned)
+            yield from (f"{self.name(path)}:{line}: {text}" for line, _, _, text in warned)
 
     def problems_of(self, definition: OpenDefinition) -> list[Problem]:
         if self.files.plan is None:

@@ -19,7 +19,7 @@ from activities.content.template_files import (
 )
 from journeys.checks.checker import check_journey
 from journeys.checks.policy import check_policy
-from journeys.checks.warnings import tasks_without_deadline
+from journeys.checks.warnings import misspelt_owners, tasks_without_deadline
 from journeys.consent.rules import read_consent_rules
 from journeys.content.template_info import TemplateInfo
 from journeys.content.variants import ContentRules
@@ -29,6 +29,7 @@ from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey, read_model
 from journeys.language.problems import Problem, sorted_problems
 from journeys.language.source import YamlSource
+from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 
 PLAN: Final = "tracking-plan.yaml"
@@ -51,8 +52,9 @@ class CatalogFiles:
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
     overdue: dict[Path, str] = field(default_factory=dict)
     """By file: content past its review date (C11). A warning, not a problem."""
-    warned: dict[Path, list[tuple[int, int, str]]] = field(default_factory=dict)
-    """By file of a journey: tasks without a deadline (C10), with line and column. A warning, not a problem."""
+    warned: dict[Path, list[tuple[int, int, str, str]]] = field(default_factory=dict)
+    """By file of a journey: warnings with line, column and code: tasks without a deadline (C10), misspelt owners."""
+    roster: Roster = field(default_factory=Roster)
 
     def check(self, paths: Sequence[Path]) -> None:
         """Check these journeys, each together with all others. Without a tracking plan nothing can be checked."""
@@ -64,7 +66,11 @@ class CatalogFiles:
                 others = [other for other_path, (other, _) in self.journeys.items() if other_path != path]
                 problems = check_journey(journey, self.plan, self.templates, others, source, self.policy)
                 self.faults[path] = [problem for problem in problems if not self._is_reported_elsewhere(problem)]
-                self.warned[path] = [(*source.position(at), text) for at, text in tasks_without_deadline(journey)]
+                warnings = (
+                    *(("UNDATED", at, text) for at, text in tasks_without_deadline(journey)),
+                    *(("OWNER", at, text) for at, text in misspelt_owners(journey, self.roster)),
+                )
+                self.warned[path] = [(*source.position(at), code, text) for code, at, text in warnings]
 
     def _is_reported_elsewhere(self, problem: Problem) -> bool:
         """Whether the problem is a missing template that exists, but has problems of its own."""
@@ -91,7 +97,9 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
                 _, source = read_consent_rules(path.read_bytes())
                 files.faults[path] = source.problems
             case "team":
-                files.faults[path] = read_team(path.read_bytes())[1].problems
+                team, source = read_team(path.read_bytes())
+                files.faults[path] = source.problems
+                files.roster = Roster(team) if team is not None else files.roster
             case _:
                 _read_journey(files, path, replaced=path not in given)
     _check_rules(files, next((path for path in paths if path.name == RULES), None))

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from store.availability import log_outage
 from store.clocks.due import busy_clocks
 from store.errors import is_outage
 from store.outbox import queue as outbox
@@ -86,6 +87,6 @@ def _log(error: BaseException, clock: str) -> None:
     """Log an outage in one line, and any other error, a bug, with its trace. The clock is driven again either way."""
     causes = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
     if all(is_outage(cause) for cause in causes):
-        log.warning("clock.store_unreachable", clock=clock, error=type(causes[0]).__name__)
+        log_outage("clock.store_unreachable", causes[0], clock=clock)
     else:
         log.error("clock.not_driven", clock=clock, exc_info=error)

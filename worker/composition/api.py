@@ -38,8 +38,9 @@ from worker.composition.feed import feed_signing
 from worker.composition.providers import webhook_secrets
 from worker.composition.versioned_api import VersionedApp, follows_versions
 from worker.logs.configuration import configure_logging
+from worker.probe import is_answered
 from worker.provider_settings import load_providers
-from worker.setting_values import split_origins
+from worker.setting_values import split_links, split_origins
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -50,9 +51,13 @@ def application_parts(settings: Settings, database: Database, limits: Limits) ->
     providers = load_providers()
     return Parts(
         database=database,
-        engine=TemporalRunCommands(partial(connect_temporal, settings)),
+        engine=TemporalRunCommands(
+            partial(connect_temporal, settings), partial(is_answered, task_queue=settings.task_queue)
+        ),
         codec=payload_codec(settings),
         codec_origins=split_origins(settings.codec_origins),
+        browser_origins=split_origins(settings.browser_origins),
+        public_url=settings.public_url,
         keys=BootstrapKeys(
             write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
         ),
@@ -69,6 +74,7 @@ def application_parts(settings: Settings, database: Database, limits: Limits) ->
         sign_feed=feed_signing(providers),
         replies=settings.replies,
         in_production=settings.environment == "production",
+        links=split_links(settings.start_page_links),
         address_fields=tuple(filter(None, (providers.apprise_field,))),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,10 @@ from worker.loops.parked_rows import replay_readable_rows
 from worker.loops.reconciliation import Reconciler
 from worker.loops.reminders import Reminders, ReminderSender
 from worker.loops.retention import Retention
+from worker.loops.sender_refusals import watch_sender_refusals
 from worker.loops.surge_brake import engage_surge_brake
 from worker.loops.urgent_tickets import watch_urgent_tickets
+from worker.operations.operation_metrics import publish_counts
 from worker.provider_settings import ProviderSettings
 from worker.relay.ended_runs import EndedRuns
 from worker.relay.relay import OutboxRelay
@@ -83,12 +85,13 @@ def background_loops(
     """Every loop, those without configuration included: they end at once. Raises SettingsError."""
     relay = OutboxRelay(database, client, deps.catalogue, settings.task_queue)
     reminders = reminder_mail(settings, providers, deps.roster)
+    periods = replace(retention_periods(), tickets=deps.policy.urgent_ticket.longest.at_most())
     loops: tuple[Loop, ...] = (
         relay.run,
         partial(fan_out_accounts, database),
         partial(keep_measured, database),
-        partial(watch_urgent_tickets, database, deps.policy.urgent_ticket),
-        Retention(database, retention_periods(), pushes_feed=bool(providers.feed_url)).run,
+        partial(watch_urgent_tickets, database),
+        Retention(database, periods, pushes_feed=bool(providers.feed_url)).run,
         partial(replay_readable_rows, database, deps.catalogue),
         _field_filling(settings, database, deps),
         clock_driver(database, client, deps, settings.task_queue, reminders).run,
@@ -96,7 +99,9 @@ def background_loops(
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,
         partial(escalate_answers, database, deps.policy.answered, deps.roster),
+        partial(publish_counts, database),
         partial(engage_surge_brake, database, deps.policy.brake),
+        partial(watch_sender_refusals, database, deps.channels),
         feed_loop(database, providers).run,
         partial(crm_sync, database, deps.roster, providers),
     )

@@ -12,4 +12,4 @@ from worker.settings import Settings
 def reminder_mail(settings: Settings, providers: ProviderSettings, roster: Roster) -> ReminderMail:
     """The mail channel of the settings, without the parts for customers: tracked links, unsubscribe, reply address."""
     plain = settings.model_copy(update={"public_url": None, "link_base": None, "reply_address": None})
-    return ReminderMail(configured_channels(plain, providers, DueSoon()).get("email"), roster, settings.public_url)
+    return ReminderMail(configured_channels(plain, providers, DueSoon()).get("email"), roster)

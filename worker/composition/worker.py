@@ -18,9 +18,14 @@ from worker.sandbox import sandbox
 from worker.settings import Settings
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
+from workflows.probe import ProbeWorkflow
 
 MIN_CACHED_RUNS = 2
 """A run is cached while its local step is in flight. Without a cache it is evicted and the step starts over, endlessly."""
+
+TASKS_AT_ONCE = 16
+"""Workflow tasks with their local steps. More would only wait for connections to PostgreSQL, and urgent ones behind them: what
+waits in Temporal's queue is given out by priority."""
 
 ACTIVATIONS_AT_ONCE = 4
 """Threads that execute workflow code. Python executes one at a time; more of them would only keep the event loop, and with
@@ -33,12 +38,12 @@ def worker(client: Client, settings: Settings, current: CurrentDependencies, **o
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[JourneyWorkflow, OutreachWorkflow],
+        workflows=[JourneyWorkflow, OutreachWorkflow, ProbeWorkflow],
         activities=Activities(current).all(),
         workflow_runner=sandbox(),
         deployment_config=deployment(settings),
         max_cached_workflows=cached,
-        max_concurrent_workflow_tasks=min(100, cached),
+        max_concurrent_workflow_tasks=min(TASKS_AT_ONCE, cached),
         workflow_task_executor=ThreadPoolExecutor(ACTIVATIONS_AT_ONCE, "workflows"),
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         **options,

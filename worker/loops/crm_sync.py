@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge
 from activities.channels.message_hash import message_hash
 from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
+from store.availability import log_outage
 from store.database import Connection, Database
 from store.errors import ClockAdvancing
 from store.events.changes import close_task
@@ -69,7 +70,7 @@ class CrmSync:
                     if connection is not None:
                         await self._lead(connection, stop, every)
             except Exception as error:  # noqa: BLE001 — an outage ends; the loop goes on
-                log.warning("mirror.lost_its_lock", error=type(error).__name__)
+                log_outage("mirror.lost_its_lock", error)
             await sleep_or_stop(stop, every)
 
     async def _lead(self, connection: Connection, stop: asyncio.Event, every: float) -> None:

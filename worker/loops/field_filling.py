@@ -12,26 +12,37 @@ from typing import Final
 import structlog
 
 from journeys.events.inbound import CallKind, InboundEvent
-from journeys.events.tracking_plan import TrackingPlan
+from journeys.events.tracking_plan import PlannedField, TrackingPlan
+from journeys.fields.table import FieldOwner
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept_within
-from store.people.field_filling import DeclaredField, declare_fields, next_values
+from store.people.field_filling import (
+    SOURCE_FILLED,
+    DeclaredField,
+    begin_fillings,
+    declare_fields,
+    move_on,
+    next_values,
+)
 from store.retry import retry_transaction
 from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
 
-SECONDS: Final = 600.0
-SOURCE: Final = "filled"
+SECONDS: Final = 60.0
 
 
 def fields_of(plan: TrackingPlan) -> tuple[DeclaredField, ...]:
     """The fields of people and accounts that a plan declares."""
     return (
-        *(DeclaredField("profile", name, field.writers) for name, field in plan.profile.items()),
-        *(DeclaredField("account", name, field.writers) for name, field in plan.account.items()),
+        *(_declared(plan, "profile", name, field) for name, field in plan.profile.items()),
+        *(_declared(plan, "account", name, field) for name, field in plan.account.items()),
     )
+
+
+def _declared(plan: TrackingPlan, owner: FieldOwner, name: str, field: PlannedField) -> DeclaredField:
+    return DeclaredField(owner, name, field.writers, (name, *field.from_), plan.traits)
 
 
 async def fill_declared_fields(
@@ -42,7 +53,8 @@ async def fill_declared_fields(
     async def poll() -> bool:
         async with database.transaction() as connection:
             await declare_fields(connection, fields)
-        for field in fields:
+            unfilled = await begin_fillings(connection, fields)
+        for field in unfilled:
             while not stop.is_set() and await fill_slice(database, catalogue, field):
                 pass
         return False
@@ -56,8 +68,8 @@ async def fill_slice(database: Database, catalogue: DefinitionRegistry, field: D
     """Fill a field of the next page of people or accounts; False if there are none left."""
 
     async def fill(connection: Connection) -> bool:
-        values = await next_values(connection, field)
-        if values is None:
+        page = await next_values(connection, field)
+        if page is None:
             return False
         kind: CallKind = "group" if field.owner == "account" else "identify"
         events = [
@@ -68,9 +80,10 @@ async def fill_slice(database: Database, catalogue: DefinitionRegistry, field: D
                 subject_key=item.key,
                 traits={field.name: item.value},
             )
-            for item in values
+            for item in page.values
         ]
-        await accept_within(connection, catalogue, events, source=SOURCE)
+        await accept_within(connection, catalogue, events, source=SOURCE_FILLED)
+        await move_on(connection, field, page)
         if events:
             log.info("fields.filled", field=field.name, subjects=len(events))
         return True

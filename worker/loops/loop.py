@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from store.availability import log_outage
 from store.errors import is_outage
 
 log = structlog.get_logger()
@@ -28,7 +29,7 @@ async def run_periodically(
 ) -> None:
     """Call `poll` every that many seconds until `stop` is set, and at once again while it returns True (there is more).
 
-    Raises nothing. An outage of the database is logged as one line; any other error is a bug, and is logged with its trace.
+    Raises nothing. An outage of the database is logged once for the process; any other error is a bug, and is logged with its trace.
     """
     while not stop.is_set():
         more = False
@@ -36,7 +37,7 @@ async def run_periodically(
             more = await poll()
         except Exception as error:
             if is_outage(error):
-                log.warning("rounds.store_unreachable", what=name, error=type(error).__name__)
+                log_outage("rounds.store_unreachable", error, what=name)
             else:
                 log.exception("rounds.failed", what=name)
         if not more:

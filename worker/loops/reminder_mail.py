@@ -7,6 +7,7 @@ consent is needed and no cap counts it. Outside production the allow-list applie
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from activities.channels.email.message import mail_address
 from activities.content.markup import Block, TextRun
@@ -14,6 +15,7 @@ from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.ports import AttemptResult, Channel, Outgoing, TemplateFault
 from journeys.tasks.assignment import Roster
+from journeys.tasks.context_summary import context_lines
 from worker.loops.reminders import Reminder
 
 NO_ADDRESS = "team.yaml has no mail address for the owner"
@@ -24,7 +26,7 @@ class MailNotHandedOver(Exception):
 
 
 class DueSoon(Templates):
-    """Renders the reminder, for every template name. It names the task, never the customer."""
+    """Renders the reminder, for every template name. What its reader needs is in the mail: they may have no key of the API."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -41,16 +43,18 @@ class DueSoon(Templates):
         lines = (
             f"Task {data['number']}, {data['task']}, is due on {data['due']}.",
             f"It comes from the journey {data['journey']} and is assigned to you.",
+            *data["context"],
+            f"On the command line: python -m cli tasks {data['number']}",
         )
         blocks = tuple(Block("paragraph", ((TextRun(line),),)) for line in lines)
-        return Rendered(f"Due soon: {data['task']}", blocks, "Open the task" * bool(data["url"]), data["url"], "tasks")
+        return Rendered(f"Due soon: {data['task']}", blocks, "", "", "tasks")
 
 
 class ReminderMail:
     """Sends reminders by mail. A reminder sent again has the same Message-ID, and the same idempotency key."""
 
-    def __init__(self, channel: Channel | None, roster: Roster, public_url: str | None = None) -> None:
-        self._channel, self._roster, self._base = channel, roster, (public_url or "").rstrip("/")
+    def __init__(self, channel: Channel | None, roster: Roster) -> None:
+        self._channel, self._roster = channel, roster
 
     async def __call__(self, reminder: Reminder) -> str | None:
         """None once it is sent, or the reason why it never can be, for the task's log. Raises MailNotHandedOver."""
@@ -83,13 +87,13 @@ class ReminderMail:
         addresses = (mail_address(text) for text in self._roster.team.addresses(owner))
         return next((address for address in addresses if address is not None), None)
 
-    def _data(self, reminder: Reminder) -> dict[str, str]:
+    def _data(self, reminder: Reminder) -> dict[str, Any]:
         return {
             "number": str(reminder.task_id),
             "task": reminder.task,
             "journey": reminder.journey,
             "due": self._local_time(reminder.owner, reminder.due_at),
-            "url": f"{self._base}/v1/tasks/{reminder.task_id}" if self._base else "",
+            "context": context_lines(reminder.context, reminder.reason),
         }
 
     def _local_time(self, owner: str, at: datetime) -> str:

@@ -7,7 +7,7 @@ twice, and never loses one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge
 
 from store.database import Database
 from store.process_clock import current_instant
+from store.reads.task_context import read_task_context
 from store.tasks import reminders
 from worker.loops.loop import run_periodically
 
@@ -36,7 +37,7 @@ OVERDUE = Gauge("tenure_tasks_overdue", "Open tasks past their deadline", ["team
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """A task that is due soon. `subject` and `account` are internal keys; the reminder names no customer."""
+    """A task that is due soon. `subject` and `account` are internal keys; `context` names the customer."""
 
     task_id: int
     task: str
@@ -46,6 +47,8 @@ class Reminder:
     due_at: datetime
     subject: str
     account: str | None
+    reason: str
+    context: Mapping[str, Any]
 
 
 ReminderSender = Callable[[Reminder], Awaitable[str | None]]
@@ -103,7 +106,8 @@ class Reminders:
                 return None
             try:
                 async with asyncio.timeout(SEND_SECONDS):
-                    unreachable = await self.send(_reminder(task))
+                    context = await read_task_context(connection, task)
+                    unreachable = await self.send(_reminder(task, context))
             except Exception as error:  # noqa: BLE001 — one owner's failure must not stop the others
                 log.warning("reminders.not_told", task_id=task["id"], error=type(error).__name__)
                 REMINDED.labels(ReminderResult.FAILED).inc()
@@ -119,6 +123,6 @@ class Reminders:
         return result
 
 
-def _reminder(task: Any) -> Reminder:
-    names = ("id", "task", "journey", "owner", "team", "due_at", "subject", "account")
-    return Reminder(*(task[name] for name in names))
+def _reminder(task: Mapping[str, Any], context: Mapping[str, Any]) -> Reminder:
+    names = ("task", "journey", "owner", "team", "due_at", "subject", "account", "reason")
+    return Reminder(task_id=task["id"], context=context, **{name: task[name] for name in names})

@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from store.database import Connection, Database
+from store.events.tickets import prune_tickets
 from store.outbox.pruning import prune_delivered
 from store.process_clock import current_instant
 from store.retention.events import prune_events
@@ -44,6 +45,7 @@ class Retention:
             "outbox": (periods.outbox, prune_delivered),
             "clicks": (periods.clicks, prune_clicks),
             "message_ids": (periods.message_ids, prune_message_ids),
+            "tickets": (periods.tickets, prune_tickets),
         }
         self.kinds = {kind: (period, prune) for kind, (period, prune) in given.items() if period is not None}
 

@@ -1,4 +1,4 @@
-"""Loop that watches for urgent tickets that nobody resolves, and prunes the rest."""
+"""Loop that watches for urgent tickets that nobody resolves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
-from journeys.gate.tickets import UrgentTicket
 from store.database import Database
-from store.events.tickets import PRUNED_AT_ONCE, oldest_open, prune_tickets
+from store.events.tickets import oldest_open
 from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
@@ -22,17 +21,15 @@ ALARMED: Final = timedelta(days=7)
 OLDEST = Gauge("tenure_urgent_ticket_oldest_seconds", "Age of the oldest urgent ticket that is open")
 
 
-async def watch_urgent_tickets(database: Database, rules: UrgentTicket, stop: asyncio.Event) -> None:
-    """Measure and delete every ten minutes until `stop` is set. Tickets older than the policy's `longest` count no more."""
+async def watch_urgent_tickets(database: Database, stop: asyncio.Event) -> None:
+    """Measure every ten minutes until `stop` is set."""
 
     async def poll() -> bool:
-        async with database.transaction() as connection:
-            pruned = await prune_tickets(connection, rules.longest.at_most())
         async with database.reading() as connection:
             age = await oldest_open(connection)
         OLDEST.set(age.total_seconds())
         if age >= ALARMED:
             log.error("tickets.open_for_long", days=age.days, turn="operator")
-        return pruned == PRUNED_AT_ONCE
+        return False
 
     await run_periodically("urgent tickets", poll, stop, SECONDS)

@@ -95,7 +95,7 @@ class LaneDelivery:
 
     async def _wake(self, row: OutboxRow, result: LaneResult) -> None:
         try:
-            await self._signals.wake_outreach(row.recipient)
+            await self._signals.wake_outreach(row.recipient, priority=row.priority)
             result.reached = True
         except Exception as error:
             if (refusal := permanent_refusal(error)) is None:

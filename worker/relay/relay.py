@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +20,14 @@ from prometheus_client import Counter, Gauge
 from temporalio.client import Client
 
 from journeys.decision.chart import Chart
+from store.availability import log_outage
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.errors import is_outage
 from store.outbox import claims, parked
 from store.outbox import queue as outbox
 from store.outbox.backlog import Backlog, read_backlog
+from store.outbox.rows import LEAST_URGENCY, PRESSING_URGENCY, USUAL_URGENCY
 from store.runs.lanes import listeners_of
 from worker.relay.delivery import KnownDefinitions, LaneDelivery, LaneResult
 from worker.relay.ended_runs import EndedRuns
@@ -44,8 +45,9 @@ OUTAGE_PAUSE: Final = 0.5
 MEASURE_SECONDS: Final = 1.0
 """Least time between two measures of the backlog."""
 BATCHES_AT_ONCE: Final = 4
-COPIED_AT_ONCE: Final = 16
-"""Lanes delivered at a time where nothing but copies may wait: other lanes find calls to Temporal free."""
+USUAL_AT_ONCE: Final = 12
+COPIED_AT_ONCE: Final = 8
+"""Lanes that a pump for less urgent rows delivers at a time. Together they leave calls to Temporal free for pressing ones."""
 SLOW_BATCH_SECONDS: Final = 0.1
 """After this a second batch starts beside the first, so that one busy run does not hold up other lanes."""
 BATCH_SECONDS: Final = 20.0
@@ -66,21 +68,17 @@ HELD = Gauge("tenure_parked_rows", "Parked rows that nobody has replayed or disc
 
 @dataclass
 class LanePump:
-    """Batches of one kind: of lanes where something other than copies waits (`own`), or of all.
+    """Batches of lanes up to an `urgency`, beside those of the pumps for more urgent ones (record 0034).
 
-    An account's row is copied to all its members at once. They are delivered one after another, and others' lanes beside them.
+    `payload` is of the notifications that wake it, `slots` limits the lanes that it delivers at a time. The one for `rested`
+    lanes also claims those whose rest has ended.
     """
 
-    own: bool
-    last_lane: str
-    """Each relay starts at a random one, so that relays do not claim in step."""
+    urgency: int
+    payload: str
     slots: asyncio.Semaphore
+    rested: bool = False
     batches: set[asyncio.Task[bool]] = field(default_factory=set)
-
-    @property
-    def payload(self) -> str:
-        """What its notifications say."""
-        return "" if self.own else outbox.COPIES
 
 
 class OutboxRelay:
@@ -89,22 +87,24 @@ class OutboxRelay:
     def __init__(self, database: Database, client: Client, catalogue: DefinitionRegistry, task_queue: str) -> None:
         self.database, self.catalogue = database, catalogue
         self.signals = WorkflowSignals(client, task_queue)
-        start = f"u_{secrets.token_hex(2)}"
-        self.own = LanePump(True, start, asyncio.Semaphore(CALLS_AT_ONCE))
-        self.all = LanePump(False, start, asyncio.Semaphore(COPIED_AT_ONCE))
-        payloads = (self.own.payload, self.all.payload)
+        self.pressing = LanePump(PRESSING_URGENCY, outbox.PRESSING_ROWS, asyncio.Semaphore(CALLS_AT_ONCE))
+        self.usual = LanePump(USUAL_URGENCY, "", asyncio.Semaphore(USUAL_AT_ONCE))
+        self.all = LanePump(LEAST_URGENCY, outbox.COPIES, asyncio.Semaphore(COPIED_AT_ONCE), rested=True)
+        self.pumps = (self.pressing, self.usual, self.all)
+        payloads = [pump.payload for pump in self.pumps]
         self.listener = NotificationListener(database.url, outbox.CHANNEL, payloads)
         self.ended = EndedRuns(database, client)
         self.is_failing = False
         """The last batch that called Temporal had failures only."""
         self.is_outage = False
         """Temporal does not answer: nothing is claimed until it does."""
+        self._outage_began = 0.0
         self._measured_at = -MEASURE_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish the batches in hand. An outage of the database is waited for."""
         async with self.listener.listening():
-            await asyncio.gather(self._run(self.own, stop), self._run(self.all, stop))
+            await asyncio.gather(*(self._run(pump, stop) for pump in self.pumps))
 
     async def _run(self, pump: LanePump, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -114,7 +114,7 @@ class OutboxRelay:
                 await self._deliver(pump, stop)
                 pause = await self._measure()
             except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
-                log.warning("relay.store_unreachable", error=type(error).__name__)
+                log_outage("relay.store_unreachable", error)
                 pause = 1.0
             await self.listener.wait(stop, pause, pump.payload)
         await asyncio.gather(*pump.batches, return_exceptions=True)
@@ -123,17 +123,29 @@ class OutboxRelay:
         """In an outage, until Temporal answers: new events would only be more calls that fail."""
         while self.is_outage and not stop.is_set():
             if await self.signals.is_reachable():
-                self.is_outage = False
+                self._end_outage()
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), OUTAGE_PAUSE)
 
+    def _begin_outage(self, lanes: int) -> None:
+        """One line per outage: both kinds of batches find it."""
+        if not self.is_outage:
+            self.is_outage, self._outage_began = True, asyncio.get_running_loop().time()
+            log.warning("relay.temporal_unreachable", lanes=lanes)
+
+    def _end_outage(self) -> None:
+        if self.is_outage:
+            self.is_outage = False
+            seconds = asyncio.get_running_loop().time() - self._outage_began
+            log.warning("relay.temporal_reachable", after_seconds=round(seconds, 1))
+
     async def _deliver(self, pump: LanePump, stop: asyncio.Event) -> None:
-        """Batch after batch until no lane waits; several at once only while one is slow."""
+        """Batch after batch until no lane waits; several at once only while one is slow and leaves slots free."""
         pump.batches = {batch for batch in pump.batches if not batch.done()}
         more = True
         while more and not stop.is_set():
-            if len(pump.batches) < BATCHES_AT_ONCE:
+            if len(pump.batches) < BATCHES_AT_ONCE and not pump.slots.locked():
                 pump.batches.add(asyncio.create_task(self.deliver_batch(pump)))
             done, pump.batches = await asyncio.wait(
                 pump.batches, timeout=SLOW_BATCH_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -153,10 +165,9 @@ class OutboxRelay:
         Whether anything was delivered. Raises the database's errors.
         """
         async with self.database.transaction() as connection:
-            claimed = await claims.claim_lanes(connection, pump.last_lane, LANES, ROWS_OF_A_LANE, own=pump.own)
+            claimed = await claims.claim_lanes(connection, pump.urgency, LANES, ROWS_OF_A_LANE, rested=pump.rested)
             if not claimed:
                 return False
-            pump.last_lane = next(reversed(claimed))
             listeners = await listeners_of(connection, list(claimed))
             known = await self._known(connection, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
@@ -177,8 +188,7 @@ class OutboxRelay:
         if reached and self.is_failing:
             await claims.end_rests(connection)
         if failed and not reached and not await self.signals.is_reachable():
-            self.is_outage = True
-            log.warning("relay.temporal_unreachable", lanes=len(failed))
+            self._begin_outage(len(failed))
         else:
             for lane, error in failed.items():
                 FAILED.inc()

@@ -11,15 +11,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from journeys.language.actions import PRIORITIES
 from journeys.protocol import wire
 from worker.relay.failures import RunHasEnded
 
 CALLS_AT_ONCE: Final = 24
 """Calls to Temporal in flight at a time; more would only queue inside the server."""
+LIFECYCLE: Final = PRIORITIES.index("lifecycle")
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 HEALTH_TIMEOUT: Final = timedelta(seconds=2)
 
@@ -49,7 +51,8 @@ class WorkflowSignals:
     async def start_run(self, run: Mapping[str, Any], subject: str, signal: str, arguments: Sequence[object]) -> None:
         """Signal a run; where no workflow runs, start it from nothing or from the state in its row.
 
-        Raises RPCError, and RunHasEnded for a workflow that has ended.
+        Temporal's queue gives the tasks of a run with a more urgent priority to workers first. Raises RPCError, and
+        RunHasEnded for a workflow that has ended.
         """
         start = wire.RunInput(
             run=run["id"],
@@ -62,17 +65,24 @@ class WorkflowSignals:
         )
         reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
-            await self._signal_with_start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, arguments, reuse)
+            await self._signal_with_start(
+                wire.JOURNEY_WORKFLOW, run["id"], start, signal, arguments, reuse, run["priority"]
+            )
         except WorkflowAlreadyStartedError:
             raise RunHasEnded(run["id"]) from None
 
-    async def wake_outreach(self, person: str, message: int | None = None) -> None:
-        """Wake the outreach of a person; on a test clock with the number of the due message to settle. Raises RPCError."""
+    async def wake_outreach(self, person: str, message: int | None = None, *, priority: int = LIFECYCLE) -> None:
+        """Wake the outreach of a person; on a test clock with the number of the due message to settle. Raises RPCError.
+
+        `priority`, a position in `PRIORITIES`, counts if the outreach is started.
+        """
         start = wire.OutreachInput(person)
         arguments = () if message is None else ({"message": message},)
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
         identity = wire.outreach_id(person)
-        await self._signal_with_start(wire.OUTREACH_WORKFLOW, identity, start, wire.SIGNAL_WAKE, arguments, reuse)
+        await self._signal_with_start(
+            wire.OUTREACH_WORKFLOW, identity, start, wire.SIGNAL_WAKE, arguments, reuse, priority
+        )
 
     async def is_reachable(self) -> bool:
         """Whether Temporal's frontend answers now. Never raises."""
@@ -100,6 +110,7 @@ class WorkflowSignals:
         signal: str,
         arguments: Sequence[object],
         reuse: WorkflowIDReusePolicy,
+        priority: int,
     ) -> None:
         async with self._slots:
             await self._client.start_workflow(
@@ -110,5 +121,6 @@ class WorkflowSignals:
                 id_reuse_policy=reuse,
                 start_signal=signal,
                 start_signal_args=arguments,
+                priority=Priority(priority_key=1 + priority),
                 rpc_timeout=RPC_TIMEOUT,
             )

@@ -6,17 +6,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from worker.stack.endpoints import read_endpoints
-from worker.stack.free_ports import is_free, is_listening
+from worker.stack.free_ports import is_listening
 
 
 class StackError(RuntimeError):
     """The stack cannot be started with these settings. The operator's turn: the message says what to change."""
-
-
-def must_be_free(variable: str, port: int) -> None:
-    """Report a taken port now, not after the server's start has timed out. Zero is any free port."""
-    if port and not is_free(port):
-        raise StackError(f"{variable}={port} is taken. Give it another port, or 0 for any free one.")
 
 
 def must_answer(variable: str, address: str) -> None:

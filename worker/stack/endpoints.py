@@ -23,8 +23,10 @@ class Endpoints(BaseModel):
     database_url: str
     temporal_address: str
     temporal_namespace: str
+    temporal_ui: str | None = None
     smtp_url: str
     maildir: Path | None
+    mail_page: str | None = None
     api_url: str
     worker_url: str
     provider_url: str | None = None
@@ -44,12 +46,14 @@ class Endpoints(BaseModel):
         """Rows of a table: component, address, and process id if it is ours. Passwords are masked."""
         mail = f"{self.smtp_url}  →  {self.maildir}" if self.maildir else _without_password(self.smtp_url)
         return [
-            ("API", self.api_url, self.pids.get("api")),
+            ("API", f"{self.api_url}  with its documentation at /docs", self.pids.get("api")),
             ("worker", self.worker_url, self.pids.get("worker")),
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
+            *([("Temporal's UI", self.temporal_ui, self.pids.get("temporal"))] if self.temporal_ui else []),
             *([("Temporal's PostgreSQL", "", store)] if (store := self.pids.get("temporal-postgres")) else []),
             ("PostgreSQL", shown_url(self.database_url), self.pids.get("postgres")),
             ("mail", mail, self.pids.get("mail")),
+            *([("caught mails", self.mail_page, self.pids.get("mail"))] if self.mail_page else []),
             *([("provider", self._record(), self.pids.get("provider"))] if self.provider_url else []),
             ("logs", str(self.home / "logs"), self.supervisor),
         ]

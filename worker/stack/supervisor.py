@@ -14,13 +14,15 @@ import fasteners
 from worker.payload_keys import with_embedded_key
 from worker.provider_settings import is_configured, load_providers
 from worker.settings import Settings
-from worker.stack.address_checks import StackError, already_running, must_answer, must_be_free, must_keep_its_store
+from worker.stack.address_checks import StackError, already_running, must_answer, must_keep_its_store
 from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.endpoints import FILE, Endpoints
-from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening, reachable_host
+from worker.stack.free_ports import LOOPBACK, reachable_host
+from worker.stack.local_components import mail_component, provider_component
+from worker.stack.ports import HomePorts, PortSettings, load_ports
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
-from worker.stack.providers.environment import TOKEN, local_environ
+from worker.stack.providers.environment import local_environ
 from worker.stack.restart import Supervision, concurrently
 from worker.stack.temporal.build import ProgressReport, print_progress
 from worker.stack.temporal.server import TemporalServer
@@ -35,6 +37,7 @@ MODULES: Mapping[str, Sequence[str]] = {"migrate": ["store.migrate"], "worker": 
 class Stack(Supervision):
     """`async with Stack(settings) as stack:` runs every component that the settings give no address for.
 
+    - `ports`: those of the other embedded components; by default those of the environment
     - `provider`: also run the local provider, unless a provider is configured
     - `mail_options`: options of the mail sink, such as `--fail-rate 0.1`
     - `environ`: added to the environment of worker and API
@@ -45,6 +48,7 @@ class Stack(Supervision):
         self,
         settings: Settings,
         *,
+        ports: PortSettings | None = None,
         time_skipping: bool = False,
         provider: bool = False,
         mail_options: Sequence[str] = (),
@@ -55,12 +59,15 @@ class Stack(Supervision):
         super().__init__(say)
         self.settings = settings
         self.home = settings.home
+        self._ports = HomePorts(settings.home, settings, ports or load_ports(), say)
         self._time_skipping = time_skipping
         self._with_provider = provider
         self._mail_options = mail_options
         self._extra_environ = dict(environ or {})
         self._modules = modules
         self._endpoints: Endpoints | None = None
+        self._temporal_ui: str | None = None
+        self._mail_page: str | None = None
         self._provider_token = secrets.token_urlsafe(24)
         self.environ: dict[str, str] = {}
         self._lock = fasteners.InterProcessLock(self.home / LOCK)
@@ -101,17 +108,9 @@ class Stack(Supervision):
         await self.stop()
 
     async def _start_components(self) -> None:
-        api_port = self._chosen_api_port()
-        mail_port, worker_port = free_ports(2)
-        mail_port, worker_port = self.settings.mail_port or mail_port, self.settings.worker_port or worker_port
+        api_port, worker_port = self._ports.port("api_port", self.settings.api_host), self._ports.port("worker_port")
         database_url, temporal_address = await concurrently(self._database(), self._temporal())
-        maildir = self.home / "mail"
-        smtp_url, smtp_lookup = self.settings.smtp_url, self.settings.smtp_lookup
-        if smtp_url is not None:
-            must_answer("TENURE_SMTP_URL", smtp_url)
-        else:
-            smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
-            await self.start_component("mail", self._mail(maildir, mail_port))
+        smtp_url, smtp_lookup = await self._mail()
         provider_url, provider_environ = await self._provider()
         resolved = self.settings.environ(
             database_url=database_url,
@@ -123,6 +122,7 @@ class Stack(Supervision):
             worker_host=LOOPBACK,
             public_url=self.settings.public_url or f"http://{LOOPBACK}:{api_port}",
             payload_keys=self._payload_keys(),
+            start_page_links=self._start_page_links(),
         )
         self.environ = {**resolved, **provider_environ, **self._extra_environ}
         api_url = f"http://{reachable_host(self.settings.api_host)}:{api_port}"
@@ -139,6 +139,8 @@ class Stack(Supervision):
             database_url=database_url,
             temporal_address=temporal_address,
             temporal_namespace=self.settings.temporal_namespace,
+            temporal_ui=self._temporal_ui,
+            mail_page=self._mail_page,
             smtp_url=smtp_url,
             maildir=smtp_lookup,
             api_url=api_url,
@@ -162,12 +164,13 @@ class Stack(Supervision):
         if (address := self.settings.temporal_address) is not None:
             must_answer("TENURE_TEMPORAL_ADDRESS", address)
             return address
-        must_be_free("TENURE_TEMPORAL_PORT", self.settings.temporal_port)
         must_keep_its_store(self.home, self.settings.temporal_store)
         server = TemporalServer(
             self.home / "temporal",
             store=await self._temporal_store(),
-            port=self.settings.temporal_port,
+            port=self._ports.port("temporal_port"),
+            ui_port=self._ports.port("temporal_ui_port"),
+            choose=self._ports.temporal_services,
             binary=self.settings.temporal_bin,
             log=self.home / "logs" / "temporal.log",
             time_skipping=self._time_skipping,
@@ -175,6 +178,7 @@ class Stack(Supervision):
             say=self._say,
         )
         await self.start_component("temporal", server)
+        self._temporal_ui = server.ui_url
         return server.address
 
     def _payload_keys(self) -> str:
@@ -195,29 +199,29 @@ class Stack(Supervision):
         await self.start_component("temporal-postgres", database)
         return PostgresStore(database)
 
-    def _mail(self, maildir: Path, port: int) -> ModuleComponent:
-        async def ready() -> bool:
-            return is_listening(port)
-
-        module = ["worker.stack.mail_sink", "--port", str(port), "--maildir", str(maildir), *self._mail_options]
-        return ModuleComponent("mail", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+    async def _mail(self) -> tuple[str, Path | None]:
+        """URL of the relay, and the Maildir where it can be searched: the sink's own, unless a relay is configured."""
+        if (relay := self.settings.smtp_url) is not None:
+            must_answer("TENURE_SMTP_URL", relay)
+            return relay, self.settings.smtp_lookup
+        port, page_port = self._ports.port("mail_port"), self._ports.port("mail_page_port")
+        await self.start_component("mail", mail_component(self.home, port, page_port, self._mail_options))
+        self._mail_page = f"http://{LOOPBACK}:{page_port}"
+        return f"smtp://{LOOPBACK}:{port}", self.home / "mail"
 
     async def _provider(self) -> tuple[str | None, dict[str, str]]:
         """URL and environment of the local provider; none of both if a provider is configured."""
         if not self._with_provider or is_configured(load_providers()):
             return None, {}
-        port = self.settings.provider_port or free_ports(1)[0]
+        port = self._ports.port("provider_port")
+        await self.start_component("provider", provider_component(self.home, port, self._provider_token))
         url = f"http://{LOOPBACK}:{port}"
-
-        async def ready() -> bool:
-            return await http_ok(f"{url}/_health")
-
-        module = ["worker.stack.providers", "--port", str(port), "--folder", str(self.home / "provider")]
-        environ = {TOKEN: self._provider_token}  # arguments of a process are seen by everybody
-        await self.start_component(
-            "provider", ModuleComponent("provider", module, home=self.home, env=environ, ready=ready, stop_timeout=5)
-        )
         return url, local_environ(url)
+
+    def _start_page_links(self) -> str:
+        links = {"Temporal": self._temporal_ui, "Mails": self._mail_page}
+        own = ",".join(f"{name}={url}" for name, url in links.items() if url is not None)
+        return self.settings.start_page_links or own
 
     def _module(self, name: str, health: str) -> ModuleComponent:
         async def ready() -> bool:
@@ -233,11 +237,3 @@ class Stack(Supervision):
             pids = {name: pid for name in self.component_names if (pid := self.pid(name))}
             self._endpoints = self._endpoints.model_copy(update={"pids": pids})
             self._endpoints.write()
-
-    def _chosen_api_port(self) -> int:
-        port, host = self.settings.api_port, self.settings.api_host
-        if port == 0:
-            return free_ports(1)[0]
-        if not is_free(port, host):
-            raise StackError(f"{host}:{port} is taken. Give --api-port another port, or 0 for any free one.")
-        return port

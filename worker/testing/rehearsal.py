@@ -38,7 +38,8 @@ from worker.stack.maildir import Maildir
 MAIN: Final = "rehearsal"
 SILENT_SECONDS: Final = 60.0
 """Real time after which a clock that does not move has no driver any more."""
-LOOK_SECONDS: Final = 0.005
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 0.005, 0.04
+"""Pauses between two looks at the clock. They grow: worker and driver often run in the same process."""
 
 
 class Unpublishable(AssertionError):
@@ -159,7 +160,7 @@ class Rehearsal:
     async def settle(self) -> None:
         """Wait until everything due by now is decided and delivered. Raises AssertionError for what does not end."""
         time = asyncio.get_running_loop().time
-        moved, deadline = None, time() + SILENT_SECONDS
+        moved, deadline, pause = None, time() + SILENT_SECONDS, FIRST_LOOK_SECONDS
         while True:
             async with self.database.reading() as connection:
                 state = await read_state(connection, self.clock, self.levels)
@@ -173,7 +174,8 @@ class Rehearsal:
                 moved, deadline = clock.progressed_at, time() + SILENT_SECONDS
             if time() > deadline:
                 raise AssertionError(f"not settled: the clock {clock.id} does not move on from {clock.now.isoformat()}")
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.3, LAST_LOOK_SECONDS)
 
     # -- results -------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ class ResendChannel(HttpChannel):
     """Mails by Resend: nothing is lost or duplicated while Resend remembers the key."""
 
     name = "email"
+    system = "resend"
     promise = Promise.KEYED
     retry = Retry(within=timedelta(hours=23))
     table = (
@@ -53,8 +54,8 @@ class ResendChannel(HttpChannel):
         ReplyRow(
             "409", ReplyMeaning.TRANSIENT, "concurrent_idempotent_requests", "the first attempt is still in flight"
         ),
-        ReplyRow("429", ReplyMeaning.DOWN, "daily_quota_exceeded", "the account's quota is used up until tomorrow"),
-        ReplyRow("429", ReplyMeaning.DOWN, "monthly_quota_exceeded", "the account's quota is used up until next month"),
+        ReplyRow("429", ReplyMeaning.OURS, "daily_quota_exceeded", "the account's quota is used up until tomorrow"),
+        ReplyRow("429", ReplyMeaning.OURS, "monthly_quota_exceeded", "the account's quota is used up until next month"),
         *KEYED_TAIL,
     )
 

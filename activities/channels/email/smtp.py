@@ -21,7 +21,8 @@ from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLink, ClickLinks, summary_of_links, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
-from journeys.consent.bounces import is_permanent_failure
+from journeys.consent.failure_classes import FailureClass
+from journeys.consent.mail_failures import failure_of_reply
 from journeys.content.variants import Sender
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
@@ -179,8 +180,8 @@ class EmailChannel:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 await self._pool.send(envelope, progress)
         except RefusedByRelay as refusal:
-            gone = not refusal.of_sender and refusal.code // 100 == 5 and is_permanent_failure(refusal.words)
-            return Receipt(_refused(refusal, progress), _words(refusal, prepared.address), gone=gone)
+            words = _words(refusal, prepared.address)
+            return Receipt(_refused(refusal, progress), words, failure=_failure(refusal))
         except TimeoutError:
             return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
         except Exception as error:  # noqa: BLE001 — a relay may surprise the library; only the dot decides
@@ -214,6 +215,13 @@ def _refused(refusal: RefusedByRelay, progress: SendProgress) -> AttemptResult:
             return AttemptResult.TRY_AGAIN
         case _:
             return _lost(progress)
+
+
+def _failure(refusal: RefusedByRelay) -> FailureClass | None:
+    """What a permanent rejection is about. The answer to our log-in or to `MAIL FROM` is always about us."""
+    if refusal.code // 100 != 5:
+        return None
+    return FailureClass.SENDER_REFUSED if refusal.of_sender else failure_of_reply(refusal.code, refusal.words)
 
 
 def _lost(progress: SendProgress) -> AttemptResult:

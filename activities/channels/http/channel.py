@@ -16,6 +16,7 @@ from activities.content.tracked_links import ClickLinks, track_links
 from activities.outgoing.client import MAX_PAGE, HttpClient, HttpReply, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from journeys.consent.failure_classes import HTTP
 from store.process_clock import current_instant
 
 NEAR, FAR = timedelta(seconds=1.5), timedelta(seconds=15)
@@ -50,6 +51,8 @@ class HttpChannel:
     name: str = ""
     promise: Promise
     table: ClassVar[ReplyTable]
+    system: ClassVar[str] = HTTP
+    """The provider in the table of failures (`journeys/consent/failure_classes.py`)."""
     retry: Retry = _RETRY
     inside = False
     ambiguity = Ambiguity.AT_MOST_ONCE
@@ -85,7 +88,7 @@ class HttpChannel:
     def read(self, reply: HttpReply) -> Receipt:
         """Receipt for a reply, by the table."""
         code, words = self.fault(reply)
-        return receipt_for(self.table, reply, code, words)
+        return receipt_for(self.table, reply, code, words, system=self.system)
 
     def fault(self, reply: HttpReply) -> tuple[str, str]:
         """The provider's error code and message."""

@@ -14,6 +14,7 @@ from enum import Enum
 
 from activities.outgoing.client import HttpReply
 from activities.ports import AttemptResult, Receipt
+from journeys.consent.failure_classes import FAILURES, HTTP, FailureClass, class_of
 
 MAX_PAUSE = timedelta(hours=1)
 """Longest `Retry-After` that is respected: a wrong header must not stop a channel for a day."""
@@ -32,7 +33,7 @@ class ReplyMeaning(Enum):
     DOWN = "down"
     """Transient, and the provider is down for everyone: counts for the circuit breaker."""
     OURS = "ours"
-    """Our key, sender or URL is rejected, for everyone: transient for the person, the operator's turn."""
+    """Our key, sender or URL is rejected, or our quota used up, for everyone: transient for the person, the operator's turn."""
     LOST = "lost"
     """Ambiguous, and the provider has a problem: counts for the circuit breaker."""
 
@@ -47,6 +48,7 @@ _RESULTS = {
     ReplyMeaning.LOST: AttemptResult.UNKNOWN,
 }
 _OUTAGES = frozenset({ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
+_PAUSES = frozenset({ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN, ReplyMeaning.OURS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +99,30 @@ BLIND_TAIL: ReplyTable = (
 
 
 def receipt_for(
-    table: ReplyTable, reply: HttpReply, code: str = "", words: str = "", *, now: datetime | None = None
+    table: ReplyTable,
+    reply: HttpReply,
+    code: str = "",
+    words: str = "",
+    *,
+    system: str = HTTP,
+    now: datetime | None = None,
 ) -> Receipt:
-    """Receipt for a reply. A reply that matches no row is ambiguous."""
+    """Receipt for a reply. A reply that matches no row is ambiguous. `system` names the provider in the table of failures."""
     row = next(
         (candidate for candidate in table if candidate.fits(reply.status, code)), ReplyRow("", ReplyMeaning.LOST)
     )
     detail = " ".join(part for part in (str(reply.status), code, without_personal_data(words)) if part)[:200]
-    pause = retry_after(reply, now) if row.means in {ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN} else None
-    return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES)
+    pause = retry_after(reply, now) if row.means in _PAUSES else None
+    failure = failure_of_row(row, system)
+    return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES, failure=failure)
+
+
+def failure_of_row(row: ReplyRow, system: str) -> FailureClass | None:
+    """What a permanent refusal by this row is about; None for a row that refuses nothing for good."""
+    if row.means not in {ReplyMeaning.PERMANENT, ReplyMeaning.OURS}:
+        return None
+    key = row.code or row.status
+    return class_of(system if (system, key) in FAILURES else HTTP, key)
 
 
 def retry_after(reply: HttpReply, now: datetime | None = None) -> timedelta | None:

@@ -50,6 +50,7 @@ class PushChannel(HttpChannel):
     """FCM for `profile.push_token`, otherwise Web Push for `profile.push_subscription`."""
 
     name = "push"
+    system = "fcm"
     promise = Promise.BLIND
     ambiguity = Ambiguity.AT_LEAST_ONCE
     time_sensitive = True

@@ -29,10 +29,11 @@ Address = tuple[str, str | MailboxOwner]
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Why nothing is sent to an address, since `at`."""
+    """Why nothing is sent to an address, since `at` and up to `ends_at`; None is until it is lifted."""
 
     reason: str
     at: datetime
+    ends_at: datetime | None = None
 
 
 class Suppressions:
@@ -51,10 +52,22 @@ class Suppressions:
             self.lift(person, channel)
 
     def suppress(
-        self, person: MailboxOwner, channel: str, reason: str, at: datetime, address: str | None = None
+        self,
+        person: MailboxOwner,
+        channel: str,
+        reason: str,
+        at: datetime,
+        address: str | None = None,
+        ends_at: datetime | None = None,
     ) -> None:
-        """Send nothing more to an address, by default the person's own. A suppression in force keeps its reason."""
-        self._in_force.setdefault(_address(person, channel, address), Suppression(reason, at))
+        """Send nothing more to an address, by default the person's own. A suppression in force keeps its reason.
+
+        One that ends gives way to one that does not.
+        """
+        place = _address(person, channel, address)
+        known = self._in_force.get(place)
+        if known is None or (known.ends_at is not None and (known.ends_at <= at or ends_at is None)):
+            self._in_force[place] = Suppression(reason, at, ends_at)
 
     def lift(self, person: MailboxOwner, channel: str) -> None:
         """Allow messages to the person's address again. Its soft bounces until now do not count any more."""
@@ -71,13 +84,14 @@ class Suppressions:
         self._soft_bounces[place] = recent
         return len(recent) >= rules.limit
 
-    def of_person(self, person: MailboxOwner) -> dict[str, Suppression]:
-        """By channel, the suppressions of a person's addresses as they are now."""
+    def of_person(self, person: MailboxOwner, now: datetime) -> dict[str, Suppression]:
+        """By channel, the suppressions of a person's addresses as they are `now`."""
         if not self._in_force:
             return {}
         channels = {*ADDRESS_FIELDS, *(channel for channel, of in self._in_force if of is person)}
         places = {channel: _address(person, channel) for channel in sorted(channels)}
-        return {channel: self._in_force[place] for channel, place in places.items() if place in self._in_force}
+        known = {channel: self._in_force[place] for channel, place in places.items() if place in self._in_force}
+        return {channel: each for channel, each in known.items() if each.ends_at is None or each.ends_at > now}
 
     def move(self, gone: MailboxOwner, into: MailboxOwner) -> None:
         """Give what is known of a visitor's assumed addresses to the user they turned out to be."""

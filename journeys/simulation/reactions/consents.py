@@ -14,6 +14,7 @@ from journeys.consent.changes import (
     decide_change,
     is_request,
     opt_out_by_reply,
+    without_requests,
 )
 from journeys.consent.precedence import StatementEffect
 from journeys.consent.statements import bounce_in, statements_in
@@ -80,7 +81,8 @@ class ConsentReactions:
         """The consent changes of an event: its statements, said at its instant, or a keyword that answers a mail."""
         statements = statements_in(self.scenario.consent, event)
         if statements:
-            return [ConsentChange(item.channel, item.topic, item.granted, event.name, at=at) for item in statements]
+            changes = [ConsentChange(item.channel, item.topic, item.granted, event.name, at=at) for item in statements]
+            return without_requests(self.scenario.consent, changes) if event.historical else changes
         if keyword_in(event) != "stop":
             return []
         answered = messages_answered_by(gate, event.data)
@@ -92,5 +94,8 @@ class ConsentReactions:
         if bounced is None:
             return
         rules, about = self.scenario.consent.soft_bounces, (gate.person, bounced.channel)
-        if bounced.hard or self.suppressions.has_bounced_enough(*about, at, rules, bounced.address):
+        if bounced.hard:
             self.suppressions.suppress(*about, bounced.reason, at, bounced.address)
+        elif self.suppressions.has_bounced_enough(*about, at, rules, bounced.address):
+            ends_at = at + rules.rest.at_most()
+            self.suppressions.suppress(*about, bounced.reason, at, bounced.address, ends_at)

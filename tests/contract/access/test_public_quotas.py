@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
+from api.events import quotas
 from api.events.network_lines import PLACE_SECONDS
 from api.events.quotas import SITE_NETWORKS
 from api.events.screening import REFUSAL_SECONDS
@@ -82,6 +84,34 @@ async def test_requests_beyond_a_quota_wait_for_their_refusals_side_by_side_and_
     assert took < 30 * REFUSAL_SECONDS[0], "one after another they would take twice as long"
 
 
+class UnreadBody:
+    """A body of a known size that notes whether somebody asks for it."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.is_read = size, False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.is_read = True
+        yield b" " * self.size
+
+
+@pytest.mark.parametrize("path", ["/v1/page", "/v1/batch"])
+async def test_a_request_whose_quota_of_bytes_is_used_up_is_refused_before_its_body_is_read(narrow, path, monkeypatch):
+    """By `refuse_early`: what this process knows to be used up costs neither memory nor a question."""
+    monkeypatch.setattr(quotas, "REMEMBERED_SECONDS", 60.0)
+    web, _ = narrow
+    for _ in range(5):
+        large = {"anonymousId": "v-1", "context": {"note": "x" * 30_000}}
+        if is_refused := (answer := await web.post("/v1/page", json=large)).status_code == 429:
+            break
+    assert is_refused
+    assert is_used_up(answer, "bytes")
+    body = UnreadBody(20_000)
+    answer = await web.post(path, content=body, headers={"Content-Length": str(body.size)})
+    assert is_used_up(answer, "bytes")
+    assert not body.is_read
+
+
 async def test_new_people_of_one_network_are_counted(narrow):
     web, _ = narrow
     batch = [{"type": "page", "anonymousId": f"v-{n}"} for n in range(4)]
@@ -142,13 +172,14 @@ async def test_the_events_of_a_network_are_counted_in_however_few_requests_they_
 async def test_strangers_do_not_fill_the_quarantine(narrow, database):
     web, _ = narrow
     page = {"type": "page", "anonymousId": "v-1"}
-    first, second, third = ({"type": "group", "anonymousId": "v-1", "groupId": f"victims-{n}"} for n in range(3))
+    order = {"type": "track", "event": "Order Completed", "anonymousId": "v-1"}
+    first, second, third = ({**order, "messageId": f"order-{n}"} for n in range(3))
     invalid = {"event": "feature_used", "anonymousId": "v-1", "properties": {"feature": []}}
     assert (await web.post("/v1/batch", json={"batch": [page, first, second]})).json()["quarantined"] == 2
     assert is_used_up(await web.post("/v1/batch", json={"batch": [page, third]}), "for quarantine")
     assert is_used_up(await web.post("/v1/track", json=invalid), "for quarantine")
     assert (await web.post("/v1/batch", json={"batch": [page]})).json()["accepted"] == 1
-    assert (await web.post("/v1/group", json=third)).status_code == 403, "alone it is stored nowhere, nor counted"
+    assert (await web.post("/v1/track", json=third)).status_code == 403, "alone it is stored nowhere, nor counted"
     async with database.reading() as connection:
         assert len(await connection.fetch("SELECT 1 FROM quarantine")) == 2
 

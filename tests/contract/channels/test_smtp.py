@@ -309,22 +309,27 @@ async def test_a_reply_code_decides_the_result_and_its_text_is_kept_without_the_
 
 
 @pytest.mark.parametrize(
-    ("script", "gone"),
+    ("script", "failure"),
     [
-        (["250 sender", "550 5.1.1 no such user", "250 reset"], True),
-        (["250 sender", "550-5.1.1 <ada@example.com>", "250 reset"], False),  # the reply is incomplete
-        (["550 5.1.8 sender address rejected", "250 reset"], False),
-        (["250 sender", "550 5.1.8 sender address rejected", "250 reset"], False),  # Postfix rejects the sender at RCPT
-        (["250 sender", "550 no such user", "250 reset"], False),
-        (["250 sender", "554 5.7.1 relay access denied", "250 reset"], False),
-        (["250 sender", "450 4.1.1 not yet verified", "250 reset"], False),
+        (["250 sender", "550 5.1.1 no such user", "250 reset"], "hard"),
+        (["250 sender", "550-5.1.1 <ada@example.com>", "250 reset"], None),  # the reply is incomplete
+        (["550 5.1.8 sender address rejected", "250 reset"], "sender"),
+        (
+            ["250 sender", "550 5.1.8 sender address rejected", "250 reset"],
+            "sender",
+        ),  # Postfix rejects the sender at RCPT
+        (["250 sender", "550 no such user", "250 reset"], "hard"),
+        (["250 sender", "550 rejected", "250 reset"], "soft"),
+        (["250 sender", "552 5.3.4 message too big", "250 reset"], "sender"),
+        (["250 sender", "554 5.7.1 relay access denied", "250 reset"], "sender"),
+        (["250 sender", "450 4.1.1 not yet verified", "250 reset"], None),
     ],
 )
-async def test_an_address_is_gone_only_when_the_relay_rejects_the_mailbox_itself(channel, script, gone):
+async def test_a_permanent_rejection_is_about_the_address_the_mailbox_or_the_sender(channel, script, failure):
     async with scripted("220 hi", "250 hello", *script) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.3))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
-        assert receipt.gone is gone
+        assert (receipt.failure.value if receipt.failure is not None else None) == failure
         assert receipt.result is not AttemptResult.SENT
         await email_channel.close()
 

@@ -143,6 +143,31 @@ def test_where_shows_a_persons_journeys_and_their_timeline(url, api):
     assert "signed_up" in result.stdout
 
 
+def test_where_ends_with_what_is_held_and_the_quarantine_command_explains_replays_and_discards(url, api):
+    calls = [{"type": "identify", "messageId": "1", "userId": "ada", "traits": {"first_name": "Ada"}}]
+    calls += [{"type": "track", "messageId": f"b{n}", "userId": "ada", "event": "Button Clicked"} for n in (1, 2)]
+    httpx.post(f"{url}/v1/batch", json={"batch": calls}, auth=(WRITE, ""), trust_env=False).raise_for_status()
+    ended = run(url, "where", "ada").stdout.splitlines()[-1]
+    assert ended.startswith("2 events of theirs are held: Button Clicked (not in the tracking plan). ")
+
+    assert "Button Clicked" in run(url, "quarantine").stdout.splitlines()[1]
+    listed = run(url, "quarantine", "--name", "Button Clicked").stdout.splitlines()[1:]
+    numbers = [line.split()[0] for line in listed]
+    explained = run(url, "quarantine", numbers[0]).stdout
+    assert "'Button Clicked' is not in the tracking plan" in explained
+    assert '"userId":"ada"' in explained
+    refused = run(url, "quarantine", numbers[0], "--replay")
+    assert (refused.exit_code, "not in the tracking plan" in refused.stdout) == (1, True)
+    again = run(url, "quarantine", "--name", "Button Clicked", "--replay")
+    assert (again.exit_code, again.stdout) == (1, "Button Clicked: 0 replayed, 2 still held\n")
+    discarded = run(url, "quarantine", "--name", "Button Clicked", "--discard")
+    assert (discarded.exit_code, discarded.stdout.count("is discarded")) == (0, 2)
+    assert run(url, "quarantine").stdout == "nothing is held\n"
+    assert "held" not in run(url, "where", "ada").stdout.splitlines()[-1]
+    assert run(url, "quarantine", "--replay").exit_code == 2
+    assert run(url, "quarantine", key=WRITE).exit_code == 1
+
+
 def test_where_fails_for_an_unknown_user(url):
     result = run(url, "where", "nobody")
     assert result.exit_code == 1

@@ -477,6 +477,37 @@ async def test_soft_bounces_outside_the_window_do_not_count(module_database_url)
     assert results == [False, False, False, False, True]
 
 
+async def test_soft_bounces_suppress_an_address_for_a_time_and_a_hard_one_until_it_is_lifted(module_database_url):
+    database, rules = Database(module_database_url), ConsentRuleSet().rules.soft_bounces
+    now, address = datetime.now(UTC), "rests@example.com"
+
+    async def bounce(number: int, at: datetime, *, hard: bool = False) -> bool:
+        async with database.transaction() as connection:
+            return await suppressions.note_bounce(
+                connection, ADDRESSES, "email", address, hard=hard, rules=rules, source="tests", reference=str(number), at=at
+            )  # fmt: skip
+
+    async def history() -> list[tuple[str, datetime | None, str | None]]:
+        async with database.reading() as connection:
+            rows = await suppressions.suppression_history(connection, ADDRESSES, "email", address)
+        return [(row["reason"], row["ends_at"], row["lifted_by"]) for row in rows]
+
+    long_ago = now - timedelta(days=31)
+    assert [await bounce(number, long_ago) for number in range(3)] == [False, False, True]
+    assert await history() == [("soft_bounces", long_ago + timedelta(days=30), None)]
+    assert not await is_suppressed(module_database_url, "email", address), "it has ended"
+    assert [await bounce(number, now) for number in range(3, 6)] == [False, False, True]
+    assert await is_suppressed(module_database_url, "email", address)
+    assert await bounce(6, now, hard=True), "a suppression that ends gives way to one that does not"
+    assert [(reason, lifted_by) for reason, _, lifted_by in await history()] == [
+        ("hard_bounce", None), ("soft_bounces", "tests"), ("soft_bounces", suppressions.ITS_END),
+    ]  # fmt: skip
+    assert (await history())[0][1] is None
+    await bounce(7, now)
+    assert len(await history()) == 3
+    await database.close()
+
+
 async def test_suppressions_are_listed_without_addresses_and_lifted_once(api, db):
     await api.post("/v1/suppressions", json={"channel": "email", "address": "listed@example.com", "by": "dana"})
     again = await api.post("/v1/suppressions", json={"channel": "email", "address": "Listed@example.com", "by": "erin"})

@@ -55,16 +55,24 @@ async def test_a_direct_signal_to_a_placeholder_is_held(sender, path):
     assert (taken.status_code, len(taken.json()["quarantined"])) == (202, 1)
 
 
-async def test_placeholders_are_counted_by_field(app, sender, api):
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("userId", event("undefined", "counted-1", anonymousId="v")),
+        ("context.groupId", event("member", "counted-2", context={"groupId": "undefined"})),
+    ],
+    ids=["user", "account"],
+)
+async def test_placeholders_are_counted_by_field(app, sender, api, field, call):
     async def counted() -> float:
         text = (await api.get("/metrics")).text
         (line,) = (
-            line for line in text.splitlines() if line.startswith('tenure_placeholder_ids_total{field="userId"}')
+            line for line in text.splitlines() if line.startswith(f'tenure_placeholder_ids_total{{field="{field}"}}')
         )
         return float(line.split()[-1])
 
     before = await counted()
-    await sender.post("/v1/track", json=event("undefined", "counted-1", anonymousId="v"))
+    await sender.post("/v1/track", json=call)
     assert await counted() == before + 1
 
 

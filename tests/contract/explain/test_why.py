@@ -6,6 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+import pytest
+
+from api.explain.sent_content import masked_address
+from tests.support.api_keys import make_api_key
 
 JOURNEY = """
 journey: JOURNEY
@@ -202,3 +206,46 @@ async def test_a_kill_switch_for_an_unknown_channel_is_refused_with_the_known_ch
     made = await api.post("/v1/stops", json={"scope": "channel", "name": "audience", "why": "w", "by": "dana"})
     assert made.status_code == 200, made.text
     await api.post(f"/v1/stops/{made.json()['id']}/release", json={"by": "dana"})
+
+
+MAIL = (
+    b"Subject: Hello\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nDear Ada,\r\nwelcome.\r\n"
+)
+
+
+async def test_why_says_what_was_sent_in_which_variant_and_masks_the_address_for_a_key_that_only_reads(api, db):
+    await db.execute(
+        """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+             at, status, decided_at, sent_at, channel, address, body, summary)
+           VALUES ('content', 'r', 1, 'u_t', 'u_t', 'j', 's', 1, 'a', 't', '["email"]', 'lifecycle', now(), 'sent', now(),
+             now(), 'email', 'ada.lovelace@example.com', $1, '{"subject": "Hello", "variant": "admin.de"}')""",
+        MAIL,
+    )  # fmt: skip
+    number = await db.fetchval("SELECT id FROM messages WHERE key = 'content'")
+    shown = (await api.get(f"/v1/messages/{number}/why")).json()["content"]
+    assert shown == {
+        "variant": "admin.de", "subject": "Hello", "text": "Dear Ada,\r\nwelcome.", "address": "ada.lovelace@example.com",
+        "masked": False,
+    }  # fmt: skip
+    reader = await make_api_key(api, "reader-of-content", "operator", "read")
+    masked = (await api.get(f"/v1/messages/{number}/why", auth=(reader.secret, ""))).json()["content"]
+    assert masked == {**shown, "address": "a…@example.com", "masked": True}
+
+
+async def test_why_of_a_message_that_was_never_rendered_has_no_content(api, db):
+    await db.execute(
+        """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+             at, status, decided_at) VALUES ('bare', 'r', 1, 'u_t', 'u_t', 'j', 's', 1, 'a', 't', '[]', 'lifecycle', now(),
+             'withheld', now())"""
+    )
+    number = await db.fetchval("SELECT id FROM messages WHERE key = 'bare'")
+    assert (await api.get(f"/v1/messages/{number}/why")).json()["content"] is None
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [("ada@example.com", "a…@example.com"), ("+4915112345678", "+49…78"), ("@x", "…@x"), ("u", "…")],
+    ids=["mail", "phone", "no name", "short"],
+)
+def test_a_masked_address_cannot_be_written_to(address, masked):
+    assert masked_address(address) == masked

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from journeys.events.segment import KINDS
+from journeys.events.segment import CALL_NAMES
 from tests.contract.http.test_openapi import DOCUMENT
 from tests.support.api import OPERATE, application, served
 
 EXAMPLES = {"positive": 6, "negative": 6}
 # Nearly any text is a valid mail, a text that is not a journey is answered with its problems and 200, and an event with
 # faults is quarantined with 200.
-TOLERANT = {"/v1/journeys:check", "/v1/inbound-mails", *(f"/v1/{kind}" for kind in KINDS)}
+TOLERANT = {"/v1/journeys:check", "/v1/inbound-mails", *(f"/v1/{name}" for name in CALL_NAMES)}
 
 
 @cache

@@ -32,7 +32,7 @@ BODIES = {
         "type": "track", "event": "setup_completed", "userId": "u", "groupId": "a", "previousId": "p", "messageId": "m"
     },
 }  # fmt: skip
-NO_STORE = {"/livez", "/metrics", "/openapi.json", "/v1/codec/decode", "/v1/codec/encode"}
+NO_STORE = {"/", "/docs", "/docs/{file}", "/livez", "/metrics", "/openapi.json", "/v1/codec/decode", "/v1/codec/encode"}
 BROWSER = inbox_token((DEV_KEY,), "u_1", datetime.now(UTC) + timedelta(minutes=50))
 
 
@@ -187,6 +187,28 @@ async def test_events_are_accepted_and_readiness_is_degraded_without_temporal(da
         assert taken.status_code == 200
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert ready.json()["checks"]["temporal"]["status"] == "degraded"
+
+
+async def test_a_starting_api_is_not_ready_before_a_worker_has_answered_a_probe_workflow(database_url):
+    engine = FakeRunCommands(decided=False)
+    async with client(application(database_url, engine=engine)) as api:
+        early = await api.get("/readyz")
+        engine.decided = True
+        ready = await api.get("/readyz")
+        engine.up = engine.decided = False
+        await api.get("/readyz")
+        engine.up = True
+        after_an_outage = await api.get("/readyz")
+    assert (early.status_code, early.json()["checks"]["temporal"]["status"]) == (503, "failing")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    assert after_an_outage.json()["checks"]["temporal"]["status"] == "failing", "the next probe has not been answered"
+
+
+async def test_an_api_that_has_waited_long_enough_for_a_worker_accepts_events_without_one(database_url, monkeypatch):
+    monkeypatch.setattr("api.operations.health.STARTING", 0.0)
+    async with client(application(database_url, engine=FakeRunCommands(decided=False))) as api:
+        ready = await api.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
 
 
 async def test_metrics_count_events_and_contain_no_personal_data(database_url):

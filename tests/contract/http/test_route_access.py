@@ -26,9 +26,11 @@ from tests.support.routes import sample_path
 NOWHERE = "postgresql://nowhere/none"
 ROUTES: dict[Scope, set[str]] = {
     Scope.ANYONE: {
-        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /livez", "GET /readyz", "OPTIONS /v1/front/inbox",
+        "OPTIONS /v1/codec/decode", "OPTIONS /v1/codec/encode", "GET /", "GET /docs", "GET /docs/{file}", "GET /livez",
+        "GET /readyz", "OPTIONS /v1/front/inbox",
         "OPTIONS /v1/front/inbox/stream", "OPTIONS /v1/front/inbox/{id}/acted", "OPTIONS /v1/front/inbox/{id}/answered",
-        "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen",
+        "OPTIONS /v1/front/inbox/{id}/dismissed", "OPTIONS /v1/front/inbox/{id}/seen", "OPTIONS /v1/{call:call}",
+        "POST /v1/m", "GET /v1/projects/{key:key}/settings", "OPTIONS /v1/projects/{key:key}/settings",
     },
     Scope.LINK: {
         "GET /c/{token}", "GET /p/{token}", "GET /u/{token}", "GET /y/{token}", "HEAD /c/{token}", "POST /p/{token}",
@@ -44,6 +46,7 @@ ROUTES: dict[Scope, set[str]] = {
     Scope.COLLECT: {
         "POST /v1/alias", "POST /v1/batch", "POST /v1/group", "POST /v1/identify", "POST /v1/page", "POST /v1/screen",
         "POST /v1/track",
+        *(f"POST /v1/{name}" for name in ("a", "b", "g", "i", "import", "p", "s", "t")),
     },
     Scope.SEND: {
         "POST /v1/accounts/{id:id}/signals", "POST /v1/users/{id:id}/signals", "PUT /v1/users/{id:id}/consents",
@@ -53,7 +56,7 @@ ROUTES: dict[Scope, set[str]] = {
         "GET /v1/feed", "GET /v1/feed/push", "GET /v1/holds", "GET /v1/journeys", "GET /v1/journeys/{key}",
         "GET /v1/journeys/{key}/diagram", "GET /v1/journeys/{key}/versions", "GET /v1/messages",
         "GET /v1/messages/{id}/why", "GET /v1/parked", "GET /v1/parked/{id}", "GET /v1/quarantine", "GET /v1/quarantine/names", "GET /v1/quarantine/{id}",
-        "GET /v1/runs/{run:run}", "GET /v1/runs/{run:run}/explain", "GET /v1/runs/{run:run}/timeline", "GET /v1/stops",
+        "GET /v1/runs/{run:run}", "GET /v1/runs/{run:run}/explain", "GET /v1/runs/{run:run}/timeline", "GET /v1/sender-refusals", "GET /v1/stops",
         "GET /v1/suppressions", "GET /v1/tasks", "GET /v1/tasks/{id}", "GET /v1/tasks/{id}/log", "GET /v1/templates",
         "GET /v1/traces", "GET /v1/traces/{trace}", "GET /v1/users/{id:id}", "GET /v1/users/{id:id}/consents",
         "GET /v1/users/{id:id}/consents/log", "GET /v1/users/{id:id}/inbox", "GET /v1/users/{id:id}/inbox/stream",
@@ -69,7 +72,7 @@ ROUTES: dict[Scope, set[str]] = {
         "POST /v1/inbox/{id}/answered", "POST /v1/inbox/{id}/dismissed", "POST /v1/inbox/{id}/seen",
         "POST /v1/messages/{id}/resend", "POST /v1/parked/{id}/discard", "POST /v1/parked/{id}/replay", "POST /v1/quarantine/{id}/discard", "POST /v1/quarantine/{id}/replay",
         "POST /v1/quarantine:replay", "POST /v1/runs/{run:run}/cancel", "POST /v1/runs/{run:run}/pause",
-        "POST /v1/runs/{run:run}/resume", "POST /v1/stops", "POST /v1/stops/{id}/release", "POST /v1/suppressions",
+        "POST /v1/runs/{run:run}/resume", "POST /v1/sender-refusals/{id}/close", "POST /v1/stops", "POST /v1/stops/{id}/release", "POST /v1/suppressions",
         "POST /v1/suppressions/{id}/lift", "POST /v1/tasks/{id}/assign", "POST /v1/tasks/{id}/close",
         "POST /v1/tasks/{id}/notes", "POST /v1/tasks/{id}/snooze", "POST /v1/templates/{name:template}/test-send",
         "GET /v1/users/{id:id}/export",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from api.http.asgi import MAX_CONTENT_TYPE, MAX_HEADERS
 from api.http.auth import KEYLESS
 from api.http.forms import FORM_LIMIT, parse_form
+from api.http.limits import Limits
 from api.http.problems import ProblemError
 from api.http.routes import ScopedRoute
 from api.inbound.signatures import WebhookSecrets
@@ -24,7 +25,7 @@ from journeys.access.callers import Scope
 from journeys.consent.rules import DEV_BASE, DEV_KEY
 from journeys.tokens.signed_links import PATHS, Link, Links
 from tests.support.api import OPERATE, WRITE, application, served
-from tests.support.asgi_calls import MeasuringCaller
+from tests.support.asgi_calls import PIECE, MeasuringCaller
 from tests.support.hostile_bytes import BODIES, CONTENT_TYPES, HEADERS
 
 CPU_SECONDS = 0.1
@@ -65,7 +66,8 @@ def routes(scopes: Collection[Scope]) -> list[tuple[str, str]]:
 
 
 PUBLIC = routes(KEYLESS)
-GUARDED = routes(frozenset(Scope) - KEYLESS)
+GUARDED = routes(frozenset(Scope) - KEYLESS - {Scope.COLLECT})
+COLLECTING = routes({Scope.COLLECT})
 
 
 @RARELY
@@ -119,6 +121,29 @@ def test_a_guarded_route_reads_nothing_without_a_valid_key(caller, route, body, 
     assert answer.status in {401, 431, 503}, "503: the keys are in a database that cannot be reached"
     assert answer.cpu < CPU_SECONDS
     assert answer.read == 0
+
+
+@RARELY
+@given(route=st.sampled_from(COLLECTING), body=BODIES, kind=CONTENT_TYPES, headers=HEADERS)
+@example(route=("POST", "/v1/b"), body=b"[NaN," * 60_000, kind=b"text/plain", headers=[])
+@example(route=("POST", "/v1/b"), body=b'{"writeKey":' * 40_000, kind=b"text/plain", headers=[])
+@example(route=("POST", "/v1/b"), body=b"9" * 400_000, kind=b"text/plain", headers=[])
+@example(route=("POST", "/v1/b"), body=b'"\\ud800' * 60_000, kind=b"text/plain", headers=[])
+def test_a_route_that_takes_its_key_from_the_body_reads_no_more_than_its_limit_of_it(
+    caller, route, body, kind, headers
+):
+    answer = caller.call(*route, body, [(b"content-type", kind), *headers])
+    assert answer.status in {400, 401, 413, 415, 431, 503}
+    assert answer.cpu < CPU_SECONDS, f"{answer.cpu:.3f} s"
+    limits = Limits()
+    limit = limits.batch_bytes if route[1] in {"/v1/b", "/v1/batch", "/v1/import"} else limits.event_bytes
+    assert answer.read <= limit + PIECE
+
+
+@pytest.mark.parametrize("path", ["/v1/b", "/v1/t", "/v1/batch"])
+def test_a_body_is_not_read_for_its_key_where_the_head_has_one(caller, path):
+    answer = caller.call("POST", path, b'{"writeKey": "x"}', [(b"authorization", b"Bearer nobody")])
+    assert (answer.status in {401, 503}, answer.read) == (True, 0)
 
 
 @pytest.mark.parametrize("path", ["/u/x", "/p/x", "/y/x"])

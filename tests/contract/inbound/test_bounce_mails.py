@@ -10,6 +10,9 @@ import pytest
 import pytest_asyncio
 
 from tests.support.api import application
+from tests.support.bounce_corpus import CORPUS
+from tests.support.bounce_corpus import OURS as NAMED
+from tests.support.complaint_corpus import CORPUS as COMPLAINTS
 from tests.support.delivery_reports import exchange, headless, postfix
 
 
@@ -113,3 +116,56 @@ async def test_a_forged_report_suppresses_no_address(api, db, sent_message):
     for user in ("eve", "victim", "texted"):
         assert await bounces_of(db, user) == []
         assert await suppression_reasons(api, f"{user}@example.com") == []
+
+
+async def test_three_reports_that_the_sender_is_refused_suppress_nobody(api, db, sent_message):
+    address = "policy@example.com"
+    for number, status in enumerate(("5.7.26", "5.7.1", "5.3.4")):
+        reference = await sent_message(f"policy-{number}", address)
+        refused = {"status": status, "said": f"550 {status} refused", "to": address, "original": address}
+        assert await post(api, postfix(reference, **refused)) == 1
+    (bounce,) = await bounces_of(db, "policy-0")
+    assert (bounce["kind"], bounce["permanent"], bounce["reason"]) == ("sender", False, "5.7.26")
+    assert await suppression_reasons(api, address) == []
+
+
+def about(raw: bytes, reference: str, address: str) -> bytes:
+    """A mail of a corpus about this message and its recipient."""
+    return raw.replace(NAMED.encode(), reference.encode()).replace(b"ada@example.com", address.encode())
+
+
+@pytest.mark.parametrize("label", ["qmail-no-mailbox", "exim-remote", "action-with-reason", "recipient-without-type"])
+async def test_an_older_or_foreign_bounce_suppresses_the_address(api, db, sent_message, label):
+    (bounce,) = [bounce for bounce in CORPUS if bounce.label == label]
+    address = f"{label}@example.com"
+    reference = await sent_message(label, address)
+    assert await post(api, about(bounce.mail, reference, address)) == 1
+    assert await suppression_reasons(api, address) == ["hard_bounce"]
+
+
+@pytest.mark.parametrize("label", ["gateway-without-address", "bounce-without-mail"])
+async def test_a_bounce_that_no_rule_understands_is_kept_for_a_person(api, label):
+    (bounce,) = [bounce for bounce in CORPUS if bounce.label == label]
+    answer = await api.post("/v1/inbound-mails", content=bounce.mail, headers={"Content-Type": "message/rfc822"})
+    assert (answer.status_code, answer.json()) == (202, {"taken": 0, "held": 1})
+    kept = [
+        item for item in (await api.get("/v1/quarantine?limit=100")).json()["items"] if item["source"] == "inbound-mail"
+    ]
+    assert any("no rule reads" in fault for item in kept for fault in item["faults"])
+
+
+@pytest.mark.parametrize(
+    ("label", "reasons"), [("abuse", ["complaint"]), ("not-spam", []), ("auth-failure", []), ("virus", [])]
+)
+async def test_only_a_complaint_about_abuse_suppresses_the_address(api, db, sent_message, label, reasons):
+    (complaint,) = [complaint for complaint in COMPLAINTS if complaint.label == label]
+    address = f"arf-{label}@example.com"
+    reference = await sent_message(f"arf-{label}", address)
+    for _ in range(2):
+        assert await post(api, about(complaint.mail, reference, address)) == len(reasons)
+    assert await suppression_reasons(api, address) == reasons
+    rows = await db.fetch(
+        "SELECT 1 FROM events e JOIN identities i USING (subject_key) WHERE i.value = $1 AND e.name = 'message_complained'",
+        f"arf-{label}",
+    )
+    assert len(rows) == len(reasons)

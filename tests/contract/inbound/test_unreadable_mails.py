@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from api.http.problems import ProblemError
-from api.inbound.mail_parser import MAX_FIELD, read_mail, with_known_headers
-from api.inbound.mail_process import CPU_SECONDS
-from api.inbound.parser_process import MAX_WAITING, MailParserProcess
+from api.inbound.mail_parsing.mail_parser import MAX_FIELD, read_mail, with_known_headers
+from api.inbound.mail_parsing.mail_process import CPU_SECONDS
+from api.inbound.mail_parsing.parser_process import MAX_WAITING, MailParserProcess
 from tests.support.api import OPERATE, application, served
 from tests.support.asgi_calls import MeasuringCaller
 from tests.support.hostile_bytes import MAILS

@@ -26,6 +26,7 @@ from activities.preview import ContentPreview
 from api.app import Parts, build_app
 from api.http.auth import BootstrapKeys
 from api.inbound.signatures import WebhookSecrets
+from api.inbound.vendors import resend_events, twilio_events
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
@@ -152,6 +153,64 @@ async def test_a_bounce_and_a_complaint_become_one_event_each_of_the_recipient(h
     assert events[0][2]["permanent"] is True
     assert events[0][2]["channel"] == "email"
     assert await suppressed(db) == [("email", "hard_bounce", "hook:resend:message_bounced")]
+
+
+@pytest.mark.parametrize("subject", ["Automatic reply: Your export", "Abwesenheitsnotiz: Ihr Export", "Out of Office"])
+def test_an_absence_notice_at_resend_is_no_answer(subject):
+    assert resend_events({"type": "email.received", "data": {"to": ["a@b.example"], "subject": subject}}) is None
+    assert resend_events({"type": "email.received", "data": {"to": [], "subject": f"Re: {subject}"}}) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "expected"),
+    [
+        ("email.bounced", {"bounce": {"type": "Permanent", "subType": "General"}}, "hard"),
+        ("email.bounced", {"bounce": {"type": "Permanent", "subType": "OfTheFuture"}}, "hard"),
+        ("email.bounced", {"bounce": {"type": "Transient", "subType": "MailboxFull"}}, "soft"),
+        ("email.bounced", {"bounce": {"type": "Transient", "subType": "ContentRejected"}}, "sender"),
+        ("email.bounced", {"bounce": {"type": "Undetermined"}}, "soft"),
+        ("email.bounced", {}, "soft"),
+        ("email.failed", {"failed": {"reason": "reached_daily_quota"}}, "sender"),
+        ("email.suppressed", {"suppressed": {"type": "OnAccountSuppressionList", "message": "on the list"}}, "hard"),
+        ("email.suppressed", {}, "hard"),
+    ],
+)  # fmt: skip
+def test_a_failure_at_resend_is_about_the_address_the_mailbox_or_the_sender(kind, more, expected):
+    event = resend_events(mail(kind, **more))
+    assert event is not None
+    assert (event.signal, event.data["kind"]) == ("message_bounced", expected)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("30005", "hard"), ("30003", "soft"), ("30007", "sender"), ("30034", "sender"), ("", "soft"), ("9", "soft")],
+)
+def test_a_failure_at_twilio_is_about_the_number_the_handset_or_the_sender(code, kind):
+    event = twilio_events({"MessageStatus": "undelivered", "ErrorCode": code}, "d2")
+    assert event is not None
+    assert event.data["kind"] == kind
+
+
+async def test_an_address_on_resends_suppression_list_is_suppressed_whoever_has_it(hooks, db):
+    before = await suppressed(db)
+    for number, (address, origin) in enumerate(
+        (
+            ("gone@x.example", "bounce"),
+            ("annoyed@x.example", "complaint"),
+            ("by-hand@x.example", "manual"),
+            ("", "bounce"),
+        )
+    ):
+        event = {"type": "suppression.added", "data": {"id": "1", "email": address, "origin": origin}}
+        for _ in range(2):
+            answer = await hooks.post("/v1/hooks/resend", **svix(event, f"sup_{number}"))
+            assert answer.status_code == 202
+    assert [item[1:] for item in await suppressed(db) if item not in before] == [
+        ("hard_bounce", "hook:resend:suppression_added"),
+        ("complaint", "hook:resend:suppression_added"),
+        ("operator", "hook:resend:suppression_added"),
+    ]
+    await db.execute("DELETE FROM suppressions WHERE source = 'hook:resend:suppression_added'")
 
 
 async def test_a_webhook_about_a_foreign_mail_is_ignored(hooks):

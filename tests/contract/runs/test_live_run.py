@@ -10,6 +10,7 @@ from api.runs.temporal import TemporalRunCommands
 from tests.support.api import CATALOG, application, client
 from tests.support.live_stack import live_stack, until
 from worker.composition.clients import connect_temporal
+from worker.probe import is_answered
 from worker.settings import Settings
 
 KEY = "setup-and-activation"
@@ -21,7 +22,7 @@ async def api_and_stack(module_database_url, temporal_address, tmp_path_factory)
     queue = f"live-{tmp_path_factory.getbasetemp().name}"
     folder = tmp_path_factory.mktemp("live")
     settings = Settings(temporal_address=temporal_address)
-    engine = TemporalRunCommands(partial(connect_temporal, settings))
+    engine = TemporalRunCommands(partial(connect_temporal, settings), partial(is_answered, task_queue=queue))
     live = live_stack(module_database_url, temporal_address, queue, folder)
     async with live as stack, client(application(module_database_url, engine=engine)) as api:
         source = (CATALOG / "journeys" / f"{KEY}.yaml").read_bytes()
@@ -89,12 +90,24 @@ async def test_a_run_unknown_to_temporal_gets_409_and_an_unreachable_temporal_50
     )
     unknown = await api.post("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1/pause", json={"by": "dana"})
     assert unknown.status_code == 409
-    unreachable = TemporalRunCommands(partial(connect_temporal, Settings(temporal_address="127.0.0.1:1")))
+    unreachable = TemporalRunCommands(
+        partial(connect_temporal, Settings(temporal_address="127.0.0.1:1")), partial(is_answered, task_queue="none")
+    )
     async with client(application(module_database_url, engine=unreachable)) as other:
         answer = await other.get("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1", params={"consistent": "true"})
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:tenure:problem:engine-unavailable")
         checks = (await other.get("/readyz")).json()["checks"]
         assert checks["temporal"]["status"] == "degraded"
+
+
+async def test_readiness_is_ok_once_a_worker_has_answered_a_probe_workflow(api_and_stack, module_database_url):
+    api, stack = api_and_stack
+    assert (await api.get("/readyz")).json()["checks"]["temporal"]["status"] == "ok"
+    connect = partial(connect_temporal, stack.settings)
+    nobody_polls = TemporalRunCommands(connect, partial(is_answered, task_queue="nobody-polls", seconds=0.5))
+    async with client(application(module_database_url, engine=nobody_polls)) as other:
+        ready = await other.get("/readyz")
+    assert (ready.status_code, ready.json()["checks"]["temporal"]["status"]) == (503, "failing")
 
 
 async def test_a_signal_moves_a_run_to_another_state(api_and_stack):

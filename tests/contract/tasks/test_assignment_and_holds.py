@@ -341,3 +341,66 @@ async def test_a_play_sent_as_an_event_with_the_write_key_is_quarantined(sender,
     )
     assert done.status_code == 200
     assert await db.fetchval("SELECT count(*) FROM quarantine WHERE message_id = 'uma'") == 1
+
+
+# -- names and context -------------------------------------------------------------------------------------------------
+
+
+async def test_a_misspelt_name_is_refused_with_the_nearest_one_and_any_other_word_is_kept(api, db):
+    number = await insert_task(api, db)
+    refused = await api.post(f"/v1/tasks/{number}/assign", json={"to": "sucess", "by": "abe", "why": "x"})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/body/to")
+    assert refused.json()["errors"][0]["detail"] == "is no person or team; did you mean success?"
+    kept = await api.post(f"/v1/tasks/{number}/assign", json={"to": "cs-director", "by": "abe", "why": "x"})
+    assert kept.json()["owner"] == "cs-director"
+
+
+HANDED = """
+journey: handed-over
+handoff: {from: sales, to: success, promise: profile.use_case, owner: success}
+entry: {on: signed_up}
+topic: onboarding
+start: begun
+states:
+  begun: {milestone: setup_completed, owner: success, on: {setup_completed: over}}
+  over: {final: done}
+"""
+
+
+async def test_a_task_says_who_it_is_about_what_was_promised_and_sent_and_why_it_exists(api, db):
+    assert (await api.put("/v1/journeys/handed-over", content=HANDED.encode())).status_code == 201
+    traits = {"first_name": "Ada", "email": "ada@example.com", "use_case": "invoices in one day", "role": "admin"}
+    await api.post("/v1/identify", json={"userId": "ada", "traits": traits})
+    await api.post("/v1/track", json={"userId": "ada", "event": "Signed Up"})
+    runs = (await api.get("/v1/users/ada/journeys")).json()["items"]
+    run = next(run for run in runs if run["journey"] == "handed-over")
+    person = await key_of(api, "user", "ada")
+    opened = datetime.now(UTC)
+    await db.execute(
+        "INSERT INTO timeline (run, step, n, at, recorded_at, kind, about, text) "
+        "VALUES ($1, 1, 1, $2, $2, 'task', 'call', 'a call: setup is late'), ($1, 2, 1, $3, $3, 'later', 'x', 'later')",
+        run["id"], opened, opened + timedelta(hours=1),
+    )  # fmt: skip
+    await db.execute(
+        "INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, "
+        "at, status, channel, summary, decided_at, sent_at) VALUES ('m1', $1, 1, $2, $2, 'handed-over', 'begun', 1, 'hello', "
+        "'setup/first-steps', '[]', 'lifecycle', $3, 'sent', 'email', '{\"subject\": \"Your first steps\"}', $3, $3)",
+        run["id"], person, opened,
+    )  # fmt: skip
+    number = await insert_task(api, db, run=run["id"], subject_key=person, opened_at=opened)
+    context = (await api.get(f"/v1/tasks/{number}")).json()["context"]
+    assert {name: context["person"][name] for name in ("id", "name", "email", "role")} == {
+        "id": "ada", "name": "Ada", "email": "ada@example.com", "role": "admin"
+    }  # fmt: skip
+    assert context["account"]["id"] == "acme"
+    assert context["promised"] == {
+        "field": "profile.use_case", "value": "invoices in one day", "from": "sales", "to": "success"
+    }  # fmt: skip
+    assert [(sent["subject"], sent["channel"]) for sent in context["sent"]] == [("Your first steps", "email")]
+    assert [line["text"] for line in context["because"]] == ["a call: setup is late"]
+
+
+async def test_a_task_whose_run_and_person_are_unknown_has_an_empty_context(api, db):
+    number = await insert_task(api, db)
+    context = (await api.get(f"/v1/tasks/{number}")).json()["context"]
+    assert (context["person"], context["promised"], context["sent"], context["because"]) == (None, None, [], [])

@@ -169,9 +169,9 @@ async def test_quarantined_events_are_replayed_once_after_the_plan_is_fixed(api,
         again = await with_mended_plan.post(f"/v1/quarantine/{items[0]['id']}/replay")
         assert again.status_code == 409
         rest = await with_mended_plan.post("/v1/quarantine:replay", params={"name": "New Thing"})
-        assert rest.json() == {"replayed": 1, "still_held": 0}
+        assert rest.json() == {"replayed": 1, "still_held": 0, "next": None}
         signals = await with_mended_plan.post("/v1/quarantine:replay", params={"name": "new_thing"})
-        assert signals.json() == {"replayed": 1, "still_held": 0}
+        assert signals.json() == {"replayed": 1, "still_held": 0, "next": None}
     accepted = await db.fetch("SELECT message_id FROM events WHERE name = 'new_thing' ORDER BY message_id")
     assert [row["message_id"] for row in accepted] == ["new-0", "new-1", "new-signal"]
 

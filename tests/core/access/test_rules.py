@@ -44,13 +44,21 @@ PUBLIC_KEYS = {"public", "secret", "operator", "provider"}
 KEYS = {"secret", "operator", "provider"}
 HOOKS = {"operator", "provider"}
 SIGNALS: dict[str, set[str]] = {
-    **dict.fromkeys(("consent_changed", "feature_used", "pricing_viewed", "unsubscribed"), PUBLIC_KEYS),
     **dict.fromkeys(
         (
-            "account_closed", "account_left", "activated", "cancellation_clicked", "champion_left", "contract_cancelled",
-            "contract_renewed", "contract_started", "integration_connected", "integration_failed", "order_completed",
-            "payment_failed", "renewal_plan_agreed", "resolution_confirmed", "setup_completed", "setup_step_completed",
-            "signed_up", "ticket_opened", "ticket_reopened", "ticket_resolved", "value_review_held",
+            "cart_viewed", "checkout_started", "checkout_step_taken", "consent_changed", "coupon_used", "feature_used",
+            "pricing_viewed", "product_added", "product_browsed", "product_removed", "product_reviewed", "product_shared",
+            "promotion_used", "unsubscribed", "wishlist_changed",
+        ),
+        PUBLIC_KEYS,
+    ),
+    **dict.fromkeys(
+        (
+            "account_closed", "account_joined", "account_left", "activated", "cancellation_clicked", "champion_left", "contract_cancelled",
+            "contract_renewed", "contract_started", "integration_connected", "integration_failed", "invite_sent",
+            "order_cancelled", "order_completed", "order_refunded", "order_updated", "payment_failed", "renewal_plan_agreed", "resolution_confirmed", "setup_completed", "setup_step_completed",
+            "signed_in", "signed_out", "signed_up", "ticket_opened", "ticket_reopened", "ticket_resolved", "trial_ended",
+            "trial_started", "value_review_held",
         ),
         KEYS,
     ),
@@ -76,9 +84,11 @@ FIELDS: dict[str, set[str]] = {
     **dict.fromkeys(("profile.campaign", "profile.email", "profile.locale", "profile.timezone"), ANY_KEY),
     **dict.fromkeys(
         (
-            "profile.account_fit", "profile.activation_status", "profile.first_name", "profile.last_step",
-            "profile.lifetime_value", "profile.plan", "profile.rhythm_days", "profile.role", "profile.setup_status",
-            "profile.stage", "profile.use_case", "account.contract_value", "account.health", "account.name",
+            "profile.account_fit", "profile.activation_status", "profile.company_name", "profile.created_at",
+            "profile.first_name", "profile.last_name", "profile.last_step", "profile.lifetime_value", "profile.name",
+            "profile.phone", "profile.plan", "profile.rhythm_days", "profile.role", "profile.setup_status",
+            "profile.stage", "profile.title", "profile.use_case", "account.contract_value", "account.created_at",
+            "account.employees", "account.health", "account.industry", "account.name", "account.website",
             "account.owner_email", "account.owner_name", "account.plan", "account.renewal_date", "account.seats_used",
         ),
         SERVERS,

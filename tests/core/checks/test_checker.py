@@ -318,7 +318,13 @@ states:
 FULL: dict[str, Any] = {
     "journey": "full",
     "handoff": {"from": "a", "to": "b", "intent": "cel()", "promise": "cel()"},
-    "entry": {"on": "a", "when": "cel()", "again": {"after": "dur()"}},
+    "entry": {
+        "on": "a",
+        "when": "cel()",
+        "again": {"after": "dur()"},
+        "lookback": {"goal": "dur()", "exit": "dur()"},
+        "max_age": "dur()",
+    },
     "goal": {"on": "b", "when": "cel()", "within": "dur()"},
     "exit": [{"on": "c", "when": "cel()"}],
     "start": "s",

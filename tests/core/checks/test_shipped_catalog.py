@@ -176,6 +176,16 @@ def test_replenishment_follows_the_customers_own_rhythm():
     ]
 
 
+def test_a_rhythm_that_is_known_a_second_after_the_order_counts_from_the_order_and_follows_its_changes():
+    second = 1 / 86_400
+    known = [(0, "order_completed", {}), (second, "identify", {"rhythm_days": 20.0})]
+    assert (20, "send shop/time-to-restock") in timeline_of("win-back-and-replenishment", known, 40)
+    changed = [*known, (10, "identify", {"rhythm_days": 30.0})]
+    assert [item for item in timeline_of("win-back-and-replenishment", changed, 40) if "restock" in item[1]] == [
+        (30, "send shop/time-to-restock")
+    ]
+
+
 @pytest.mark.parametrize(("value", "offered"), [(500.0, True), (50.0, False), (None, False)])
 def test_the_offer_is_sent_only_to_customers_of_high_lifetime_value(value, offered):
     fields = {} if value is None else {"lifetime_value": value}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.inbound.mail_parser import read_mail
+from api.inbound.mail_parsing.mail_parser import read_mail
 from journeys.gate.judge import judge
 from journeys.gate.policy import load_policy
 from journeys.gate.verdicts import OpenConversation, RecipientContext, SendNow, SendRequest, Withhold

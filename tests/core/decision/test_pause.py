@@ -125,7 +125,7 @@ def many(monkeypatch: pytest.MonkeyPatch, *, most: int) -> Play:
 def test_A4_a_run_resumes_in_slices_that_follow_one_another_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = many(monkeypatch, most=5).resume(3)
     slices = [run.kinds()]
-    while (due := run.state.next_due()) is not None and run.state.held:
+    while (due := run.state.next_due()) is not None and run.state.waiting:
         assert due == day(3)
         run.state = state_from_json(state_to_json(run.state))
         slices.append(run.do(TimerDue(due)).kinds())
@@ -146,7 +146,7 @@ def test_A4_a_state_that_is_left_between_two_slices_drops_its_messages_and_tasks
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = many(monkeypatch, most=5).resume(3).signal(3.1, "go").wait(4)
-    assert (run.state.state, run.sent, run.state.held) == ("b", [], ())
+    assert (run.state.state, run.sent, run.state.waiting) == ("b", [], ())
     assert [effect.kind for effect in run.effects].count("emit") == 10
     assert run.says("news: waiting for its step, and dropped")
 
@@ -155,7 +155,7 @@ def test_A4_a_run_that_ends_between_two_slices_still_emits_its_signals_and_its_l
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = many(monkeypatch, most=5).resume(3).signal(3.1, "won")
-    assert (run.state.outcome, run.state.held, run.sent) == ("won", (), [("thanks", 3.1)])
+    assert (run.state.outcome, run.state.waiting, run.sent) == ("won", (), [("thanks", 3.1)])
     assert [effect.kind for effect in run.effects].count("emit") == 10
     assert [effect.action for effect in run.effects if isinstance(effect, OpenedTask)] == ["ask-why"], (
         "a last task stays"
@@ -168,12 +168,74 @@ def test_A4_a_step_of_many_timers_is_bounded_too(monkeypatch: pytest.MonkeyPatch
     run = Play("states: {a: {every: {P1D: {do: {send: tip}}}}}").pause(1).resume(21.5, "catch_up")
     assert len(run.did) == 5
     sizes = []
-    while run.state.held:
+    while run.state.waiting:
         due = run.state.next_due()
         assert due is not None
         sizes.append(len(run.do(TimerDue(due)).did))
     assert sizes == [5, 5, 5]
     assert [at for _, at in run.sent] == [1] + [21.5] * 20
+
+
+TIPS = "states: {a: {every: {P1D: {do: {send: tip}}}, on: {news: {do: {send: news}}}}}"
+
+
+def sent_all(run: Play) -> list[str]:
+    """The templates of all messages, after the steps that take what waits."""
+    while run.state.waiting:
+        due = run.state.next_due()
+        assert due is not None
+        run.do(TimerDue(due))
+    return [template for template, _ in run.sent]
+
+
+def test_A4_a_pause_between_two_slices_withholds_nothing_that_was_decided_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(draft, "MOST_EFFECTS", 5)
+    run = Play(TIPS).pause(1).resume(21.5, "catch_up").pause(21.6)
+    assert (len(run.state.waiting), run.state.next_due()) == (10, None)
+    for at in (21.7, 21.8):
+        run.signal(at, "news")
+    assert len(run.state.held) == 1
+    sent_all(run.resume(21.9, "expire"))
+    messages = [(effect.template, bool(effect.withheld)) for effect in run.effects if isinstance(effect, SendMessage)]
+    assert sorted(messages) == [("news", False), ("news", True), *[("tip", False)] * 21]
+
+
+def test_A4_what_waits_keeps_its_order_before_what_a_later_pause_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = many(monkeypatch, most=5).resume(3).pause(3.1).signal(3.2, "news").resume(3.3)
+    assert sent_all(run) == ["news", "news"]
+    assert [effect.at for effect in run.effects] == sorted(effect.at for effect in run.effects)
+
+
+def test_C10_a_task_that_waits_over_a_pause_is_due_later_by_its_length_after_a_shift(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = many(monkeypatch, most=5).resume(3).pause(3.5).resume(10, "shift")
+    sent_all(run)
+    (task,) = (effect for effect in run.effects if isinstance(effect, OpenedTask))
+    assert task.due_at == run.state.timers["t:call"] == day(10.5)
+
+
+def test_a_state_that_is_left_in_a_pause_drops_what_waited_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = many(monkeypatch, most=5).resume(3).pause(3.1).signal(3.2, "go").resume(4)
+    assert (sent_all(run), run.state.held) == ([], ())
+    assert run.says("news: waiting for its step, and dropped")
+    assert [effect.kind for effect in run.effects].count("emit") == 10
+
+
+def test_a_task_that_waits_for_its_step_and_is_closed_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draft, "MOST_EFFECTS", 1)
+    text = "states: {a: {on: {go: {do: [{send: news}, {send: tip}, {task: call}]}, stop: {do: {close: call}}}}}"
+    run = Play(text).signal(2, "go").signal(3, "stop")
+    assert [effect.kind for effect in run.effects] == ["send", "send"]
+
+
+def test_what_an_older_version_stored_for_the_next_steps_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = many(monkeypatch, most=5).resume(3)
+    stored = state_to_json(run.state)
+    stored["held"] = stored.pop("waiting")
+    assert state_from_json(stored) == run.state
 
 
 def test_no_timer_is_due_while_paused() -> None:

@@ -177,7 +177,7 @@ def test_a_run_can_end_in_any_state_and_while_paused(
     ended = decide(spec, state, end(day(42))).state
     assert not ended.is_open
     assert ended.next_due() is None
-    assert ended.held == ()
+    assert (ended.held, ended.waiting) == ((), ())
 
 
 @must_reach(decided=5)

@@ -49,22 +49,63 @@ def test_a_month_is_a_calendar_month() -> None:
     assert run.sent == [("month", 59)]  # 31 January to 29 February
 
 
-def test_a_computed_wait_is_evaluated_when_it_begins() -> None:
-    text = "states: {a: {on: {go: a}, after: {days(profile.rhythm): {do: {send: again}}}}}"
-    run = Play(text, facts={"profile": {"rhythm": 10.0}}).facts(1, rhythm=30.0).wait(12)
-    assert run.sent == [("again", 10)]
-    assert run.signal(20, "go").wait(60).sent == [("again", 10), ("again", 50)]
+FOLLOWING = "states: {a: {on: {go: a}, after: {days(profile.rhythm): {do: {send: again}}}}}"
+
+
+def test_a_computed_wait_follows_its_field_until_it_fires() -> None:
+    run = Play(FOLLOWING, facts={"profile": {"rhythm": 10.0}}).facts(1, rhythm=30.0).wait(12)
+    assert run.sent == []
+    assert run.facts(13, rhythm=20.0).wait(25).sent == [("again", 20)]
+    assert run.facts(26, rhythm=40.0).facts(27).facts(28, rhythm=50.0).wait(90).sent == [("again", 20)]
+    assert run.signal(100, "go").wait(160).sent == [("again", 20), ("again", 150)]
+
+
+def test_a_computed_wait_begins_when_the_state_was_entered_although_its_field_is_known_later() -> None:
+    run = Play(FOLLOWING).facts(0.001, rhythm=7.0)
+    assert run.says("after days(profile.rhythm): waits for its length, as days(profile.rhythm)")
+    assert run.wait(30).sent == [("again", 7)]
+
+
+def test_a_computed_wait_that_is_over_when_its_field_is_known_fires_at_once() -> None:
+    assert Play(FOLLOWING).facts(10, rhythm=7.0).sent == [("again", 10)]
+    assert Play(FOLLOWING, facts={"profile": {"rhythm": 30.0}}).facts(10, rhythm=7.0).sent == [("again", 10)]
+
+
+def test_a_computed_wait_whose_field_is_forgotten_waits_until_it_is_known_again() -> None:
+    run = Play(FOLLOWING, facts={"profile": {"rhythm": 10.0}}).facts(5).wait(20)
+    assert (run.sent, run.state.timers) == ([], {})
+    assert run.facts(21, rhythm=30.0).wait(60).sent == [("again", 30)]
+
+
+def test_a_computed_repeat_follows_its_field_from_its_last_firing() -> None:
+    text = "states: {a: {every: {days(profile.rhythm): {do: {send: again}}}}}"
+    run = Play(text, facts={"profile": {"rhythm": 10.0}}).wait(11).facts(12, rhythm=3.0).wait(17)
+    assert run.sent == [("again", 10), ("again", 13), ("again", 16)]
+
+
+def test_a_computed_repeat_whose_field_is_forgotten_goes_on_when_it_is_known_again() -> None:
+    text = "states: {a: {every: {days(profile.rhythm): {times: 2, do: {send: again}}}}}"
+    run = Play(text, facts={"profile": {"rhythm": 10.0}}).wait(11).facts(12).wait(40).facts(41, rhythm=3.0).wait(90)
+    assert run.sent == [("again", 10), ("again", 44)]
+    assert run.facts(91, rhythm=5.0).facts(92).facts(93, rhythm=6.0).wait(200).sent == [("again", 10), ("again", 44)]
+
+
+def test_a_pause_lengthens_a_computed_wait_that_follows_its_field() -> None:
+    run = (
+        Play(FOLLOWING, facts={"profile": {"rhythm": 10.0}}).pause(2).resume(6, "shift").facts(7, rhythm=12.0).wait(40)
+    )
+    assert run.sent == [("again", 16)]
 
 
 @pytest.mark.parametrize(
     ("rhythm", "why"),
-    [(None, "is not known"), (-1.0, "is negative"), (1e300, "never"), (3.2e6, "past the calendar")],
+    [(None, "is not known"), (-1.0, "is negative"), (1e300, "too large"), (3.2e6, "past the calendar")],
 )
 def test_an_impossible_computed_wait_sets_no_timer_and_logs_the_reason(rhythm: float | None, why: str) -> None:
     text = "states: {a: {after: {days(profile.rhythm): {do: {send: again}}}}}"
     run = Play(text, facts={"profile": {"rhythm": rhythm}}).wait(9999)
     assert run.sent == []
-    assert run.says("after days(profile.rhythm): never, as days(profile.rhythm)")
+    assert run.says("after days(profile.rhythm): waits for its length, as days(profile.rhythm)")
     assert run.says(why)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from journeys.events.placeholder_ids import is_placeholder, with_placeholders
+from journeys.events.ids.placeholder_ids import is_placeholder, with_placeholders
 
 
 @pytest.mark.parametrize(

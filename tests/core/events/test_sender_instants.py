@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.events.sender_instants import sender_instant
+from journeys.calendar.sender_instants import sender_instant
 from journeys.simulation.recording import read_instant
 
 AT = datetime(2026, 11, 29, 6, 6, 21, tzinfo=UTC)

@@ -74,7 +74,7 @@ def test_one_event_of_a_tool_maps_to_different_signals_by_its_values():
 
 
 def test_every_fault_of_an_event_is_reported_at_once():
-    given = {"total": "9.50", "gift": "yes", "paid_at": "yesterday", "tags": ["a", 1]}
+    given = {"total": "9,50", "gift": "yes", "paid_at": "yesterday", "tags": ["a", 1]}
     assert faults("order_completed", given) == [
         ("missing_property", "order_id"),
         ("wrong_type", "total"),
@@ -97,6 +97,13 @@ def test_a_missing_property_is_reported_under_the_tools_name():
         ("quantity", 2.0, 2),
         ("paid_at", "2026-05-01T10:00:00+02:00", "2026-05-01T08:00:00+00:00"),
         ("paid_at", "2026-05-01", "2026-05-01T00:00:00+00:00"),
+        ("paid_at", 1_777_629_600, "2026-05-01T10:00:00+00:00"),
+        ("paid_at", "1777629600000", "2026-05-01T10:00:00+00:00"),
+        ("total", "25.00", 25.0),
+        ("total", " 1e3 ", 1000.0),
+        ("quantity", "21", 21),
+        ("quantity", "2.0", 2),
+        ("gift", "True", True),
         ("tags", [], []),
     ],
 )
@@ -121,7 +128,16 @@ def test_a_convertible_value_is_converted_to_its_type(name, given, kept):
         ("quantity", 2.5),
         ("quantity", 2**63),
         ("gift", 1),
-        ("paid_at", 1_700_000_000),
+        ("gift", "yes"),
+        ("total", "1,025.00"),
+        ("total", "$25"),
+        ("total", "NaN"),
+        ("total", ""),
+        ("quantity", "2.5"),
+        ("quantity", "9" * 19),
+        ("quantity", "٣"),
+        ("paid_at", "31/12/2026"),
+        ("paid_at", 20261231),
         ("paid_at", "9999-12-31T23:59:59-12:00"),
         ("tags", "a"),
         ("tags", ["\x00"]),
@@ -254,6 +270,8 @@ def test_conditions_read_a_timestamp_property_as_an_instant():
         ("sources: {provider: It}\nsignals:\n  delivered: {source: provider, public: true}", "T703", 3),
         ("sources: {crm: It}\nsignals:\n  survey_answered: {source: crm}", "T704", 3),
         ("sources: {crm: It}\nsignals:\n  message_replied: {source: crm}", "T704", 3),
+        ("profile:\n  plan: string\n  tier: {type: string, from: plan}", "T705", 3),
+        ("account:\n  a: {type: string, from: x}\n  b: {type: string, from: [y, x]}", "T705", 3),
         ("sources: {crm: It}\nsignals:\n  won: {source: crm, writers: [crm, shop]}", "T702", 3),
     ],
 )

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
+from store import availability
 from worker.loops.loop import run_periodically
 
 NEVER = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def _database_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have left an outage, of which nothing more is logged."""
+    monkeypatch.setattr(availability, "AVAILABILITY", availability.Availability())
 
 
 async def log_of(*answers: bool | Exception, every: float = 0.0) -> list[tuple[str, str]]:

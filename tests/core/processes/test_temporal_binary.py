@@ -165,26 +165,27 @@ def known_list():
     return hashlib.sha256((cache_folder().parents[2] / "release" / "checksums.txt").read_bytes()).hexdigest()
 
 
-async def test_the_download_is_used_if_it_has_our_checksum(release, monkeypatch):
-    monkeypatch.setattr(temporal_download, "ARCHIVES", {"plan9_mips": release})
+async def test_the_download_is_used_if_the_releases_list_has_our_checksum(release, monkeypatch):
+    monkeypatch.setattr(temporal_download, "CHECKSUMS", known_list())
     binary, messages = await find()
     assert (binary.kind, binary.path) == ("cli", (cache_folder() / "temporal").resolve())
     assert any("downloading the Temporal CLI" in line for line in messages)
 
 
-async def test_a_download_with_another_checksum_is_never_unpacked(release, monkeypatch):
-    monkeypatch.setattr(temporal_download, "ARCHIVES", {"plan9_mips": "0" * 64})
+async def test_a_download_with_another_checksum_than_the_lists_is_never_unpacked(release, monkeypatch):
+    listed = cache_folder().parents[2] / "release" / "checksums.txt"
+    listed.write_text(listed.read_text().replace(release, "0" * 64))
+    monkeypatch.setattr(temporal_download, "CHECKSUMS", known_list())
     with pytest.raises(NoTemporalError, match=f"has the SHA-256 {release}, not 0{{64}}: it was not unpacked"):
         await find()
     assert [path.name for path in cache_folder().iterdir()] == [".lock"]
 
 
-async def test_other_platforms_are_compared_with_the_releases_list_if_that_has_our_checksum(release, monkeypatch):
-    monkeypatch.setattr(temporal_download, "ARCHIVES", {})
+@pytest.mark.usefixtures("release")
+async def test_a_release_with_another_list_is_not_downloaded():
     with pytest.raises(NoTemporalError, match=r"checksums.txt of the release is not the one that we know"):
         await find()
-    monkeypatch.setattr(temporal_download, "CHECKSUMS", known_list())
-    assert (await find())[0].kind == "cli"
+    assert [path.name for path in cache_folder().iterdir()] == [".lock"]
 
 
 async def test_a_platform_that_the_release_does_not_have_is_named(release, monkeypatch):

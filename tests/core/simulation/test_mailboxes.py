@@ -98,11 +98,11 @@ def test_the_backtest_groups_people_of_one_mailbox():
 # -- suppressions ------------------------------------------------------------------------------------------------------
 
 
-def verdict_on_two(*events, other: str = " OFFICE@example.com", rules=None) -> str:
-    """What becomes of the message `two` to ben, who has the mailbox `other`, after these events."""
-    simulated = world(TEXT, rules=rules, consent=BOUNCES)
+def verdict_on_two(*events, other: str = " OFFICE@example.com", rules=None, consent=BOUNCES, at: float = 8) -> str:
+    """What becomes of the message `two` to ben, who has the mailbox `other`, on day `at` after these events."""
+    simulated = world(TEXT, rules=rules, consent=consent)
     known = identify(0, "ada", email=ADDRESS), identify(0, "ben", email=other), signal(1, "ben", "begin")
-    happen(simulated, *known, *events, signal(8, "ben", "go"), until=9)
+    happen(simulated, *known, *events, signal(at, "ben", "go"), until=at + 1)
     return messages(simulated)[-1][2]
 
 
@@ -137,6 +137,20 @@ def test_C5_a_suppression_is_lifted_at_the_address_for_whoever_it_is_asked(who):
     soft = [signal(at, "ada", "message_bounced", kind="soft") for at in (2, 4)]
     lifted = operator(3, who, "lift_suppression", channel="email")
     assert verdict_on_two(soft[0], lifted, soft[1]) == "sent", "the count begins again"
+
+
+def test_C5_soft_bounces_suppress_an_address_for_a_time_and_a_hard_one_for_good():
+    given = BOUNCES.model_dump(mode="json", exclude={"soft_bounces"}, exclude_defaults=True)
+    rests = load_consent_rules({**given, "soft_bounces": {"limit": 2, "within": "P5D", "rest": "P3D"}})
+    soft = [signal(at, "ada", "message_bounced", kind="soft") for at in (2, 3)]
+    assert verdict_on_two(*soft, consent=rests, at=5) == "withheld"
+    assert verdict_on_two(*soft, consent=rests, at=7) == "sent"
+    assert verdict_on_two(*soft, signal(4, "ada", "message_bounced", kind="hard"), consent=rests, at=7) == "withheld"
+
+
+def test_C5_a_failure_about_the_sender_suppresses_nobody():
+    refused = [signal(at, "ada", "message_bounced", kind="sender") for at in (2, 3, 4)]
+    assert verdict_on_two(*refused) == "sent"
 
 
 def test_C5_a_suppressed_address_stays_suppressed_for_who_gets_it_later():

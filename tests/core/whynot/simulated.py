@@ -31,7 +31,7 @@ def view_of(world: World, chart: Chart, now: datetime) -> PersonView:
     gate = world.gate_of(person)
     recipient, operations = gate.recipient, world.operations
     gate_facts = GateFacts(
-        operations.since | recipient.facts_since(),
+        operations.since | recipient.facts_since(now),
         sorted(name for name, times in person.tickets.items() if times.is_open),
         operations.unsendable,
     )

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import random
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from activities.ports import Promise
 from journeys.events.inbound import InboundEvent
 from store.database import execute, sql
 from store.events import ingest
-from tests.conftest import ROOT
 from tests.storm.cell_setup import CellRunner, Config
 from tests.storm.crash_cells import (
     ADAPTERS,
@@ -38,8 +36,10 @@ from tests.storm.crash_cells import (
 )
 from tests.storm.killing_provider import KillingProviders, serve_killing
 from tests.storm.naive_worker import send_then_record
+from tests.support.forked import ForkedProcess
 from tests.support.provider import URGENT, google_key
 from tests.support.steps import first_steps, publish
+from worker.stack.components import python_module
 
 TIMEOUT_SECONDS = 30.0
 JOURNEY = """
@@ -127,12 +127,9 @@ class Matrix:
 async def _run_dying_processes(config: Config, folder: Path) -> dict[str, int]:
     """Run the child process of every cell; its exit code by marker."""
     (folder / "config.json").write_text(json.dumps(asdict(config)))
-    with (folder / "deaths.log").open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.storm.dying_process", str(folder / "config.json"),
-            cwd=ROOT, stdout=output, stderr=output,
-        )  # fmt: skip
-        assert await process.wait() == 0, (folder / "deaths.log").read_text()
+    log = folder / "deaths.log"
+    process = ForkedProcess(python_module(["tests.storm.dying_process", str(folder / "config.json")], log, {}))
+    assert await process.wait() == 0, log.read_text()
     exits: dict[str, int] = json.loads((folder / "exits.json").read_text())
     return exits
 

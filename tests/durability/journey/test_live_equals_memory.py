@@ -182,6 +182,55 @@ ONE_A_DAY = {
 }
 
 
+GOALS_BEFORE = (
+    """
+journey: of-people
+entry: {on: [feature_used, signed_up], again: always, lookback: {goal: PT1H, exit: P1D}}
+goal: {on: activated}
+exit: [{on: account_closed}]
+topic: onboarding
+start: a
+states:
+  a: {do: [{send: education/first-value, via: [in_app]}], on: {pricing_viewed: {do: [{set: {seen: "1"}}]}}}
+variables: {seen: int}
+""",
+    """
+journey: of-account
+subject: account
+entry: {on: contract_started, again: always}
+goal: {on: renewal_plan_agreed}
+topic: renewal
+start: a
+states:
+  a: {on: {setup_completed: {do: [{set: {completed: "1"}}]}}}
+variables: {completed: int}
+""",
+)
+"""A goal or an exit that comes shortly before an entry, and history, which opens and moves nothing."""
+
+
+def goals_before() -> list[RecordedEvent]:
+    """Each of three people enters at once; later goals, an exit, a member's goal and history come before other entries."""
+    half_an_hour = 1 / 48
+    return [
+        *company(),
+        signal(1, "ada", "activated"),
+        signal(1 + half_an_hour, "ada", "feature_used"),
+        signal(1.2, "ada", "feature_used"),
+        signal(1.3, "bob", "account_closed"),
+        signal(1.4, "bob", "account_closed"),
+        signal(2, "bob", "feature_used"),
+        signal(2, "cy", "pricing_viewed")._replace(historical=True),
+        signal(2.1, "cy", "activated")._replace(historical=True),
+        signal(2.2, "cy", "renewal_plan_agreed"),
+        signal(2.3, "cy", "renewal_plan_agreed"),
+        of_account(2.3, "contract_started"),
+        of_account(2.4, "setup_completed")._replace(historical=True),
+        of_account(2.5, "contract_started"),
+        signal(3, "ada", "signed_up")._replace(historical=True),
+    ]
+
+
 def at_one_mailbox() -> list[RecordedEvent]:
     """Three people without an account, all with one mailbox; one of them opts out there while the others' messages wait."""
     spelled = dict(zip(PEOPLE, ("office@example.com", "Office@example.com", "OFFICE@example.com"), strict=True))
@@ -234,6 +283,7 @@ CASES = {
         MORNING,
         Responder(replied=1.0, opted_out=0.0, clicked=0.0, closed=0.0, slowest=1),
     ),
+    "goals shortly before entries, and history": Case(GOALS_BEFORE, goals_before()),
     "people of one mailbox": Case(TWO_MAILS, at_one_mailbox(), ONE_A_DAY),
 }
 DAYS = 6

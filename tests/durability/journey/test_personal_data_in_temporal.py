@@ -9,6 +9,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.live_stack import LiveStack, live_stack, until
 from worker.composition.clients import connect_temporal
 from worker.payload_encryption import ENCODING, PayloadNotDecrypted
 from worker.payload_keys import read_payload_keys
+from worker.probe import is_answered
 from worker.settings import Settings
 from worker.temporal import DECRYPTED, EncryptedCompression
 from worker.testing.decryption import decrypted
@@ -111,7 +113,8 @@ async def test_no_canary_of_a_played_journey_is_in_temporals_database(
         await stack.until(
             "SELECT count(*) FROM runs WHERE memory->'variables'->>'subject' = :subject", subject=values["plain"]
         )
-        await TemporalRunCommands(lambda: connect(stack.settings)).abandon(handle.id)
+        commands = TemporalRunCommands(lambda: connect(stack.settings), partial(is_answered, task_queue=task_queue))
+        await commands.abandon(handle.id)
         end = [event async for event in handle.fetch_history_events()][-1]
         assert end.workflow_execution_terminated_event_attributes.reason == CLOSED_BY_OPERATOR
     folder = run_folder / "temporal"

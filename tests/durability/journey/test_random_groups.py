@@ -23,6 +23,7 @@ from tests.support.equality.comparison import assert_same, catalog_with, player_
 from tests.support.equality.journeys import TEAM, journeys, policy
 from tests.support.equality.player import LivePlayer
 from tests.support.equality.streams import Stream
+from tests.support.forked import ForkedProcess
 from tests.support.worker_parts import worker_process
 from worker.composition.clients import connect_temporal, open_database
 from worker.composition.dependencies import dependencies
@@ -72,8 +73,8 @@ async def test_random_groups_are_decided_live_as_in_memory(
 class Faults:
     """Kills one worker, and pauses the other again and again, at any points of what is decided at a stop of the clock."""
 
-    killed: asyncio.subprocess.Process
-    paused: asyncio.subprocess.Process
+    killed: ForkedProcess
+    paused: ForkedProcess
     draw: Random = field(default_factory=lambda: Random(FAULTY))
     pauses: int = 0
     stops: int = 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,11 +18,12 @@ from journeys.protocol import wire
 from store.database import execute, sql
 from store.locks import clock_lock
 from store.people.test_clocks import ClockStatus, TestClock
+from tests.support.forked import ForkedProcess
 from tests.support.live_stack import LiveStack, live_stack, until
+from tests.support.worker_parts import worker_process
 from worker.clock_driver.drive import SILENCE, drive_clock
 from worker.clock_driver.loop import ClockDriver
 from worker.composition.loops import clock_driver
-from worker.settings import ROOT
 
 ORIGIN = datetime(2027, 1, 4, 9, 0, tzinfo=UTC)
 JOURNEY = """
@@ -190,25 +189,14 @@ async def test_ticks_decide_nothing_twice_nothing_early_and_nothing_without_a_de
 
 
 @contextlib.asynccontextmanager
-async def _process(stack: LiveStack) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A whole worker in a process of its own, on the stack's database, task queue and mail sink."""
-    settings = stack.settings
-    environ = {
-        **os.environ,
-        "TENURE_DATABASE_URL": str(settings.database_url),
-        "TENURE_TEMPORAL_ADDRESS": str(settings.temporal_address),
-        "TENURE_TASK_QUEUE": settings.task_queue,
-        "TENURE_SMTP_URL": str(settings.smtp_url),
-        "TENURE_SMTP_LOOKUP": str(settings.smtp_lookup),
-        "TENURE_WORKER_PORT": "0",
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", env=environ, cwd=ROOT)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
+async def _process(stack: LiveStack) -> AsyncIterator[ForkedProcess]:
+    """A whole worker in a process of its own, on the stack's database, task queue and mail sink, killed at the end."""
+    async with worker_process(stack, "tests.support.impatient_worker") as process:
+        try:
+            yield process
+        finally:
             process.kill()
-        await process.wait()
+            await process.wait()
 
 
 @pytest.mark.slow
@@ -218,16 +206,16 @@ async def test_a_worker_process_that_is_killed_or_stopped_is_followed_by_another
 ) -> None:
     async with _process(stack) as first:
         await stack.ready("calm", timeout=60)
-        await stack.advance("demo", ORIGIN + timedelta(days=60))
+        await stack.advance("demo", ORIGIN + timedelta(days=30))
         await _passed(stack, ORIGIN + timedelta(days=10))
         first.send_signal(fault)
         async with _process(stack):
-            await stack.ready("demo", timeout=150)
+            await stack.ready("demo", timeout=60)
             if fault is signal.SIGSTOP:
                 first.send_signal(signal.SIGCONT)
-            await stack.advance("calm", ORIGIN + timedelta(days=60))
+            await stack.advance("calm", ORIGIN + timedelta(days=30))
             await stack.ready("calm", timeout=60)
     calm = await _life(stack, "cleo")
-    assert len(calm[1]) == 30
+    assert len(calm[1]) == 15
     assert await _life(stack, "ada") == await _life(stack, "bob") == calm
-    assert stack.mail.count() == 3 * 30
+    assert stack.mail.count() == 3 * 15

@@ -140,13 +140,17 @@ async def test_A2_a_sweep_that_is_stopped_keeps_its_place_before_the_runs_that_i
     assert kept["is_first"]
 
 
+async def _never_asked(_: Client) -> bool:
+    raise AssertionError("commands need no probe")
+
+
 async def test_A2_an_operator_can_cancel_a_terminated_run_and_one_that_no_worker_decides(
     stack: LiveStack, database_url: str
 ) -> None:
     async def connected() -> object:
         return stack.client
 
-    engine = TemporalRunCommands(connected)  # type: ignore[arg-type]
+    engine = TemporalRunCommands(connected, _never_asked)  # type: ignore[arg-type]
     async with client(application(database_url, engine=engine)) as api, running_relay(stack):
         async with worker(stack):
             terminated = await _begun(stack)
@@ -203,7 +207,7 @@ async def test_A2_a_cancel_closes_a_row_only_if_no_workflow_decides_and_within_t
     async def connected() -> Client:
         return temporal
 
-    async with client(application(database_url, engine=TemporalRunCommands(connected))) as api:
+    async with client(application(database_url, engine=TemporalRunCommands(connected, _never_asked))) as api:
         async with worker(stack), running_relay(stack):
             run = await _begun(stack)
         cancelled = await api.post(f"/v1/runs/{run}/cancel", json={"by": "dana", "reason": "moved"})

@@ -10,10 +10,11 @@ from typing import Any
 import pytest_asyncio
 from temporalio.service import RPCError, RPCStatusCode
 
+from journeys.language.actions import PRIORITIES
 from journeys.protocol import wire
 from store.database import execute, sql
 from tests.support.live_stack import LiveStack, live_stack, until
-from worker.relay.relay import BATCHES_AT_ONCE, LanePump, OutboxRelay
+from worker.relay.relay import BATCHES_AT_ONCE, COPIED_AT_ONCE, USUAL_AT_ONCE, LanePump, OutboxRelay
 from worker.relay.signals import WorkflowSignals
 
 JOURNEY = """
@@ -25,7 +26,14 @@ states:
   here: {on: {done: over}}
   over: {final: finished}
 """
+URGENT = (
+    JOURNEY.replace("waiting", "helping")
+    .replace("signed_up", "ticket_opened")
+    .replace("start", "priority: urgent_support\nstart")
+)
 QUIET_SECONDS = 0.5
+BURST = 600
+"""More lanes than the relay's batches have at a time."""
 
 
 class SilentSignals(WorkflowSignals):
@@ -75,16 +83,56 @@ async def test_a_run_that_does_not_answer_delays_no_other_lane_and_the_relay_bec
     await stack.accept(stack.track("bob", "done"))
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
     assert signals.waiting == 1, "its lane is still claimed"
-    assert len(relay.own.batches) <= BATCHES_AT_ONCE
+    assert len(relay.usual.batches) <= BATCHES_AT_ONCE
 
     signals.answers.set()
     await stack.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
     await stack.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-    await until(_value(lambda: all(batch.done() for batch in relay.own.batches)), bool)
+    await until(_value(lambda: all(batch.done() for batch in relay.usual.batches)), bool)
     polls = relay.polls
     await asyncio.sleep(QUIET_SECONDS)  # the relay must not poll in this time
     assert relay.polls - polls <= 5
     stop.set()
+    await running
+
+
+class HeldSignals(WorkflowSignals):
+    """Signals to a Temporal that answers calls for lifecycle runs late, and then refuses them."""
+
+    answers: asyncio.Event
+    held = 0
+
+    async def _signal_with_start(self, *given: Any) -> None:
+        if given[-1] >= PRIORITIES.index("lifecycle"):
+            async with self._slots:
+                self.held += 1
+                await self.answers.wait()
+                raise RPCError("too many requests", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+        await super()._signal_with_start(*given)
+
+
+async def test_a_burst_of_signups_delays_no_urgent_message(stack: LiveStack) -> None:
+    await stack.publish(JOURNEY)
+    await stack.publish(URGENT)
+    relay = OutboxRelay(stack.database, stack.client, stack.deps.catalogue, stack.settings.task_queue)
+    relay.signals = signals = HeldSignals(stack.client, stack.settings.task_queue)
+    signals.answers = asyncio.Event()
+    stop = asyncio.Event()
+    running = asyncio.create_task(relay.run(stop))
+    await stack.accept(*(stack.track(f"user{n}", "signed_up") for n in range(BURST)))
+    await until(_value(lambda: signals.held), lambda held: held == USUAL_AT_ONCE + COPIED_AT_ONCE)
+
+    await stack.accept(stack.track("zoe", "ticket_opened"))
+    await stack.until("SELECT count(*) FROM runs WHERE journey = 'helping' AND state = 'here'", lambda n: n == 1)
+    await stack.accept(stack.track("zoe", "done"))
+    await stack.until("SELECT count(*) FROM runs WHERE journey = 'helping' AND status = 'closed'", lambda n: n == 1)
+    assert signals.held == USUAL_AT_ONCE + COPIED_AT_ONCE, "the burst still waits for Temporal"
+    (run,) = await stack.rows("SELECT id FROM runs WHERE journey = 'helping'")
+    described = (await stack.client.get_workflow_handle(run["id"]).describe()).raw_description
+    assert described.workflow_execution_info.priority.priority_key == 1, "its tasks are given out before others"
+
+    stop.set()
+    signals.answers.set()
     await running
 
 
@@ -153,7 +201,7 @@ async def test_A1_an_outage_is_noticed_although_a_lane_of_the_batch_needs_no_cal
         closed = "UPDATE runs SET status = 'closed', outcome = 'exited' WHERE lane = (SELECT min(lane) FROM runs)"
         await execute(connection, sql(closed))
 
-    assert await relay.deliver_batch(relay.own), "the lane without a run"
+    assert await relay.deliver_batch(relay.usual), "the lane without a run"
     assert signals.calls == 1
     assert (relay.is_outage, relay.is_failing) == (True, True)
     assert await stack.rows("SELECT * FROM lanes WHERE attempts > 0") == []
@@ -171,7 +219,7 @@ async def test_A1_a_lane_that_needs_no_call_ends_no_rests_in_an_outage(stack: Li
         rests = "UPDATE lanes SET attempts = 9, ready_at = now() + interval '1 hour' WHERE recipient = "
         await execute(connection, sql(f"{rests}(SELECT max(lane) FROM runs)"))
 
-    assert await relay.deliver_batch(relay.own), "the lane without a run"
+    assert await relay.deliver_batch(relay.usual), "the lane without a run"
     assert len(await stack.rows("SELECT * FROM lanes WHERE ready_at > now()")) == 1
 
 

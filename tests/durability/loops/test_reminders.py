@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
 
 import yaml
@@ -56,5 +57,9 @@ async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
         async with worker_process(stack):
             await stack.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
             await stack.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")
-            mails = [message_from_bytes(path.read_bytes()) for path in (tmp_path / "mail").glob("new/*")]
+            mails = [
+                message_from_bytes(path.read_bytes(), policy=default) for path in (tmp_path / "mail").glob("new/*")
+            ]
             assert "dana@staff.example" in {mail["Delivered-To"] for mail in mails}
+            texts = {mail.get_body(("plain",)).get_content() for mail in mails if "dana@" in mail["Delivered-To"]}
+            assert any("Person: ada" in text and "Why: " in text for text in texts), texts

@@ -52,7 +52,7 @@ async def slow_clients(deployment: Deployment) -> AsyncIterator[SlowProcess]:
 
 
 async def test_a_thousand_slow_clients_shut_nobody_out_and_at_most_double_the_p99(deployment: Deployment) -> None:
-    """Over a minute: connections begin over ten seconds in each window, as many at once would be a burst."""
+    """Connections begin over four seconds in each window: all at once would be a burst."""
     await honest_p99(deployment)  # its people become known
     quiet: list[float] = []
     beside: list[float] = []

@@ -89,3 +89,23 @@ async def test_a_busy_mailbox_is_not_suppressed(stack: LiveStack) -> None:
     await stack.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
     assert await suppressions(stack) == []
     assert await stack.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []
+
+
+async def test_a_mail_that_is_refused_because_of_the_sender_fails_and_suppresses_nobody(stack: LiveStack) -> None:
+    await stack.accept(stack.identify("cy", email="cy@refused.example", first_name="Cy"))
+    await stack.accept(stack.track("cy", "signed_up"))
+    assert await result_of(stack, "hello") == ("failed", "550 5.7.1 sender refused by policy")
+    assert await suppressions(stack) == []
+    assert await stack.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []
+    (refusal,) = await stack.rows("SELECT channel, code, times FROM sender_refusals WHERE closed_at IS NULL")
+    assert tuple(refusal.values()) == ("email", "550 5.7.1", 1)
+
+
+async def test_a_full_mailbox_is_counted_and_not_suppressed_at_once(stack: LiveStack) -> None:
+    await stack.accept(stack.identify("di", email="di@full.example", first_name="Di"))
+    await stack.accept(stack.track("di", "signed_up"))
+    assert await result_of(stack, "hello") == ("failed", "552 5.2.2 mailbox full")
+    assert await suppressions(stack) == []
+    assert len(await stack.rows("SELECT 1 FROM soft_bounces")) == 1
+    (bounce,) = await stack.rows("SELECT data->>'kind' AS kind FROM events WHERE name = 'message_bounced'")
+    assert bounce["kind"] == "soft"

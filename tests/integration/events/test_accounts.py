@@ -240,7 +240,8 @@ async def test_C7_a_message_in_quiet_hours_is_decided_again_when_the_time_zone_c
 @pytest.mark.parametrize("scenario", [quiet_hours_in_new_york()], indirect=True)
 async def test_C7_a_changed_time_zone_counts_from_the_instant_of_its_event(scenario: TwoAccounts) -> None:
     """The change of an event is applied with that event: it is neither lost nor counted for the next event."""
-    await scenario.accept("identify", user_id="mia", traits={"timezone": NEW_YORK})
+    before = datetime.now(UTC) - timedelta(minutes=30)
+    await scenario.accept("identify", user_id="mia", traits={"timezone": NEW_YORK}, timestamp=before)
     assert (await scenario.apply(await scenario.first_step()))["reasons"] == ["quiet_hours"]
     moved, later = (datetime.now(UTC) - timedelta(minutes=minutes) for minutes in (20, 10))
     batch = [

@@ -67,7 +67,7 @@ async def test_A8_a_ticket_without_an_end_is_watched_and_ends_after_the_longest_
 async def _prune(database: Database) -> set[tuple[str, str]]:
     """The subjects and tickets that are left."""
     async with database.transaction() as connection:
-        while await prune_tickets(connection, timedelta(days=30)):
+        while (await prune_tickets(connection, datetime.now(UTC) - timedelta(days=30))).more:
             pass
         rows = await fetch_all(connection, sql("SELECT subject_key, ticket_id FROM tickets"))
     return {(row["subject_key"], row["ticket_id"]) for row in rows}

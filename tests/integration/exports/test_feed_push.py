@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
@@ -26,11 +22,13 @@ from store.database import Database, execute, fetch_all, sql
 from store.exports import feed_push
 from store.exports.feed import Horizon
 from tests.support.databases import Databases
+from tests.support.forked import ForkedProcess
 from tests.support.live_stack import until, wait_until_certain
 from worker.composition.feed import feed_loop
 from worker.loops.feed_push import LAG, TRIES, FeedLoop
 from worker.provider_settings import load_providers
-from worker.settings import ROOT, SettingsError
+from worker.settings import SettingsError
+from worker.stack.components import python_module
 
 SECRET, NEXT = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _INSERT = sql(
@@ -149,17 +147,12 @@ async def test_a_pusher_killed_after_the_receiver_took_a_batch_only_repeats_that
     assert [line["id"] for line in again[1]["data"]["items"] + rest[1]["data"]["items"]] == await numbers(database)
 
 
-def _start_worker(environ: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "worker"], cwd=ROOT, env=environ)
-
-
 @pytest.mark.slow
 async def test_workers_killed_during_a_push_lose_nothing_and_only_repeat_batches(
-    database, warehouse, temporal_address, task_queue
+    database, warehouse, temporal_address, task_queue, tmp_path
 ):
     await write(database, 1, 1_500)
     environ = {
-        **os.environ,
         "TENURE_DATABASE_URL": database.url,
         "TENURE_TEMPORAL_ADDRESS": temporal_address,
         "TENURE_TASK_QUEUE": task_queue,
@@ -170,16 +163,16 @@ async def test_workers_killed_during_a_push_lose_nothing_and_only_repeat_batches
     }
     for kills in range(3):
         started = len(warehouse.taken)
-        worker = _start_worker(environ)
+        worker = ForkedProcess(python_module(["worker"], tmp_path / "worker.log", environ))
 
         async def kill(worker: Any = worker, kills: int = kills, started: int = started) -> bytes:
             if len(warehouse.taken) - started > kills:
                 worker.kill()
-                worker.wait()
+                await worker.wait()
             return _reply("200 OK")
 
         warehouse.answer = kill
-        await until(partial(asyncio.to_thread, worker.poll), lambda code: code is not None)
+        await asyncio.wait_for(worker.wait(), 30)
     warehouse.answer = None
     expected, push = await numbers(database), pusher(database, warehouse)
 

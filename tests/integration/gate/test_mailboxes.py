@@ -17,7 +17,7 @@ from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.status import Status
 from journeys.protocol import wire
-from store.database import execute, sql
+from store.database import execute, fetch_all, sql
 from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.messages.entries import LedgerEntry
@@ -25,7 +25,7 @@ from store.people import subjects
 from tests.support.gate_arena import Arena, add_people, new_message, open_arena
 from tests.support.provider import PHONE
 from tests.support.sending import Sending
-from tests.support.steps import first_steps, publish
+from tests.support.steps import first_steps, publish, settle
 
 ADDRESS = "office@people.example"
 CAP = {"caps": [{"name": "mails", "channel": "email", "limit": 1, "window": "P7D"}]}
@@ -33,6 +33,13 @@ COOLDOWN = {"cooldowns": [{"name": "apart", "channel": "email", "between": "P1D"
 SHARED = {"shared_mailboxes": ["OFFICE@people.example "]}
 _MOVE_IN = sql("UPDATE subjects SET profile = jsonb_build_object('email', CAST(:email AS text)) WHERE key = :person")
 _SET_STATUS = sql("UPDATE messages SET status = :status, in_doubt = :doubted WHERE recipient = :person")
+_FREE_THE_CAP = sql(
+    """
+    UPDATE messages SET status = CASE status WHEN 'sending' THEN 'failed' ELSE status END,
+      due_at = CASE status WHEN 'deferred' THEN now() ELSE due_at END
+    """
+)
+_QUEUED = sql("SELECT status, reasons, attempts FROM messages WHERE subject_key = 'u_1'")
 _HASHES = sql("SELECT channel, address_hash IS NOT NULL AS counted FROM messages ORDER BY id")
 OF_ACCOUNT = """
 journey: of-account
@@ -118,6 +125,35 @@ async def test_C5_what_a_person_says_themselves_holds_for_everybody_at_their_mai
         await opt_out(arena, "u_2", StatedBy.PERSON, granted=None)
         assert (await send(arena, "u_2", 2)).status is Status.SENDING, "whoever has the address can lift it"
         assert (await send(arena, "u_1", 2)).status is Status.WITHHELD, "it stays in force for who has said it"
+
+
+@pytest.mark.parametrize(
+    ("says", "other", "ends"),
+    [
+        ("u_2", "ben@people.example", "withdrawn"),
+        ("u_1", ADDRESS, "withheld"),
+        ("u_1", "ben@people.example", "deferred"),
+    ],
+    ids=["the recipient", "somebody at the recipients mailbox", "whom it is about, at another mailbox"],
+)
+async def test_C5_a_queued_message_about_somebody_else_obeys_its_recipient_when_it_is_due(
+    database_url, says, other, ends
+):
+    """Its recipient's opt-out withdraws it at once, one at their mailbox withholds it; that of whom it is about does neither."""
+    async with two_at_one_mailbox(database_url, CAP, other=other) as arena:
+        assert (await send(arena, "u_2", 1)).status is Status.SENDING
+        queued = await send(arena, "u_2", 2, subject_key="u_1", run="r_1")
+        assert queued.status is Status.DEFERRED
+        await opt_out(arena, says)
+        async with arena.database.transaction() as connection:
+            await execute(connection, _FREE_THE_CAP)
+        await settle(arena.deps, "u_2", enough=lambda _: True)
+        async with arena.database.reading() as connection:
+            (message,) = await fetch_all(connection, _QUEUED)
+    assert message["status"] == ends, message["reasons"]
+    assert ("consent" in str(message["reasons"])) == (ends != "deferred")
+    if ends == "deferred":
+        assert message["attempts"], "it was tried, at a relay that does not answer"
 
 
 async def test_C5_an_opt_out_at_a_mailbox_shared_on_purpose_is_the_persons_alone(database_url):

@@ -9,6 +9,7 @@ from store.database import Database, execute, sql
 from store.outbox import backlog as backlogs
 from store.outbox import claims
 from store.outbox.backlog import Backlog, read_backlog
+from store.outbox.rows import LEAST_URGENCY
 
 _WAITS = sql(
     "INSERT INTO outbox (recipient, seq, kind, event_id, at, created_at) "
@@ -77,12 +78,12 @@ async def test_A1_ending_all_rests_keeps_how_often_each_lane_has_failed(database
         for _ in range(8):
             await _rest(database, key)
     async with database.transaction() as connection:
-        assert await claims.claim_lanes(connection, "", 64, 32) == {}
+        assert await claims.claim_lanes(connection, LEAST_URGENCY, 64, 32, rested=True) == {}
         assert (await claims.next_ready(connection) or 0) > 5
     async with database.transaction() as connection:
         await claims.end_rests(connection)
     async with database.transaction() as connection:
-        assert list(await claims.claim_lanes(connection, "", 64, 32)) == ["u_a", "u_b"]
+        assert list(await claims.claim_lanes(connection, LEAST_URGENCY, 64, 32, rested=True)) == ["u_a", "u_b"]
     assert (await _backlog(database)).resting == 2
 
 

@@ -13,10 +13,11 @@ from journeys.events.tracking_plan import TrackingPlan
 from store.database import Database, sql
 from store.events import ingest
 from store.people import field_filling
+from store.people.field_filling import begin_fillings, declare_fields
 from store.rows import loaded
 from tests.support.live_stack import until
 from tests.support.members import READER, Lanes
-from worker.loops.field_filling import fields_of, fill_declared_fields
+from worker.loops.field_filling import fields_of, fill_declared_fields, fill_slice
 
 BEFORE: dict[str, Any] = {"profile": {"plan": "string"}, "account": {"seats": "int"}}
 NOW: dict[str, Any] = {
@@ -41,13 +42,35 @@ async def fill(lanes: Lanes, plan: dict[str, Any]) -> None:
     stop = asyncio.Event()
     loop = asyncio.create_task(fill_declared_fields(lanes.database, lanes.catalogue, fields, stop))
 
-    async def is_filled() -> bool:
-        rows = await lanes.rows(sql("SELECT filled_at FROM declared_fields"))
-        return len(rows) >= len(fields) and all(row["filled_at"] is not None for row in rows)
+    async def is_declared() -> bool:
+        return len(await lanes.rows(sql("SELECT 1 FROM declared_fields"))) >= len(fields)
 
-    await until(is_filled)
+    await until(is_declared)
     stop.set()
     await loop
+    await wait_out(lanes)
+    await fill_again(lanes, plan)
+
+
+async def fill_again(lanes: Lanes, plan: dict[str, Any]) -> list[str]:
+    """Fill what is to be filled now, as a worker's loop does; the names of these fields."""
+    async with lanes.database.transaction() as connection:
+        unfilled = await begin_fillings(connection, fields_of(TrackingPlan.model_validate(plan)))
+    for field in unfilled:
+        while await fill_slice(lanes.database, lanes.catalogue, field):
+            pass
+    return sorted(field.name for field in unfilled)
+
+
+async def wait_out(lanes: Lanes) -> None:
+    """As if the fields had been declared, dropped and filled ten minutes earlier."""
+    await lanes.execute(
+        "UPDATE declared_fields SET dropped_at = dropped_at - interval '10 minutes', began_at = began_at - interval '10 minutes'"
+    )
+
+
+def bounds_of(plan: dict[str, Any]) -> ProfileBounds:
+    return ProfileBounds.of(TrackingPlan.model_validate(plan))
 
 
 async def profile(lanes: Lanes, name: str) -> dict[str, Any]:
@@ -105,3 +128,62 @@ async def test_runs_that_read_the_field_receive_it(lanes: Lanes) -> None:
     )
     assert rows[-1]["kind"] == "facts"
     assert loaded(rows[-1]["facts"])["profile"] == {"role": "admin"}
+
+
+async def test_what_a_process_with_an_older_plan_drops_after_the_filling_is_filled_when_it_is_gone(
+    lanes: Lanes,
+) -> None:
+    await lanes.identify("ada", plan="team", shoe_size=38)
+    await fill(lanes, NOW)
+    lanes.catalogue.bounds = bounds_of(BEFORE)
+    await lanes.identify("ben", plan="team", shoe_size=44)
+    await lanes.identify("ada", shoe_size=39)
+    assert await fill_again(lanes, NOW) == [], "an older process is there"
+    lanes.catalogue.bounds = bounds_of(NOW)
+    await lanes.identify("cyd", shoe_size=40)
+    await wait_out(lanes)
+    assert await fill_again(lanes, NOW) == ["shoe_size"]
+    assert [(await profile(lanes, name))["shoe_size"] for name in ("ada", "ben", "cyd")] == [39, 44, 40]
+    await wait_out(lanes)
+    assert await fill_again(lanes, NOW) == [], "nothing was dropped since"
+
+
+async def test_a_field_that_is_declared_again_is_filled_for_the_time_between(lanes: Lanes) -> None:
+    await fill(lanes, NOW)
+    await lanes.identify("ada", shoe_size=38)
+    await lanes.identify("cyd", shoe_size=41)
+    await lanes.identify("dan", shoe_size=42)
+    await fill(lanes, BEFORE)
+    await lanes.identify("ada", shoe_size=39)
+    await lanes.identify("ben", shoe_size=44)
+    await lanes.identify("dan", shoe_size=43)
+    await lanes.identify("dan", shoe_size=None)
+    await wait_out(lanes)
+    lanes.catalogue.bounds = bounds_of(NOW)
+    await lanes.identify("ben", shoe_size=45)
+    assert await fill_again(lanes, NOW) == ["shoe_size"]
+    assert [(await profile(lanes, name)).get("shoe_size") for name in ("ada", "ben", "cyd", "dan")] == [
+        39,
+        45,
+        41,
+        None,
+    ]
+
+
+async def test_a_transaction_that_drops_a_value_while_the_field_is_filled_lets_another_filling_follow(
+    lanes: Lanes,
+) -> None:
+    await lanes.identify("ada", plan="team")
+    async with lanes.database.transaction() as accepting:
+        lanes.catalogue.bounds = bounds_of(BEFORE)
+        call = InboundEvent(
+            "identify", "late", "identify", subject_key=await lanes.key("ada"), traits={"shoe_size": 38}
+        )
+        await ingest.accept_within(accepting, lanes.catalogue, [call], source="segment:shop")
+        async with lanes.database.transaction() as connection:
+            await declare_fields(connection, fields_of(TrackingPlan.model_validate(NOW)))
+        assert await fill_again(lanes, NOW) == [], "it may have begun before the declaration"
+    await wait_out(lanes)
+    lanes.catalogue.bounds = bounds_of(NOW)
+    assert await fill_again(lanes, NOW) == ["fax", "role", "score", "shoe_size"]
+    assert (await profile(lanes, "ada"))["shoe_size"] == 38

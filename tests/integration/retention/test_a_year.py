@@ -78,7 +78,9 @@ async def live_a_day(database: Database, day: int) -> None:
 
 
 async def end_of_day(database: Database, retention: Retention, now: datetime) -> None:
-    """Run retention as its loop does, with the pause after which events are deleted already over."""
+    """Run retention as its loop does, with the pauses after which events and marked visitors are deleted already over."""
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE subjects SET leaving_since = leaving_since - interval '1 hour'")
     for kind in retention.kinds:
         while await retention.delete_slice(kind, now):
             if kind == "events":

@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from journeys.events.inbound import InboundEvent
-from store.database import Database, sql
+from store.database import Database, execute, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import IngestResult, accept
 from store.events.message_ids import id_digest
+from store.people.subjects import lock_subjects
 from store.retention import events as events_module
 from store.retention.events import prune_events
 from store.retention.periods import RetentionPeriods
-from store.retention.visitors import REFERRING
+from store.retention.visitors import REFERRING, prune_visitors
 from tests.support.live_stack import until
 from tests.support.members import Lanes
 from worker.loops.retention import Retention
@@ -55,6 +56,17 @@ async def prune(lanes: Lanes, kind: str, now: datetime = NOW) -> None:
             await lanes.execute("UPDATE retention SET kept_at = kept_at - interval '1 hour' WHERE kind = 'events'")
         if not await retention.delete_slice(kind, now):
             break
+
+
+async def delete_visitors(lanes: Lanes) -> None:
+    """The two rounds that delete visitors of whom nothing is left, as if no transaction were left from before the first."""
+    await prune(lanes, "visitors")
+    await age_marks(lanes)
+    await prune(lanes, "visitors")
+
+
+async def age_marks(lanes: Lanes) -> None:
+    await lanes.execute("UPDATE subjects SET leaving_since = leaving_since - interval '1 hour'")
 
 
 async def count(lanes: Lanes, table: str) -> int:
@@ -215,10 +227,10 @@ async def test_visitors_of_whom_nothing_is_left_go_with_their_lanes(lanes: Lanes
     await lanes.execute("UPDATE subjects SET updated_at = CAST(:at AS timestamptz)", at=NOW - 31 * DAY)
     await lanes.execute("UPDATE events SET received_at = CAST(:at AS timestamptz)", at=NOW - 31 * DAY)
     await visitor(lanes, "v0")
-    await prune(lanes, "visitors")
+    await delete_visitors(lanes)
     assert len(await names(lanes)) == 29, "their events are there"
     await prune(lanes, "events")
-    await prune(lanes, "visitors")
+    await delete_visitors(lanes)
     assert await names(lanes) == {"v0", "ada", "bob", "bobs"}
     assert (await count(lanes, "subjects"), await count(lanes, "lanes")) == (3, 3)
     await visitor(lanes, "v1")
@@ -245,8 +257,72 @@ async def test_a_visitor_to_whom_something_refers_stays(lanes: Lanes, table: str
         f"INSERT INTO {table} {REFERENCES[table]} FROM subjects WHERE key = :key", key=await lanes.key("referred")
     )
     await lanes.execute("UPDATE subjects SET updated_at = CAST(:at AS timestamptz)", at=NOW - 31 * DAY)
-    await prune(lanes, "visitors")
+    await delete_visitors(lanes)
     assert await names(lanes) == {"referred"}
+
+
+async def old_visitor(lanes: Lanes) -> str:
+    """The key of the visitor `v`, of whom nothing is left, behind the first round."""
+    await visitor(lanes, "v")
+    await lanes.execute("DELETE FROM events")
+    await lanes.execute("UPDATE subjects SET updated_at = CAST(:at AS timestamptz)", at=NOW - 31 * DAY)
+    await prune(lanes, "visitors")
+    return await lanes.key("v")
+
+
+async def orphans(lanes: Lanes) -> int:
+    """Events of nobody."""
+    rows = await lanes.rows(
+        sql("SELECT 1 FROM events e WHERE NOT EXISTS (SELECT 1 FROM subjects s WHERE s.key = e.subject_key)")
+    )
+    return len(rows)
+
+
+async def test_a_visitor_stays_while_a_transaction_may_run_that_has_not_seen_their_mark(lanes: Lanes) -> None:
+    key = await old_visitor(lanes)
+    async with lanes.database.transaction() as accepting:  # it has read the visitor's key, and locks nobody
+        await execute(
+            accepting, sql(f"INSERT INTO events {REFERENCES['events']} FROM subjects WHERE key = :key"), key=key
+        )
+        await prune(lanes, "visitors")
+    await age_marks(lanes)
+    await prune(lanes, "visitors")
+    assert (await names(lanes), await orphans(lanes)) == ({"v"}, 0)
+    assert (await lanes.subject("v"))["leaving_since"] is None
+
+
+async def test_an_event_of_a_visitor_who_is_being_deleted_waits_and_makes_them_new(lanes: Lanes) -> None:
+    key = await old_visitor(lanes)
+    await age_marks(lanes)
+    async with lanes.database.transaction() as deleting:
+        assert (await prune_visitors(deleting, NOW - 30 * DAY)).deleted == 1
+        accepting = asyncio.create_task(visitor(lanes, "v"))
+        await until(lambda: lanes.rows(_BLOCKED))
+    await accepting
+    assert (await orphans(lanes), await count(lanes, "events")) == (0, 1)
+    assert await lanes.key("v") != key
+
+
+async def test_a_visitor_whom_an_event_has_locked_stays_although_their_mark_is_old(lanes: Lanes) -> None:
+    key = await old_visitor(lanes)
+    await age_marks(lanes)
+    async with lanes.database.transaction() as accepting:
+        await lock_subjects(accepting, [key])
+        await prune(lanes, "visitors")
+        await execute(
+            accepting, sql(f"INSERT INTO events {REFERENCES['events']} FROM subjects WHERE key = :key"), key=key
+        )
+    await prune(lanes, "visitors")
+    assert (await names(lanes), await orphans(lanes)) == ({"v"}, 0)
+
+
+async def test_events_of_a_marked_visitor_who_has_joined_an_account_are_accepted(lanes: Lanes) -> None:
+    await old_visitor(lanes)
+    await lanes.accept(lanes.call("group", anonymous="v", account="acme"))
+    await visitor(lanes, "v")
+    await age_marks(lanes)
+    await prune(lanes, "visitors")
+    assert await names(lanes) == {"v", "acme"}
 
 
 async def test_the_loop_prunes_every_kind_until_it_is_stopped(lanes: Lanes) -> None:

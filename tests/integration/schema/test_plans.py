@@ -12,6 +12,8 @@ import pytest_asyncio
 
 from benchmarks.stack.crowd import CROWD
 from store.database import plain_url
+from store.outbox import claims
+from store.outbox.rows import LEAST_URGENCY
 from tests.integration.schema.test_statements import statements
 
 PEOPLE = 20_000
@@ -21,7 +23,6 @@ ALLOWED = {
     "store.clocks.decided._DECISIONS": "compares a live run with the simulator: the demonstration and tests call it",
     "store.clocks.decided._VERDICTS": "as _DECISIONS",
     "store.exports.audiences._PENDING": "compares one audience with a tool, so it reads this audience",
-    "store.people.field_filling._VALUES": "fills a new field once, in pages; the plan does not know the length of a page",
     "store.retention.": "deletes in slices, in the background; the plan does not know the length of a slice",
     "store.reads.content_usage._USES": "counts all messages by template, once a minute at most in a process",
     "store.reads.demonstration.": "the demonstration reads the database that it has filled",
@@ -104,6 +105,27 @@ async def test_no_statement_reads_a_whole_large_table(crowded: asyncpg.Connectio
     assert {name: reads for name, reads in guilty.items() if not name.startswith(tuple(ALLOWED))} == {}
     unused = [allowed for allowed in ALLOWED if not any(name.startswith(allowed) for name in guilty)]
     assert unused == [], "these read no whole table any more"
+
+
+EMPTY = {"_WAITING": False, "_RESTED": False, "_ROWS": True, "_DELIVERED": True, "_REST": True, "_MARK": True}
+"""Statements of a claim, and whether they follow it in its transaction."""
+
+
+@pytest.mark.parametrize("name", sorted(EMPTY))
+async def test_a_claim_prepared_while_the_tables_are_empty_reads_none_whole(database_url: str, name: str) -> None:
+    """A relay that starts with a new installation keeps such plans while its first thousands of events arrive."""
+    connection = await asyncpg.connect(plain_url(database_url), statement_cache_size=0)
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    async with connection.transaction():
+        if EMPTY[name]:
+            await connection.execute("INSERT INTO lanes (recipient) VALUES ('u_1')")
+            await connection.execute(
+                "INSERT INTO outbox (recipient, seq, kind, event_id, at) VALUES ('u_1', 1, 'signal', 'e', now())"
+            )
+            assert list(await claims.claim_lanes(connection, LEAST_URGENCY, 64, 32)) == ["u_1"]
+        plan = await plan_of(connection, getattr(claims, name).text)
+    await connection.close()
+    assert whole_reads(plan, {"outbox", "lanes", "subjects"}) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from worker.stack.address_checks import StackError
 from worker.stack.components import http_ok
 from worker.stack.endpoints import read_endpoints
 from worker.stack.free_ports import LOOPBACK, free_ports, is_listening
+from worker.stack.ports import PortSettings
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack
@@ -42,8 +43,8 @@ def quiet(_: str) -> None:
     pass
 
 
-def stack_in(home: Path, **given) -> Stack:
-    return Stack(load_settings(home=home, api_port=0, **given), modules=STAND_INS, say=quiet)
+def stack_in(home: Path, ports: PortSettings | None = None, **given) -> Stack:
+    return Stack(load_settings(home=home, api_port=0, **given), ports=ports, modules=STAND_INS, say=quiet)
 
 
 async def select(url: str, sql: str) -> object:
@@ -134,11 +135,11 @@ async def test_committed_data_survives_a_restart_of_the_stack(home, servers):
         assert await select(stack.endpoints.database_url, "SELECT n FROM kept") == 7
 
 
-async def test_a_taken_api_port_is_an_error_that_names_the_option(home):
+async def test_a_taken_api_port_is_an_error_that_names_the_variable(home):
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(StackError, match=f"127.0.0.1:{port} is taken. Give --api-port"):
+        with pytest.raises(StackError, match=f"TENURE_API_PORT={port} is taken. Give it another port"):
             await Stack(load_settings(home=home, api_port=port), modules=STAND_INS, say=quiet).start()
 
 
@@ -331,4 +332,4 @@ async def test_a_configured_temporal_port_that_is_taken_is_refused_at_once(home)
     with socket.create_server((LOOPBACK, 0)) as squatter:
         port = squatter.getsockname()[1]
         with pytest.raises(StackError, match=f"TENURE_TEMPORAL_PORT={port} is taken"):
-            await stack_in(home, temporal_port=port).start()
+            await stack_in(home, ports=PortSettings(temporal_port=port)).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from activities.steps.apply import apply_step
@@ -11,12 +12,14 @@ from journeys.consent.rules import ConsentRules, ConsentRuleSet
 from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import Policy
 from journeys.protocol import wire
+from store.clocks.control import create_clock
 from store.consent.sms_keywords import inbound_text
 from store.consent.suppressions import lock_addresses
-from store.database import Database, execute, fetch_all, sql
+from store.database import Database, SqlStatement, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
 from store.locks import Lock, lock_until_commit, release_lock, take_lock
+from store.people.subjects import lock_subjects
 from store.reads.definitions import lock_publishing
 from tests.support.live_stack import until
 from tests.support.provider import PHONE
@@ -29,6 +32,8 @@ _WAITING = sql(
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     """
 )
+_WAITING_FOR_ANY = sql("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+_ADA = sql("SELECT subject_key AS key FROM identities WHERE value = 'ada'")
 OF_ACCOUNT = """
 journey: of-account
 subject: account
@@ -119,6 +124,33 @@ async def test_a_batch_locks_the_mailboxes_of_statements_together_with_those_tha
     await other.close()
 
 
+async def test_a_batch_locks_who_opts_out_in_an_event_across_clocks_before_any_address(database: Database) -> None:
+    """Otherwise it could deadlock with a batch that waits for the address and has locked that person."""
+    other, rule_set = Database(database.url), _bounces()
+    catalogue = DefinitionRegistry(consent=rule_set)
+    async with database.transaction() as connection:
+        await create_clock(connection, "demo", datetime(2026, 1, 1, tzinfo=UTC))
+    known = InboundEvent("identify", "v", "identify", anonymous_id="visitor")
+    await accept(database, catalogue, [known], source="test", clock="demo")
+    await accept(database, catalogue, [InboundEvent("identify", "a", "identify", user_id="ada")], source="test")
+    refusal = {"consents": {"email": {"*": False}}}
+    batch = [
+        InboundEvent("track", "b", "message_bounced", user_id="ben", data={"address": "ben@example.com"}),
+        InboundEvent("identify", "both", "identify", user_id="ada", anonymous_id="visitor", traits=refusal),
+    ]
+    async with other.transaction() as holding:
+        await lock_subjects(holding, [row["key"] for row in await fetch_all(holding, _ADA)])
+        taking = asyncio.create_task(accept(database, catalogue, batch, source="test"))
+        await until(lambda: _is_blocked(other, _WAITING_FOR_ANY))
+        await _lock_at_once(other, rule_set, ("email", "ben@example.com"))
+    taken = await taking
+    assert (taken.accepted, taken.quarantined) == (1, 1)
+    async with database.reading() as connection:
+        opt_outs = await fetch_all(connection, sql("SELECT granted FROM consents"))
+    assert [row["granted"] for row in opt_outs] == [False]
+    await other.close()
+
+
 async def test_a_stop_word_locks_its_number_together_with_the_mailboxes_of_those_who_have_it(
     database: Database,
 ) -> None:
@@ -183,6 +215,6 @@ async def _lock_at_once(database: Database, rule_set: ConsentRuleSet, *addresses
         await lock_addresses(connection, rule_set.addresses, addresses)
 
 
-async def _is_blocked(database: Database) -> bool:
+async def _is_blocked(database: Database, waiting: SqlStatement = _WAITING) -> bool:
     async with database.reading() as connection:
-        return bool(await fetch_all(connection, _WAITING))
+        return bool(await fetch_all(connection, waiting))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from journeys.events.history import HISTORICAL
 from journeys.events.inbound import InboundEvent
 from journeys.simulation.recording import RecordedEvent, recorded_consent
 from journeys.simulation.responder import Answer, Answers, Responder
@@ -138,6 +139,7 @@ def call_of(event: RecordedEvent, identity: str, keys: Mapping[str, str]) -> Inb
         "user_id": user,
         "anonymous_id": event.who if event.subject == "visitor" else event.visitor or None,
         "account_id": event.who if event.subject == "account" else event.account or None,
+        "context": {HISTORICAL: True} if event.historical else None,
     }
     match event.kind:
         case "profile":

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    ListNamespacesRequest,
-    RegisterNamespaceRequest,
-)
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from worker.stack.free_ports import LOOPBACK, free_ports
 from worker.stack.process import ChildCommand, ChildProcess, ProcessFailedError, wait_until_ready
 from worker.stack.temporal.binary import TemporalBinary
 from worker.stack.temporal.build import ProgressReport, print_progress
 from worker.stack.temporal.store import SqliteStore, TemporalStore
+from worker.temporal_namespace import namespace_ready
 
-NAMESPACE = "default"
-RETENTION = timedelta(days=3)
 ATTEMPTS = 3
 TAKEN = "address already in use"
 SERVICES = ("frontend", "history", "matching", "worker")
@@ -52,7 +41,7 @@ TIME_SKIPPING: Mapping[str, Any] = {
 class TemporalServer:
     """A server whose configuration is in `folder`, and its runs in `store`: without one, in SQLite files beside it.
 
-    `time_skipping` gives each workflow its own clock.
+    `time_skipping` gives each workflow its own clock. `ui_port` is for Temporal's UI, if the program has it; zero leaves it out.
     """
 
     def __init__(
@@ -61,6 +50,7 @@ class TemporalServer:
         *,
         store: TemporalStore | None = None,
         port: int = 0,
+        ui_port: int = 0,
         binary: Path | None = None,
         log: Path | None = None,
         time_skipping: bool = False,
@@ -71,6 +61,7 @@ class TemporalServer:
         self.folder = folder.expanduser().resolve()
         self._store = store or SqliteStore(self.folder)
         self._port = self._asked_port = port
+        self._ui_port = ui_port
         self._named = binary
         self._log = log or self.folder / "temporal.log"
         self._dynamic = {**ALWAYS, **(TIME_SKIPPING if time_skipping else {})}
@@ -91,6 +82,12 @@ class TemporalServer:
     @property
     def address(self) -> str:
         return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def ui_url(self) -> str | None:
+        """Address of Temporal's UI; the plain server has none."""
+        has_ui = self._ui_port and self._binary is not None and self._binary.kind == "cli"
+        return f"http://{LOOPBACK}:{self._ui_port}" if has_ui else None
 
     async def start(self) -> None:
         """Start, or restart on the same ports and store, and wait until the namespace can be used."""
@@ -118,6 +115,8 @@ class TemporalServer:
                 return
 
     async def _start_here(self) -> None:
+        # Each start has new members. A server waits up to 50 s for those of the last one to answer.
+        await self._store.forget_members()
         self._process.start()
         await wait_until_ready(self._serves, self._process, timeout=90)
 
@@ -142,8 +141,9 @@ class TemporalServer:
 
     def _cli_arguments(self) -> list[str]:
         values = [f"{key}={json.dumps(value)}" for key, value in self._dynamic.items()]
+        page = ("--ui-ip", LOOPBACK, "--ui-port", str(self._ui_port)) if self._ui_port else ("--headless",)
         return [
-            *("server", "start-dev", "--headless", "--ip", LOOPBACK, "--port", str(self._port)),
+            *("server", "start-dev", *page, "--ip", LOOPBACK, "--port", str(self._port)),
             *("--db-filename", str(self.folder / "temporal.db"), "--log-level", "warn"),
             *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"),
             *(part for value in values for part in ("--dynamic-config-value", value)),
@@ -187,50 +187,3 @@ class TemporalServer:
 
     async def _serves(self) -> bool:
         return await namespace_ready(self.address)
-
-
-async def namespace_ready(address: str, namespace: str = NAMESPACE) -> bool:
-    """Whether workflows can be started in the namespace, which is registered where the plain server has none."""
-    try:
-        client = await Client.connect(address, namespace=namespace)
-        known = await client.workflow_service.list_namespaces(ListNamespacesRequest(page_size=100))
-        if namespace not in {item.namespace_info.name for item in known.namespaces}:
-            retention = Duration()
-            retention.FromTimedelta(RETENTION)
-            request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=retention)
-            await client.workflow_service.register_namespace(request)
-        # Counting uses the caches of frontend and visibility: once it answers, both know the namespace.
-        await client.count_workflows()
-        return await _history_answers(client)
-    except RuntimeError:  # the SDK's answer to a refused connection
-        return False
-    except RPCError as error:
-        if error.status is RPCStatusCode.ALREADY_EXISTS:
-            return False  # another process has just registered it
-        if error.status in _NOT_YET:
-            return False
-        raise
-
-
-async def _history_answers(client: Client) -> bool:
-    """Whether the history service has joined: it knows that there is no such workflow. The frontend may join before it."""
-    missing = WorkflowExecution(workflow_id="is-there-a-history-service")
-    request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=missing)
-    try:
-        await client.workflow_service.describe_workflow_execution(request)
-    except RPCError as error:
-        return error.status is RPCStatusCode.NOT_FOUND
-    return True
-
-
-_NOT_YET = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.NOT_FOUND,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.FAILED_PRECONDITION,
-        RPCStatusCode.UNKNOWN,
-        RPCStatusCode.INTERNAL,
-    }
-)

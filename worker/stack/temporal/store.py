@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from store.servers import execute_once
 from worker.stack.free_ports import LOOPBACK, free_ports
 from worker.stack.postgres import PostgresServer
 from worker.stack.postgres_data import SUPERUSER
+from worker.stack.process import ProcessFailedError
 from worker.stack.temporal.binary import TemporalBinary, find_server, find_temporal
 from worker.stack.temporal.build import ProgressReport
 from worker.stack.temporal.schema import MAIN, VISIBILITY, install_schema, schema_tool
@@ -19,6 +23,10 @@ MAX_CONNECTIONS: Final = 20
 """Of one service to one database; four services and two databases stay below PostgreSQL's limit."""
 
 
+MAIN_FILE: Final = "temporal.db"
+FORGET: Final = "DELETE FROM cluster_membership"
+
+
 class TemporalStore(Protocol):
     """Where a server keeps runs and visibility, and the program that can."""
 
@@ -26,6 +34,7 @@ class TemporalStore(Protocol):
     def shards(self) -> int: ...
     async def find_binary(self, named: Path | None, say: ProgressReport) -> TemporalBinary: ...
     async def prepare(self, say: ProgressReport) -> None: ...
+    async def forget_members(self) -> None: ...
     def datastores(self) -> dict[str, Any]: ...
 
 
@@ -44,9 +53,13 @@ class SqliteStore:
     async def prepare(self, _say: ProgressReport) -> None:
         """Do nothing: the server creates its files with their schema."""
 
+    async def forget_members(self) -> None:
+        """Delete the members of earlier starts. No server may be running."""
+        await asyncio.to_thread(_forget_members, self._folder / MAIN_FILE)
+
     def datastores(self) -> dict[str, Any]:
         """The server's data stores, as its configuration names them."""
-        return {"main": self._sql("temporal.db"), "visibility": self._sql("visibility.db")}
+        return {"main": self._sql(MAIN_FILE), "visibility": self._sql("visibility.db")}
 
     def _sql(self, name: str) -> dict[str, Any]:
         # `synchronous: 1` in WAL mode survives a killed process; a power cut may cost the last commits.
@@ -92,6 +105,11 @@ class PostgresStore:
         }
         await asyncio.gather(*(install_schema(tool, database, environ) for database in (MAIN, VISIBILITY)))
 
+    async def forget_members(self) -> None:
+        """Delete the members of earlier starts. No server may be running. Raises ProcessFailedError."""
+        if not await execute_once(self._server.url(MAIN), FORGET):
+            raise ProcessFailedError("Temporal's PostgreSQL does not answer")
+
     def datastores(self) -> dict[str, Any]:
         """The server's data stores, as its configuration names them."""
         return {"main": self._sql(MAIN), "visibility": self._sql(VISIBILITY)}
@@ -110,6 +128,15 @@ class PostgresStore:
                 "maxConnLifetime": "1h",
             }
         }
+
+
+def _forget_members(file: Path) -> None:
+    """Empty the table of members in a SQLite file, if there is one."""
+    if not file.exists():
+        return
+    with contextlib.closing(sqlite3.connect(file, timeout=10)) as connection, connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cluster_membership'").fetchone():
+            connection.execute(FORGET)
 
 
 async def find_programs(named: Path | None, say: ProgressReport) -> None:

@@ -1,0 +1,1 @@
+"""Analytics libraries in browsers and apps: preflights, settings, metrics."""

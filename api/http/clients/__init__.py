@@ -1,0 +1,1 @@
+"""Browsers and apps as callers: origins of pages, CORS, keys in bodies."""

@@ -1,0 +1,1 @@
+"""Parsing of inbound mails: answers, bounces, complaints."""

@@ -1,0 +1,1 @@
+"""Start page of the API, and its documentation as a page."""

@@ -1,0 +1,1 @@
+"""Commands that send events, and settle those that are held."""

@@ -1,0 +1,1 @@
+"""Ids of people and accounts: kinds, and placeholders that name nobody."""

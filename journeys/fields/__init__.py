@@ -1,0 +1,1 @@
+"""Fields of profiles and accounts: types, names and origins."""

@@ -1,0 +1,1 @@
+"""Analytics libraries in browsers and apps: request shapes, CORS, settings."""
