@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from temporalio.converter import PayloadCodec
 
 from api.access.endpoints import KeyRoutes
 from api.clients.endpoints import ClientRoutes
@@ -18,7 +16,7 @@ from api.consent.endpoints import ConsentRoutes
 from api.consent.preference_page import PreferenceRoutes
 from api.consent.suppressions import SuppressionRoutes
 from api.consent.unsubscribe import UnsubscribeRoutes
-from api.content.endpoints import TemplateDesk, TemplateRoutes
+from api.content.endpoints import TemplateRoutes
 from api.definitions.catalogue import CatalogueRoutes
 from api.definitions.endpoints import CheckerInputs, JourneyRoutes
 from api.events.intake import Intake
@@ -31,22 +29,17 @@ from api.events.screening import EventScreening
 from api.events.segment import SegmentRoutes
 from api.events.signals import SignalRoutes
 from api.events.tracking_plan import EventCheck
-from api.explain.question import DryRun
 from api.explain.traces import TraceRoutes
 from api.explain.why import WhyRoutes
 from api.explain.whynot import WhyNotRoutes
-from api.exports.feed import FeedRoutes, FeedSigner
+from api.exports.feed import FeedRoutes
 from api.http.asgi import AsgiApp
-from api.http.auth import BootstrapKeys, KeyRegistry
 from api.http.clients.client_route import ClientRoute
-from api.http.clients.origins import ANY, BrowserOrigins
-from api.http.limits import Limits
-from api.http.metrics import Metrics
+from api.http.clients.origins import BrowserOrigins
 from api.http.openapi import Description
 from api.http.problems import refuse
 from api.http.routes import Routes
 from api.inbound.mails import MailRoutes
-from api.inbound.signatures import WebhookSecrets
 from api.inbound.webhooks import WebhookRoutes
 from api.inbox.browser import BrowserRoutes
 from api.inbox.clicks import ClickRoutes
@@ -58,90 +51,20 @@ from api.operations.listener import operations_app
 from api.operations.messages import MessageRoutes
 from api.operations.parked import ParkedRoutes
 from api.operations.sender_refusals import SenderRefusalRoutes
+from api.parts import Parts, ProcessState, registry_of
 from api.people.endpoints import PeopleRoutes
 from api.people.export import ExportRoutes
 from api.runs.endpoints import RunRoutes
-from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
 from api.start_page.endpoints import StartPageRoutes
 from api.tasks.assignment import AssignmentRoutes
 from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
 from api.tasks.holds import HoldRoutes
-from journeys.checks.catalogue import CatalogueCheck
-from journeys.consent.rules import ConsentRuleSet
-from journeys.content.template_info import TemplateInfos
-from journeys.events.profile_bounds import ProfileBounds
-from journeys.events.tracking_plan import TrackingPlan
-from journeys.gate.policy import Policy
-from journeys.tasks.assignment import Roster
-from journeys.tokens.reply_addresses import ReplyAddresses
-from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.process_clock import keep_measured, measure_clock
 
 Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Dependencies of the API. It closes none of them but the database's connections, when it ends."""
-
-    database: Database
-    engine: RunCommands
-    codec: PayloadCodec
-    keys: BootstrapKeys
-    plan: TrackingPlan
-    policy: Policy
-    consent: ConsentRuleSet
-    templates: Callable[[], TemplateInfos]
-    desk: TemplateDesk
-    dry_run: DryRun
-    check_catalogue: CatalogueCheck
-    limits: Limits = field(default_factory=Limits)
-    roster: Roster = field(default_factory=Roster)
-    webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
-    codec_origins: Sequence[str] = ()
-    browser_origins: Sequence[str] = (ANY,)
-    public_url: str | None = None
-    sign_feed: FeedSigner | None = None
-    replies: ReplyAddresses | None = None
-    in_production: bool = False
-    links: Sequence[tuple[str, str]] = ()
-    """Links of the start page: name and address."""
-    address_fields: tuple[str, ...] = ()
-    """Fields of people that settings name as addresses."""
-
-    @property
-    def bounds(self) -> ProfileBounds:
-        """The bounds of profiles by the tracking plan and the limits."""
-        return ProfileBounds.of(self.plan, self.limits.profile_bytes, self.address_fields)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """State of the process that outlives a version of the catalogue: counts, keys, quotas, accepted events."""
-
-    metrics: Metrics
-    keys: KeyRegistry
-    quotas: QuotaKeeper
-    intake: Intake
-    mails: MailRoutes
-
-    @staticmethod
-    def of(parts: Parts) -> ProcessState:
-        """The state of a process that begins."""
-        metrics = Metrics()
-        intake = Intake(parts.database, registry_of(parts), parts.limits, metrics)
-        quotas = QuotaKeeper(parts.database, parts.limits.quotas, parts.consent.addresses)
-        keys = KeyRegistry(parts.database, parts.keys, in_production=parts.in_production)
-        return ProcessState(metrics, keys, quotas, intake, MailRoutes(intake, quotas, parts.replies))
-
-
-def registry_of(parts: Parts) -> DefinitionRegistry:
-    """The registry of definitions over the catalogue of these parts."""
-    owner_of = _owner_lookup(parts.templates)
-    return DefinitionRegistry(parts.policy.urgent_ticket, parts.consent, parts.roster, owner_of, parts.bounds)
 
 
 def build_app(parts: Parts, state: ProcessState | None = None) -> AsgiApp:
@@ -221,16 +144,6 @@ def _people_routes(routes: Routes, parts: Parts, catalogue: DefinitionRegistry) 
     PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
     DoubleOptInRoutes(parts.database, catalogue).routes(routes)
     SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
-
-
-def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
-    """Owner of a template by name, read from the catalogue at each call; empty if there is no such template."""
-
-    def owner_of(name: str) -> str:
-        template = templates().get(name)
-        return template.owner if template is not None else ""
-
-    return owner_of
 
 
 def _lifespan(intake: Intake, quotas: QuotaKeeper, mails: MailRoutes) -> Lifespan:

@@ -18,7 +18,7 @@ from activities.content.templates import load_templates, template_infos
 from activities.content.tracked_links import ClickLinks
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
-from api.app import Parts, build_app
+from api.app import build_app
 from api.content.endpoints import TemplateDesk
 from api.exports.feed import FeedSigner
 from api.http.asgi import AsgiApp
@@ -26,6 +26,7 @@ from api.http.auth import BootstrapKeys
 from api.http.limits import Limits
 from api.http.problems import ProblemError
 from api.inbound.signatures import WebhookSecrets
+from api.parts import Parts
 from api.runs.temporal import RunCommands
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.tasks.assignment import Roster

@@ -19,10 +19,10 @@ import uvloop
 
 from activities.content.templates import template_infos
 from activities.gate.dry_run import dry_run
-from api.app import Parts
 from api.http.auth import BootstrapKeys
 from api.http.head_limit import HeadLimitProtocol
 from api.http.limits import Limits
+from api.parts import Parts
 from api.runs.temporal import TemporalRunCommands
 from store.database import Database
 from store.process_clock import CLOCK, measure_on_connect

@@ -11,8 +11,9 @@ from weakref import WeakSet
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from api.app import Parts, ProcessState, build_app
+from api.app import build_app
 from api.http.asgi import AsgiApp
+from api.parts import Parts, ProcessState
 from worker.catalogue.published import PublishedCatalogue
 from worker.settings import Settings
 

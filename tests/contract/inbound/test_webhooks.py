@@ -23,10 +23,11 @@ from twilio.request_validator import RequestValidator
 from activities.content.templates import load_templates
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
-from api.app import Parts, build_app
+from api.app import build_app
 from api.http.auth import BootstrapKeys
 from api.inbound.signatures import WebhookSecrets
 from api.inbound.vendors import resend_events, twilio_events
+from api.parts import Parts
 from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database

@@ -23,8 +23,9 @@ import yaml
 from activities.content.templates import load_templates, template_infos
 from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
-from api.app import Parts, build_app
+from api.app import build_app
 from api.http.auth import BootstrapKeys
+from api.parts import Parts
 from journeys.events.inbound import InboundEvent
 from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
