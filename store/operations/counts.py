@@ -23,8 +23,8 @@ _MESSAGES = sql(
 )
 _OLDEST = sql(
     """
-    SELECT coalesce(extract(epoch FROM max(clock_timestamp() - due_at)), 0) AS seconds FROM
-      (SELECT due_at FROM messages WHERE status = 'deferred' AND clock IS NULL AND due_at < clock_timestamp()
+    SELECT coalesce(extract(epoch FROM max(statement_timestamp() - due_at)), 0) AS seconds FROM
+      (SELECT due_at FROM messages WHERE status = 'deferred' AND clock IS NULL AND due_at < statement_timestamp()
        ORDER BY id LIMIT 10001) AS due
     """
 )

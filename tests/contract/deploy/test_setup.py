@@ -11,7 +11,7 @@ from worker.settings import ROOT
 
 IMPORTED = {
     "facebook-business": "facebook_business", "firebase-admin": "firebase_admin", "google-ads-datamanager": "google.ads",
-    "hubspot-api-client": "hubspot", "hypothesis": "hypothesis", "import-linter": "importlinter", "mypy": "mypy",
+    "hubspot-api-client": "hubspot", "hypothesis": "hypothesis", "import-linter": "importlinter", "mypy": "mypy", "packaging": "",
     "playwright": "playwright", "py-spy": "py_spy", "pytest": "pytest", "pytest-asyncio": "pytest_asyncio",
     "pytest-xdist": "xdist", "pywebpush": "pywebpush", "resend": "resend", "ruff": "ruff", "schemathesis": "schemathesis",
     "segment-analytics-python": "segment", "simple-salesforce": "simple_salesforce", "slack-sdk": "slack_sdk",

@@ -24,6 +24,7 @@ ALLOWED = {
     "store.clocks.decided._VERDICTS": "as _DECISIONS",
     "store.exports.audiences._PENDING": "compares one audience with a tool, so it reads this audience",
     "store.retention.": "deletes in slices, in the background; the plan does not know the length of a slice",
+    "store.operations.counts._RUNS": "counts all open runs, once a minute at most and in a twentieth of the time",
     "store.reads.content_usage._USES": "counts all messages by template, once a minute at most in a process",
     "store.reads.demonstration.": "the demonstration reads the database that it has filled",
     "store.reads.rehearsal.": "rehearsals read the database of one test",
