@@ -129,6 +129,7 @@ class Receipt:
     - `outage`: the provider itself failed, which says nothing about this person
     - `left`: False if nothing was sent; then it was no attempt, and the time after which a message is given up has not begun
     - `failure`: what a permanent refusal is about; None if the message may still arrive, or the provider is down
+    - `of_country`: the refusal is about one country, so it says nothing about the provider's other messages
     """
 
     result: AttemptResult
@@ -138,6 +139,7 @@ class Receipt:
     outage: bool = False
     left: bool = True
     failure: FailureClass | None = None
+    of_country: bool = False
 
 
 class Channel(Protocol):

@@ -101,7 +101,7 @@ class GuardedChannel:
     def _learn(self, prepared: Prepared, receipt: Receipt) -> None:
         now = self.clock()
         count_attempt(self.name, receipt)
-        refused_us = receipt.failure is FailureClass.SENDER_REFUSED
+        refused_us = receipt.failure is FailureClass.SENDER_REFUSED and not receipt.of_country
         if not receipt.left and not receipt.outage:
             self._breaker.released()
         elif receipt.outage or refused_us:

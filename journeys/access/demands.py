@@ -22,10 +22,7 @@ from journeys.consent.rules import ConsentRules
 from journeys.consent.statements import ADDRESS_FIELDS, TRAITS, statements_in, wording
 from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import Origin, PlannedField, TrackingPlan
-
-ADDRESSES: Final = frozenset({*ADDRESS_FIELDS.values(), "chat_channel", "push_token", "push_subscription"})
-"""Fields whose values messages are sent to."""
-
+from journeys.fields.origins import ADDRESSES
 
 _JOINS: Final = AliasOrGroup()
 _ACCOUNT: Final = NamedAccount()

@@ -90,6 +90,8 @@ def _rows() -> Iterator[tuple[tuple[str, str], FailureClass]]:
                 yield (system, code), failure
 
 
+OF_COUNTRY: Final = frozenset({("twilio", "21408")})
+"""Codes by system of refusals that are about the recipient's country: other messages go."""
 FAILURES: Final[Mapping[tuple[str, str], FailureClass]] = dict(_rows())
 SYSTEMS: Final = frozenset(_ROWS)
 

@@ -14,6 +14,8 @@ ACCOUNT_ORIGIN: Final = "$account"
 """The name under which the origin of a person's current account is kept."""
 MEMBER_ORIGIN: Final = "$member:"
 """The beginning of the name under which the last joining or leaving of an account, whose key follows, is kept."""
+ADDRESSES: Final = frozenset({"email", "phone", "chat_channel", "push_token", "push_subscription"})
+"""Fields of a person to which messages go."""
 _NO_FIELD: Final = "$"
 """The beginning of names under which other statements than those of fields are kept."""
 MOST_FORGOTTEN: Final = 256
@@ -68,12 +70,15 @@ def newer_fields(
 ) -> dict[str, Any]:
     """The fields of a merged subject (`gone`, `other`) that are newer than those of the subject that stays.
 
-    None removes a field. At one instant, and where neither origin is known, the subject that stays keeps its value.
+    None removes a field. At one instant, and where neither origin is known, the subject that stays keeps its value. It keeps
+    its addresses always: somebody else may have used the device, and would get its messages (C5).
     """
     return {
         name: other.get(name)
         for name in sorted({*other, *gone})
-        if not name.startswith(_NO_FIELD) and _is_newer(into.get(name), gone.get(name), has_value=name in profile)
+        if not name.startswith(_NO_FIELD)
+        and not (name in ADDRESSES and name in profile)
+        and _is_newer(into.get(name), gone.get(name), has_value=name in profile)
     }
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.access.demands import ADDRESSES
 from journeys.events.inbound import StoredEvent
+from journeys.fields.origins import ADDRESSES
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import unnest
 from store.schema import claimed_fields

@@ -85,7 +85,9 @@ async def run_storm(storm: Storm, home: Path) -> Report:
     began = time.monotonic()
     report = Report(storm.seed, storm.worker, storm.events)
     catalog = write_catalog(home / "catalog", storm.journey)
-    settings = load_settings(home=home, api_port=0, catalog=catalog, graceful_shutdown_seconds=5, log_format="json")
+    settings = load_settings(
+        home=home, api_port=0, worker_port=0, catalog=catalog, graceful_shutdown_seconds=5, log_format="json"
+    )
     modules, environ = {**MODULES, "worker": [storm.worker]}, {CLOCK_OFFSET: str(storm.ahead)}
     async with Stack(
         settings, ports=ANY_PORTS, mail_options=storm.mail_options, modules=modules, environ=environ, say=say_nothing

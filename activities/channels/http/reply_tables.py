@@ -14,7 +14,7 @@ from enum import Enum
 
 from activities.outgoing.client import HttpReply
 from activities.ports import AttemptResult, Receipt
-from journeys.consent.failure_classes import FAILURES, HTTP, FailureClass, class_of
+from journeys.consent.failure_classes import FAILURES, HTTP, OF_COUNTRY, FailureClass, class_of
 
 MAX_PAUSE = timedelta(hours=1)
 """Longest `Retry-After` that is respected: a wrong header must not stop a channel for a day."""
@@ -114,7 +114,14 @@ def receipt_for(
     detail = " ".join(part for part in (str(reply.status), code, without_personal_data(words)) if part)[:200]
     pause = retry_after(reply, now) if row.means in _PAUSES else None
     failure = failure_of_row(row, system)
-    return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES, failure=failure)
+    return Receipt(
+        _RESULTS[row.means],
+        detail,
+        after=pause,
+        outage=row.means in _OUTAGES,
+        failure=failure,
+        of_country=(system, row.code) in OF_COUNTRY,
+    )
 
 
 def failure_of_row(row: ReplyRow, system: str) -> FailureClass | None:

@@ -32,7 +32,17 @@ BODIES = {
         "type": "track", "event": "setup_completed", "userId": "u", "groupId": "a", "previousId": "p", "messageId": "m"
     },
 }  # fmt: skip
-NO_STORE = {"/", "/docs", "/docs/{file}", "/livez", "/metrics", "/openapi.json", "/v1/codec/decode", "/v1/codec/encode"}
+NO_STORE = {
+    "/",
+    "/docs",
+    "/docs/{file}",
+    "/livez",
+    "/metrics",
+    "/openapi.json",
+    "/v1/m",
+    "/v1/codec/decode",
+    "/v1/codec/encode",
+}
 BROWSER = inbox_token((DEV_KEY,), "u_1", datetime.now(UTC) + timedelta(minutes=50))
 
 

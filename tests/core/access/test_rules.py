@@ -17,12 +17,13 @@ from journeys.access.callers import (
     CallerKind,
     Scope,
 )
-from journeys.access.demands import ADDRESSES, EventDemands
+from journeys.access.demands import EventDemands
 from journeys.access.refusals import REFUSAL_SENTENCES, AccessRefusal
 from journeys.access.rules import MadeKey, NamedPerson, RouteCall, StatedConsent, UsedTestClock, refusal_of
 from journeys.consent.rules import ConsentRules, NeedsConfirming, read_consent_rules
 from journeys.events.inbound import CallKind, InboundEvent
 from journeys.events.tracking_plan import Origin, TrackingPlan, read_plan
+from journeys.fields.origins import ADDRESSES
 from journeys.language import signal_names
 from tests.support import shipped_catalog
 

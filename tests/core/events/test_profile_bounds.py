@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.access.demands import ADDRESSES
 from journeys.events.profile_bounds import PLATFORM_FIELDS, ProfileBounds, size_of
 from journeys.events.tracking_plan import TrackingPlan
+from journeys.fields.origins import ADDRESSES
 
 PLAN = TrackingPlan.model_validate({"profile": {"plan": "string"}, "account": {"seats": "int"}})
 BOUNDS = ProfileBounds.of(PLAN, most_bytes=100)

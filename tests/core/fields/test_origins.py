@@ -5,10 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.fields.origins import MOST_FORGOTTEN, FieldOrigin, forgotten_without_bound, newer_fields, newer_traits
+from journeys.fields.origins import (
+    ADDRESSES,
+    MOST_FORGOTTEN,
+    FieldOrigin,
+    forgotten_without_bound,
+    newer_fields,
+    newer_traits,
+)
 from journeys.simulation.subjects import SimulatedSubject
 
 DAY = datetime(2026, 11, 29, tzinfo=UTC)
@@ -77,3 +85,12 @@ def test_origins_of_forgotten_fields_have_a_bound():
     assert forgotten_without_bound(forgotten, {"f2"}) == forgotten.keys() - {"f2"}
     assert forgotten_without_bound({"n" * 65: forgotten["f0"]}, None) == {"n" * 65}
     assert forgotten_without_bound({"$member:a_1": forgotten["f0"]}, set()) == set()
+
+
+@pytest.mark.parametrize("field", sorted(ADDRESSES))
+def test_C5_a_merge_replaces_no_address_of_the_user(field: str) -> None:
+    """Somebody else may have used the device: their newer address would get the user's messages."""
+    older, newer = FieldOrigin(DAY, DAY, "s"), FieldOrigin(DAY + timedelta(hours=1), DAY, "s")
+    merged = newer_fields({field: older}, {field: newer}, {field: "mine"}, {field: "theirs"})
+    assert merged == {}
+    assert newer_fields({}, {field: newer}, {}, {field: "theirs"}) == {field: "theirs"}

@@ -58,7 +58,8 @@ async def stack(
     near = {"TENURE_PROVIDERS_NEAR": str(request.param)}
     for name, value in {**local_environ(local.url), **{f"TENURE_{k}": v for k, v in more.items()}, **near}.items():
         monkeypatch.setenv(name, value)
-    async with live_stack(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as stack:
+    where = (database_url, temporal_address, task_queue, tmp_path)
+    async with live_stack(*where, catalog=catalog, near=request.param) as stack:
         yield stack
         for channel in stack.deps.channels.values():
             await channel.close()

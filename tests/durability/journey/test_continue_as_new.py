@@ -134,6 +134,7 @@ def _full_state() -> RunState:
         seqs={"u_1": 9, "a_1": 4}, missed=(UnconsumedSignal("ping", at, {"a": [1, {"b": None}]}),),
         tasks={"call": OpenTask("csm", 1)}, paused_at=at,
         held=({"kind": "send", "action": "send:a/b", "state": "here", "visit": 3},),
+        waiting=({"kind": "send", "action": "send:a/c", "state": "here", "visit": 3},),
     )  # fmt: skip
 
 

@@ -77,7 +77,12 @@ async def measured_stack(
 ) -> AsyncIterator[Measured]:
     """A stack with one worker, which publishes the storm's journey."""
     settings = load_settings(
-        home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5, log_format="json"
+        home=home,
+        api_port=0,
+        worker_port=0,
+        catalog=write_catalog(home / "catalog"),
+        graceful_shutdown_seconds=5,
+        log_format="json",
     )
     async with Stack(settings, mail_options=storm.mail_options, modules=modules, say=say_nothing) as stack:
         database = Database(stack.endpoints.database_url, pool=2)

@@ -29,7 +29,7 @@ async def test_a_process_killed_at_any_point_loses_and_doubles_no_message(
     deaths = home / "deaths"
     deaths.mkdir(parents=True)
     settings = load_settings(
-        home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5,
+        home=home, api_port=0, worker_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5,
         database_url=database_url, temporal_address=temporal_address, task_queue=task_queue,
     )  # fmt: skip
     modules = {**MODULES, "worker": WORKER, "api": API}

@@ -29,7 +29,13 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 @pytest_asyncio.fixture
 async def stack(home: Path, servers: Any) -> AsyncIterator[Stack]:
     settings = load_settings(
-        home=home, api_port=0, temporal_address=servers.temporal, task_queue=home.name, log_format="json", **SECRETS
+        home=home,
+        api_port=0,
+        worker_port=0,
+        temporal_address=servers.temporal,
+        task_queue=home.name,
+        log_format="json",
+        **SECRETS,
     )
     async with Stack(settings, provider=True, say=lambda _: None) as started:
         yield started

@@ -44,7 +44,9 @@ def quiet(_: str) -> None:
 
 
 def stack_in(home: Path, ports: PortSettings | None = None, **given) -> Stack:
-    return Stack(load_settings(home=home, api_port=0, **given), ports=ports, modules=STAND_INS, say=quiet)
+    return Stack(
+        load_settings(home=home, api_port=0, worker_port=0, **given), ports=ports, modules=STAND_INS, say=quiet
+    )
 
 
 async def select(url: str, sql: str) -> object:
@@ -145,7 +147,7 @@ async def test_a_taken_api_port_is_an_error_that_names_the_variable(home):
 
 async def test_a_component_that_cannot_start_stops_the_others_and_shows_its_log(home, servers):
     stack = Stack(
-        load_settings(home=home, api_port=0, temporal_address=servers.temporal),
+        load_settings(home=home, api_port=0, worker_port=0, temporal_address=servers.temporal),
         modules={**STAND_INS, "migrate": ["no_such_module"]},
         say=quiet,
     )

@@ -31,7 +31,9 @@ async def is_ready(url: str) -> bool:
 
 @pytest.mark.slow  # a real worker and API, and an outage of six seconds
 async def test_an_outage_of_postgresql_is_two_lines_of_each_process(home, servers):
-    settings = load_settings(home=home, api_port=0, temporal_address=servers.temporal, task_queue=home.name)
+    settings = load_settings(
+        home=home, api_port=0, worker_port=0, temporal_address=servers.temporal, task_queue=home.name
+    )
     async with Stack(settings, say=lambda _: None) as stack:
         url = stack.endpoints.api_url
         await until(lambda: is_ready(url), timeout=60)

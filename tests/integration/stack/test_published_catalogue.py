@@ -76,7 +76,12 @@ def base() -> dict[str, bytes]:
 @pytest.mark.usefixtures("clean_environment")
 async def test_every_process_uses_a_new_version_without_a_restart(home: Path, servers: Any, database_url: str) -> None:
     settings = load_settings(
-        home=home, api_port=0, database_url=database_url, temporal_address=servers.temporal, task_queue=home.name
+        home=home,
+        api_port=0,
+        worker_port=0,
+        database_url=database_url,
+        temporal_address=servers.temporal,
+        task_queue=home.name,
     )
     database = Database(database_url)
     async with Stack(settings, say=lambda _: None) as stack:

@@ -30,7 +30,7 @@ pytestmark = [
 
 
 def settings_of(home: Path) -> Settings:
-    return load_settings(home=home, api_port=0, temporal_store="postgres", allowed_recipients="*")
+    return load_settings(home=home, api_port=0, worker_port=0, temporal_store="postgres", allowed_recipients="*")
 
 
 async def sign_up(stack: Stack) -> str:
@@ -65,7 +65,7 @@ async def test_a_journey_is_played_and_kept_over_a_restart(home: Path) -> None:
         await stack.wait_ready(timeout=60)
         assert stack.pid("temporal-postgres") not in {killed, None}
     with pytest.raises(StackError, match="give --temporal-store postgres, or another folder"):
-        await Stack(load_settings(home=home, api_port=0), modules=STAND_INS, say=quiet).start()
+        await Stack(load_settings(home=home, api_port=0, worker_port=0), modules=STAND_INS, say=quiet).start()
     assert await schema_updates(home) == {MAIN: 1, VISIBILITY: 1}
 
 

@@ -300,7 +300,7 @@ async def test_a_conversation_closes_by_itself_some_time_after_the_last_reply(st
     assert [conversation["closed_by"] for conversation in conversations] == [None, "time"]
 
 
-@pytest.mark.parametrize("kind", ["out of office", "a bounce", "a list", "a forged mark", "of nobody", "no mail"])
+@pytest.mark.parametrize("kind", ["out of office", "a bounce", "a forged mark", "of nobody", "no mail"])
 async def test_automatic_and_unrelated_mails_begin_no_conversation(stack, api, kind):
     await stack.publish(TALK)
     await stack.accept(stack.track("ada", "signed_up"))
@@ -316,7 +316,6 @@ async def test_automatic_and_unrelated_mails_begin_no_conversation(stack, api, k
     raw = {
         "out of office": reply(to, Auto_Submitted="auto-replied (vacation)"),
         "a bounce": reply(to, Return_Path="<>"),
-        "a list": reply(to, Precedence="list"),
         "a forged mark": reply(forged),
         "of nobody": reply("hello@tenure.example", "<nobody-knows@tenure.example>"),
     }[kind]
