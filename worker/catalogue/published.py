@@ -7,16 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Final, Self
 
-import structlog
-
+from store.availability import log_outage
 from store.database import Database
 from store.definitions.catalogue_versions import current_version, files_of
 from store.errors import is_outage
 from worker.catalogue.folder import write_folder
 from worker.loops.loop import sleep_or_stop
 from worker.settings import Settings
-
-log = structlog.get_logger()
 
 POLL_SECONDS: Final = 1.0
 """Between two looks for a newer version."""
@@ -67,7 +64,7 @@ class PublishedCatalogue:
             except Exception as error:
                 if not is_outage(error) and not newer:
                     raise
-                log.warning("catalogue.not_read", error=type(error).__name__)
+                log_outage("catalogue.not_read", error)
             await sleep_or_stop(stop, POLL_SECONDS)
         return None
 

@@ -68,6 +68,12 @@ async def rows_and_bytes(database: Database) -> dict[str, tuple[int, int]]:
     return found
 
 
+async def vacuum(database: Database) -> None:
+    async with database.reading() as connection:
+        for table in TABLES:
+            await connection.execute(f"VACUUM {table}")
+
+
 async def live_a_day(database: Database, day: int) -> None:
     """Insert the rows of a day."""
     number = A_DAY // (2 if day % 7 in {5, 6} else 1)
@@ -99,6 +105,8 @@ async def test_over_a_year_sizes_are_flat_and_ids_outlive_their_events(database:
     for day in range(DAYS):
         await live_a_day(database, day)
         await end_of_day(database, retention, FIRST + (day + 1) * DAY)
+        if day % 7 == 6:  # autovacuum runs by the wall clock, which tells nothing of this year
+            await vacuum(database)
         if day % 28 == 27:
             sizes.append(await rows_and_bytes(database))
     settled, last = sizes[6], sizes[-1]  # a hundred days after the ids have reached their period too
