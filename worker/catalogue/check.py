@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
+from pydantic import ValidationError
+
+from activities.exports.audiences.membership import AudiencePlans
 from journeys.checks.catalogue import NEEDED_BY_OPEN_RUNS, CheckedCatalogue, FileProblem, Files, OpenDefinition
 from journeys.checks.checker import check_journey, publishable_definition
 from journeys.language.problems import Problem
 from worker.catalogue.files import CatalogFiles, read_catalog
-from worker.catalogue.folder import NEEDED, is_published, write_folder
+from worker.catalogue.folder import AUDIENCES, NEEDED, is_published, write_folder
 
 
 def check_catalogue(files: Files, current: Files, in_use: Sequence[OpenDefinition]) -> CheckedCatalogue:
@@ -81,6 +85,18 @@ def _unusable(files: Files) -> Iterator[FileProblem]:
             yield FileProblem(name, _problem("no file of a catalogue has this path", "Leave the file out."))
         elif not _is_text(content):
             yield FileProblem(name, _problem("the file is not UTF-8 text", "Save it as UTF-8."))
+        elif name == AUDIENCES:
+            yield from (FileProblem(name, _problem(fault, "Correct it.")) for fault in _audience_faults(content))
+
+
+def _audience_faults(content: bytes) -> list[str]:
+    try:
+        AudiencePlans.model_validate(yaml.safe_load(content) or {})
+    except yaml.YAMLError as error:
+        return [f"it is not YAML: {getattr(error, 'problem', None) or 'it cannot be parsed'}"]
+    except ValidationError as error:
+        return [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+    return []
 
 
 def _needed(definition: OpenDefinition, new: _Folder, before: _Folder | None) -> Iterator[FileProblem]:

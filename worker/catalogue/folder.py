@@ -9,7 +9,8 @@ from typing import Final
 
 from journeys.checks.catalogue import Files
 
-SINGLE: Final = ("tracking-plan.yaml", "policy.yaml", "content.yaml", "consent.yaml", "team.yaml", "audiences.yaml")
+AUDIENCES: Final = "audiences.yaml"
+SINGLE: Final = ("tracking-plan.yaml", "policy.yaml", "content.yaml", "consent.yaml", "team.yaml", AUDIENCES)
 NEEDED: Final = ("tracking-plan.yaml", "policy.yaml")
 _NAMED: Final = re.compile(r"journeys/[\w.-]+\.yaml|templates/(?:[\w.-]+/)*[\w@.-]+\.md", re.ASCII)
 

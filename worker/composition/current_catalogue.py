@@ -12,6 +12,7 @@ import structlog
 from activities.dependencies import CurrentDependencies
 from store.database import Database
 from worker.catalogue.published import PublishedCatalogue
+from worker.composition.audiences import audience_plans
 from worker.composition.dependencies import dependencies
 from worker.settings import Settings
 
@@ -32,6 +33,7 @@ class CurrentCatalogue:
             number = self._published.number
             load = partial(dependencies, settings, self.database, before=self.current.deps, version=number)
             try:
+                audience_plans(settings.catalog)  # the loops read it, and could not begin
                 self.current.deps = await asyncio.to_thread(load)
             except Exception as error:  # noqa: BLE001 -- newer code has published it; the version in use stays
                 log.error("catalogue.unreadable", version=number, error=str(error)[:200])

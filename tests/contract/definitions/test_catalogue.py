@@ -59,8 +59,10 @@ async def test_journeys_templates_policy_and_plan_are_one_version(
         ({"/etc/passwd": "x"}, "/etc/passwd", "no file of a catalogue has this path"),
         ({TEMPLATE: None}, "templates/setup/first-steps.de.md", ""),
         ({"policy.yaml": None}, "policy.yaml", "the file is missing"),
+        ({"audiences.yaml": "audiences: {lapsed: {odd: 1}}"}, "audiences.yaml", "audiences.lapsed"),
+        ({"audiences.yaml": "a: ["}, "audiences.yaml", "it is not YAML"),
     ],
-    ids=["template", "journey", "parent", "absolute", "missing-template", "missing-policy"],
+    ids=["template", "journey", "parent", "absolute", "missing-template", "missing-policy", "audiences", "no-yaml"],
 )
 async def test_a_catalogue_with_a_problem_is_refused_whole(
     api: httpx.AsyncClient, files: dict[str, str], change: dict[str, str | None], file: str, text: str
