@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import typer
 
@@ -22,6 +24,7 @@ from journeys.tasks.team import read_team
 
 SHIPPED: Final = Path(__file__).resolve().parents[1] / "catalog"
 VARIABLE: Final = "TENURE_CATALOG"
+T = TypeVar("T")
 
 
 def catalog_folder() -> Path:
@@ -107,38 +110,30 @@ def _text_of(path: Path | None, name: str) -> tuple[Path, bytes]:
 
 def read_plan_file(path: Path | None = None) -> TrackingPlan:
     """The tracking plan at `path`, by default the catalogue's. Exits with every problem."""
-    path, text = _text_of(path, "tracking-plan.yaml")
-    plan, source = read_model(text, TrackingPlan)
-    if plan is None:
-        _exit_with_problems(path, source)
-    return plan
+    return _read_file(path, "tracking-plan.yaml", partial(read_model, model=TrackingPlan))
 
 
 def read_policy_file(path: Path | None = None) -> Policy:
     """The policy at `path`, by default the catalogue's. Exits with every problem."""
-    path, text = _text_of(path, "policy.yaml")
-    policy, source = read_model(text, Policy)
-    if policy is None:
-        _exit_with_problems(path, source)
-    return policy
+    return _read_file(path, "policy.yaml", partial(read_model, model=Policy))
 
 
 def read_team_file(path: Path | None = None) -> Roster:
     """The team at `path`, by default the catalogue's. Exits with every problem."""
-    path, text = _text_of(path, "team.yaml")
-    team, source = read_team(text)
-    if team is None:
-        _exit_with_problems(path, source)
-    return Roster(team)
+    return Roster(_read_file(path, "team.yaml", read_team))
 
 
 def read_consent_file(path: Path | None = None) -> ConsentRules:
     """The consent rules at `path`, by default the catalogue's. Exits with every problem."""
-    path, text = _text_of(path, "consent.yaml")
-    rules, source = read_consent_rules(text)
-    if rules is None:
+    return _read_file(path, "consent.yaml", read_consent_rules)
+
+
+def _read_file(path: Path | None, name: str, read: Callable[[bytes], tuple[T | None, YamlSource]]) -> T:
+    path, text = _text_of(path, name)
+    value, source = read(text)
+    if value is None:
         _exit_with_problems(path, source)
-    return rules
+    return value
 
 
 def _exit_with_problems(path: Path, source: YamlSource) -> NoReturn:
