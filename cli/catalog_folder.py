@@ -14,7 +14,7 @@ from cli.problem_format import as_line
 from journeys.checks.structure import similar_name_hint
 from journeys.consent.rules import ConsentRules, read_consent_rules
 from journeys.decision.compiler import artifact_of, load_chart
-from journeys.events.tracking_plan import TrackingPlan
+from journeys.events.tracking_plan import TrackingPlan, read_plan
 from journeys.gate.policy import Policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey, read_model
@@ -110,7 +110,7 @@ def _text_of(path: Path | None, name: str) -> tuple[Path, bytes]:
 
 def read_plan_file(path: Path | None = None) -> TrackingPlan:
     """The tracking plan at `path`, by default the catalogue's. Exits with every problem."""
-    return _read_file(path, "tracking-plan.yaml", partial(read_model, model=TrackingPlan))
+    return _read_file(path, "tracking-plan.yaml", read_plan)
 
 
 def read_policy_file(path: Path | None = None) -> Policy:

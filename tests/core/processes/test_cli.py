@@ -224,3 +224,13 @@ def test_publish_does_not_send_a_file_with_problems(tmp_path):
     result = run("publish", path, "--url", "http://127.0.0.1:9")
     assert result.exit_code == 1
     assert all(LINE.match(line) for line in result.stderr.splitlines()), result.stderr
+
+
+def test_a_plan_that_cannot_be_published_is_refused_by_the_simulator_too(catalog, tmp_path):
+    plan = spoil(catalog / "tracking-plan.yaml", "source: product", "source: nobody")
+    events = tmp_path / "events.jsonl"
+    events.write_text("")
+    result = run("simulate", "setup-and-activation", "--events", events, "--plan", plan)
+    assert result.exit_code == 1
+    assert f"{plan}:" in result.stderr
+    assert "nobody" in result.stderr
