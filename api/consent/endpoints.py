@@ -24,7 +24,7 @@ from api.consent.schemas import (
     TextMessageResult,
 )
 from api.http.auth import RequestKey, forbidden
-from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, json_response, number_in, page_of
 from api.http.routes import Routes
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
@@ -171,11 +171,11 @@ class ConsentRoutes:
 
     async def log(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Newest first. No entry is ever deleted."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            entries = await log_reads.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
-        return page_of(entries, limit, lambda entry: (entry["id"],))
+            entries = await log_reads.read_consent_log(connection, keys, before, limit + 1)
+        return page_of(entries, limit)
 
     async def listed(
         self,
@@ -185,15 +185,14 @@ class ConsentRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first: of one `effect`, or those that could not be read."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
-            before = position[0] if position else None
             if unreadable:
                 entries = await log_reads.unreadable_opt_outs(connection, before, limit + 1)
             else:
                 listed = StatementEffect(effect or "late")
                 entries = await log_reads.statements_with_effect(connection, listed, before, limit + 1)
-        return page_of(entries, limit, lambda entry: (entry["id"],))
+        return page_of(entries, limit)
 
     async def inbound(self, text: TextMessageIn) -> Response:
         """STOP and its synonyms withdraw the channel from everyone with the number; START undoes it. An `id` counts once."""

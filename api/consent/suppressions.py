@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.consent.schemas import AddressIn, AddressSuppressions, LiftIn, SuppressIn, SuppressionResult, SuppressionView
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import Scope
@@ -73,11 +73,10 @@ class SuppressionRoutes:
         self, channel: ShortText | None = None, in_force: ActiveFilter = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """Newest first."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
-            before = position[0] if position else None
             rows = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
-        return page_of(rows, limit, lambda item: (item["id"],))
+        return page_of(rows, limit)
 
     async def suppress(self, suppression: SuppressIn, caller: RequestKey) -> Response:
         """An address that is already suppressed keeps its reason. Waits up to 5 s for attempts in flight."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from api.definitions.endpoints import fault_view
 from api.http.auth import RequestKey
 from api.http.body import parse_json, read_bytes
-from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import Scope
@@ -27,6 +27,7 @@ from store.definitions import catalogue_versions, publishing
 from store.definitions.registry import UnreadableDefinition, read_chart
 from store.locks import Lock, lock_until_commit
 
+MOST_VERSION: Final = 2**31 - 1
 MAX_BYTES: Final = 8 * 1024 * 1024
 """Of the request with all files of a catalogue."""
 
@@ -93,8 +94,7 @@ class CatalogueRoutes:
 
     async def versions(self, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Newest first."""
-        position = decode(cursor, int)
-        before = min(position[0], 2**31 - 1) if position else 2**31 - 1
+        before = min(number_in(cursor) or MOST_VERSION, MOST_VERSION)
         async with self._database.reading() as connection:
             found = await catalogue_versions.list_catalogue_versions(connection, before, limit + 1)
         return page_of(found, limit, lambda version: (version["number"],))

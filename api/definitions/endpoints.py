@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api.definitions.schemas import CheckResultView, JourneyView, PublishedView, VersionView
 from api.http.auth import RequestKey
 from api.http.body import read_bytes
-from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import BODY_LIMIT, Routes
 from journeys.access.callers import Scope
@@ -117,8 +117,8 @@ class JourneyRoutes:
 
     async def versions(self, key: JourneyKeyParam, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Newest first. A definition never changes: a change is a new version."""
-        position = decode(cursor, int)
-        before = min(position[0], 2**31 - 1) if position else None
+        number = number_in(cursor)
+        before = min(number, 2**31 - 1) if number is not None else None
         await self._current(key)
         async with self._database.reading() as connection:
             versions = await definitions.list_versions(connection, key, before, limit + 1)

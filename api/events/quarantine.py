@@ -19,7 +19,7 @@ from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedName
 from api.events.screening import SEGMENT, EventScreening
 from api.events.signals import SOURCE, SignalRoutes
 from api.http.body import Json
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, encode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, encode, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.access.callers import OPERATOR_KEY, WRITE_KEY, ApiKey, Scope
@@ -88,13 +88,12 @@ class QuarantineRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Events in the order of arrival, each with its faults."""
-        position = decode(cursor, int)
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
-            after = position[0] if position else 0
             items = await quarantine.list_quarantined(
                 connection, status=status, name=name, after=after, limit=limit + 1
             )
-        return page_of([_shown(item) for item in items], limit, lambda item: (item["id"],))
+        return page_of([_shown(item) for item in items], limit)
 
     async def names(self) -> Response:
         async with self._database.reading() as connection:
@@ -122,9 +121,8 @@ class QuarantineRoutes:
 
         `next` is the cursor of the call for the following events, null if there are none.
         """
-        position = decode(cursor, int)
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
-            after = position[0] if position else 0
             found = await quarantine.list_quarantined(
                 connection, status="held", name=name, after=after, limit=AT_ONCE + 1
             )
@@ -206,13 +204,12 @@ class QuarantineRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Signals that runs could not read. They changed nothing, and their runs continued."""
-        position = decode(cursor, int)
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
-            after = position[0] if position else 0
             rows = await dead_letters.list_dead_letters(
                 connection, status=status, run=run, after=after, limit=limit + 1
             )
-        return page_of(rows, limit, lambda item: (item["id"],))
+        return page_of(rows, limit)
 
     async def discard_dead_letter(self, id: RowId) -> Response:
         async with self._database.transaction() as connection:

@@ -54,10 +54,14 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(body, status, headers, "application/json")
 
 
+def _by_id(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["id"],)
+
+
 def page_of(
-    rows: Sequence[dict[str, Any]], limit: int, position: Callable[[dict[str, Any]], tuple[Any, ...]]
+    rows: Sequence[dict[str, Any]], limit: int, position: Callable[[dict[str, Any]], tuple[Any, ...]] = _by_id
 ) -> Response:
-    """A page of `limit` items from `limit + 1` rows; `position` returns the values in the cursor of an item."""
+    """A page of `limit` items from `limit + 1` rows; `position` returns the values in the cursor of an item, by default its id."""
     items = list(rows[:limit])
     following = encode(position(items[-1])) if len(rows) > limit else None
     return json_response({"items": items, "next": following})
@@ -66,6 +70,12 @@ def page_of(
 def encode(position: tuple[Any, ...]) -> str:
     """A cursor with the position of the last item."""
     return urlsafe_b64encode(orjson.dumps(position)).decode().rstrip("=")
+
+
+def number_in(cursor: str | None) -> int | None:
+    """The number in a cursor of a list by number; None for the first page. Raises ProblemError as `decode`."""
+    position = decode(cursor, int)
+    return position[0] if position else None
 
 
 def decode(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:

@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RowId, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.operations.schemas import KillSwitchIn, KillSwitchView, ReleaseIn
@@ -61,11 +61,10 @@ class KillSwitchRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
-            before = position[0] if position else None
             switches = await kill_switches.list_stops(connection, all_of_them=all, before=before, limit=limit + 1)
-        return page_of(switches, limit, lambda switch: (switch["id"],))
+        return page_of(switches, limit)
 
     async def release(self, id: RowId, release: ReleaseIn, caller: RequestKey) -> Response:
         """Release a kill switch. A second release has no effect."""

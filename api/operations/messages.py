@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
@@ -55,11 +55,10 @@ class MessageRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first. Messages with status `unknown` may or may not have arrived."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
-            before = position[0] if position else None
             rows = await list_messages(connection, run=run, status=status, before=before, limit=limit + 1)
-        return page_of(rows, limit, lambda message: (message["id"],))
+        return page_of(rows, limit)
 
     async def resend(self, id: RowId) -> Response:
         """Resend a message that is `unknown` or `failed`. It is due now, and the gate may still defer or withhold it.

@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.operations.schemas import ParkedRequest, ParkedRow
@@ -47,13 +47,12 @@ class ParkedRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Rows in the order in which they were parked, each with its reason."""
-        position = decode(cursor, int)
-        after = position[0] if position else 0
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
             items = await parked.list_parked(
                 connection, status=status, codes=code and [code], run=run, after=after, limit=limit + 1
             )
-        return page_of(items, limit, lambda item: (item["id"],))
+        return page_of(items, limit)
 
     async def one(self, id: RowId) -> Response:
         return json_response(await self._get(id))

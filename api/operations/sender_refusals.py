@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RowId, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.operations.schemas import ReleaseIn, SenderRefusalView
@@ -52,11 +52,10 @@ class SenderRefusalRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
-            before = position[0] if position else None
             refusals = await sender_refusals.list_refusals(connection, all_of_them=all, before=before, limit=limit + 1)
-        return page_of(refusals, limit, lambda refusal: (refusal["id"],))
+        return page_of(refusals, limit)
 
     async def close(self, id: RowId, release: ReleaseIn, caller: RequestKey) -> Response:
         """Close a refusal: its channel is used at full speed again. A kill switch that it engaged is released by itself.

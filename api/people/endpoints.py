@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from starlette.responses import Response
 
-from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView, RunView, TimelineEntry
@@ -132,12 +132,11 @@ class PeopleRoutes:
         self, id: RecordId, status: MessageStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """Every message with its reasons, sent or not, newest first."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
-            before = position[0] if position else None
             rows = await list_messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
-        return page_of(rows, limit, lambda message: (message["id"],))
+        return page_of(rows, limit)
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:
         return await queries.subject_keys(connection, (await known_subject(connection, kind, value)).key)

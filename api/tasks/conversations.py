@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
@@ -60,7 +60,7 @@ class ConversationRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first."""
-        position = decode(cursor, int)
+        before = number_in(cursor)
         async with self._database.reading() as connection:
             keys = None
             if user is not None:
@@ -70,10 +70,10 @@ class ConversationRoutes:
                 now=current_instant(),
                 keys=keys,
                 standing=standing,
-                before=position[0] if position else None,
+                before=before,
                 limit=limit + 1,
             )
-        return page_of(items, limit, lambda item: (item["id"],))
+        return page_of(items, limit)
 
     async def close(self, id: RowId, closing: ConversationClosingIn, caller: RequestKey) -> Response:
         """Close a conversation and its task; closing the task does the same. If it is closed twice, the first time counts."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.http.auth import RequestKey
 from api.http.metrics import Metrics
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
@@ -82,7 +82,7 @@ class TaskRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """In the order in which they were opened."""
-        position = decode(cursor, int)
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
             key = (await known_subject(connection, "account", account)).key if account is not None else None
             rows = await list_tasks(
@@ -94,11 +94,11 @@ class TaskRoutes:
                 run=run,
                 account=key,
                 overdue=overdue,
-                after=position[0] if position else 0,
+                after=after,
                 limit=limit + 1,
             )
             items = [await self._shown(connection, task) for task in rows]
-        return page_of(items, limit, lambda task: (task["id"],))
+        return page_of(items, limit)
 
     async def task(self, id: RowId) -> Response:
         """A task with its context: person, account, promise, messages sent and the decision that opened it."""
@@ -114,12 +114,12 @@ class TaskRoutes:
 
     async def log(self, id: RowId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Opened, assigned, snoozed, noted, closed: by whom and why, oldest first. No line is ever deleted."""
-        position = decode(cursor, int)
+        after = number_in(cursor) or 0
         async with self._database.reading() as connection:
             if await get_task(connection, id, current_instant()) is None:
                 raise ProblemError("not-found", NO_TASK)
-            lines = await task_log.read_task_log(connection, id, after=position[0] if position else 0, limit=limit + 1)
-        return page_of(lines, limit, lambda line: (line["id"],))
+            lines = await task_log.read_task_log(connection, id, after=after, limit=limit + 1)
+        return page_of(lines, limit)
 
     async def close(self, id: RowId, closing: TaskClosingIn, caller: RequestKey) -> Response:
         """Close a task. The signal of its closing is committed in the same transaction."""

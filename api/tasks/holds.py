@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import RequestKey
-from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, json_response, number_in, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
@@ -57,13 +57,12 @@ class HoldRoutes:
         cursor: Cursor = None,
     ) -> Response:
         """Newest first, ended ones included: the list is also the record of who held whom and why."""
-        position = decode(cursor, int)
-        before = position[0] if position else None
+        before = number_in(cursor)
         async with self._database.reading() as connection:
             items = await holds.list_holds(
                 connection, now=current_instant(), by=by, standing=standing, before=before, limit=limit + 1
             )
-        return page_of(items, limit, lambda item: (item["id"],))
+        return page_of(items, limit)
 
     async def hold_user(self, id: RecordId, request: HoldIn, caller: RequestKey) -> Response:
         """Hold one person. The rest of their account is not held."""
