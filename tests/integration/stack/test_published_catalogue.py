@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from activities.steps.apply import apply_step
 from cli.api_client import ApiClient
@@ -21,6 +22,7 @@ from store.locks import Lock, lock_until_commit
 from tests.support.live_stack import until
 from tests.support.steps import first_steps, publish
 from worker.catalogue.folder import read_folder, write_folder
+from worker.composition.current_catalogue import current_catalogue
 from worker.composition.dependencies import dependencies
 from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings, load_settings
 from worker.stack.supervisor import Stack
@@ -140,6 +142,40 @@ async def test_a_message_waits_where_its_template_is_not_known_yet(database_url:
     await apply_step(newer, wire.StepInput(**step))
     (row,) = await read(database, "SELECT status, summary->>'catalogue' AS version FROM messages")
     assert (row["status"], row["version"]) == ("sent", str(version.number))
+    await database.close()
+
+
+async def published(database: Database, files: dict[str, bytes]) -> int:
+    """Publish files without a check, as newer code might; the version's number."""
+    async with database.transaction() as connection:
+        await lock_until_commit(connection, Lock.CATALOGUE)
+        version, _ = await add_version(connection, files, "dana")
+    return version.number
+
+
+async def test_a_version_that_cannot_be_read_here_is_passed_over(database_url: str) -> None:
+    """The worker keeps its version and its channels, and takes the next one that it can read."""
+    settings, stop = Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), asyncio.Event()
+    database = Database(database_url)
+    await published(database, {**base(), **FIRST})
+    async with current_catalogue(settings, database, stop) as catalogue:
+        assert catalogue is not None
+        before = catalogue.current.deps
+        assert (before.version, "note/second" in before.templates) == (1, False)
+        await published(database, {**base(), **SECOND, "policy.yaml": b"timezone: Nowhere/Else\nodd: 1\n"})
+        with capture_logs() as lines:
+            waiting = asyncio.create_task(catalogue.next_version(stop))
+
+            async def is_passed_over() -> bool:
+                return any(line["event"] == "catalogue.unreadable" and line["version"] == 2 for line in lines)
+
+            await until(is_passed_over, waiting_for="the version that cannot be read")
+        assert catalogue.current.deps is before
+        await published(database, {**base(), **SECOND})
+        await waiting
+        after = catalogue.current.deps
+        assert (after.version, "note/second" in after.templates) == (3, True)
+        assert after.channels is before.channels, "connections, limits and circuit breakers are kept"
     await database.close()
 
 
